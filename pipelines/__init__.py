@@ -1,0 +1,1 @@
+"""From stored photographs to batches; knows nothing of the network."""

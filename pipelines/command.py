@@ -1,0 +1,65 @@
+"""What every command of the project shares: a quiet start, and one-line errors.
+
+Importing this module loads TensorFlow with its start-up messages held back (oneDNN, CUDA not found, ...: they
+ignore TF_CPP_MIN_LOG_LEVEL in TensorFlow 2.21). They are shown if TensorFlow fails to load.
+"""
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+
+from absl import app, flags
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used: the message names it, what was found and what was expected."""
+
+
+def run(main: Callable[[Sequence[str]], int | None]) -> None:
+    """Parses absl flags and calls `main(argv)`; an InputError ends the process with one line and exit code 1.
+
+    Arguments that are no flags are refused unless `main` says otherwise by an attribute `takes_arguments = True`.
+    """
+
+    def guarded(argv: Sequence[str]) -> int | None:
+        try:
+            if len(argv) > 1 and not getattr(main, "takes_arguments", False):
+                raise InputError(f"unexpected argument {argv[1]!r}: flags are written --name=value")
+            return main(argv)
+        except InputError as error:
+            sys.exit(f"error: {error}")
+
+    app.run(guarded, flags_parser=_parse_flags)
+
+
+def _parse_flags(argv: Sequence[str]) -> list[str]:
+    """Parses `argv` into absl's FLAGS; a wrong flag, value or flagfile ends the process with one line."""
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        sys.exit(f"error: {' '.join(str(error).split())} (--help lists the flags)")
+
+
+def _load_tensorflow_quietly() -> None:
+    """Imports TensorFlow and looks for devices with the C-level stderr held back."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as messages:
+        os.dup2(messages.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()
+        except BaseException:
+            os.dup2(kept, 2)
+            messages.seek(0)
+            sys.stderr.write(messages.read().decode(errors="replace"))
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+_load_tensorflow_quietly()

@@ -1,0 +1,1 @@
+"""What stands on either side of the wire; knows the signatures, not the network."""
