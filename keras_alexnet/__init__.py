@@ -1,1 +1,35 @@
-"""AlexNet (Krizhevsky, Sutskever, Hinton 2012) for Keras 3."""
+"""AlexNet (Krizhevsky, Sutskever, Hinton 2012) for Keras 3 on TensorFlow.
+
+`AlexNet(...)` is a Keras model; importing this package is all that `keras.models.load_model` needs to read one back.
+"""
+
+import pipelines.command  # noqa: F401 (first: it loads TensorFlow without its start-up chatter)
+
+# isort: split
+
+from keras_alexnet.model import AlexNet, decode_predictions, preprocess_input
+from keras_alexnet.optimizer import PaperSGD, PlateauSchedule, StagedSchedule
+from keras_alexnet.placement import TowerMirroredStrategy
+from keras_alexnet.variants import VARIANTS, Variant
+
+__all__ = [
+    "VARIANTS",
+    "AlexNet",
+    "PaperSGD",
+    "PlateauSchedule",
+    "StagedSchedule",
+    "TowerMirroredStrategy",
+    "Variant",
+    "decode_predictions",
+    "export_model",
+    "preprocess_input",
+]
+
+
+def __getattr__(name: str):
+    # The exporter brings TensorFlow Serving's protocol buffers along; who only wants the network does not pay for them.
+    if name == "export_model":
+        from keras_alexnet.export import export_model
+
+        return export_model
+    raise AttributeError(f"module 'keras_alexnet' has no attribute {name!r}")

@@ -16,10 +16,12 @@ class InputError(ValueError):
     """Something the user gave cannot be used: the message names it, what was found and what was expected."""
 
 
-def run(main: Callable[[Sequence[str]], int | None]) -> None:
-    """Parses absl flags and calls `main(argv)`; an InputError ends the process with one line and exit code 1.
+def run(main: Callable[[Sequence[str]], int | None], define_flags: Callable[[], None]) -> None:
+    """Defines and parses absl flags and calls `main(argv)`; an InputError ends it with one line and exit code 1.
 
-    Arguments that are no flags are refused unless `main` says otherwise by an attribute `takes_arguments = True`.
+    Flags are defined here and not when a command's module is imported, so that its functions can be used in programs
+    that have flags of their own. Arguments that are no flags are refused, unless `main` has an attribute
+    `takes_arguments = True`.
     """
 
     def guarded(argv: Sequence[str]) -> int | None:
@@ -30,6 +32,7 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
         except InputError as error:
             sys.exit(f"error: {error}")
 
+    define_flags()
     app.run(guarded, flags_parser=_parse_flags)
 
 

@@ -1,0 +1,208 @@
+"""What a training run leaves behind, and how to get it back.
+
+<model_dir>/
+  model.json        how to build the network again: variant, width, classes and their names, ...
+  statistics.npz    mean image and colour covariance of the training set
+  checkpoints/      tf.train.Checkpoint files, the newest few
+  metrics.csv       one row an epoch
+  logs/             for TensorBoard
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from pipelines.command import InputError
+from keras_alexnet.model import AlexNet
+from pipelines.statistics import Statistics
+
+_DESCRIPTION, _STATISTICS, _CHECKPOINTS = "model.json", "statistics.npz", "checkpoints"
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """All that is needed to build a trained network again, and to feed it as in training.
+
+    `bad_images` are the keys of training images that cannot be decoded; training leaves them out.
+    """
+
+    variant: str
+    width: float
+    init: str
+    class_names: tuple[str, ...]
+    dataset: str
+    data_dir: str | None
+    resize: str
+    batch_size: int
+    seed: int
+    bad_images: tuple[str, ...] = ()
+
+    def save(self, model_dir: str | os.PathLike, statistics: Statistics) -> None:
+        """Writes statistics.npz and then model.json, each complete or not at all."""
+        part = Path(model_dir) / f"part-{_STATISTICS}"
+        statistics.save(part)
+        os.replace(part, Path(model_dir) / _STATISTICS)
+        replace_file(Path(model_dir) / _DESCRIPTION, json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def load(cls, model_dir: str | os.PathLike) -> "ModelDescription":
+        """Reads model.json.
+
+        Raises:
+          InputError: if there is none, or it is none of ours.
+        """
+        path = Path(model_dir) / _DESCRIPTION
+        try:
+            fields = json.loads(path.read_text())
+            lists = {name: tuple(fields[name]) for name in ("class_names", "bad_images")}
+            return cls(**fields | lists)
+        except FileNotFoundError:
+            found = "a folder without model.json" if Path(model_dir).is_dir() else "no such folder"
+            raise InputError(
+                f"--model_dir={model_dir}: found {found}; expected what `python -m keras_alexnet.train` writes"
+            ) from None
+        except (ValueError, TypeError, KeyError, OSError) as error:
+            raise InputError(
+                f"{path}: found {error!r}; expected a description written by keras_alexnet.train"
+            ) from error
+
+    @staticmethod
+    def exists(model_dir: str | os.PathLike) -> bool:
+        """Whether a training has been started in `model_dir`."""
+        return (Path(model_dir) / _DESCRIPTION).exists()
+
+    @staticmethod
+    def statistics(model_dir: str | os.PathLike) -> Statistics:
+        """The statistics that `save` wrote.
+
+        Raises:
+          InputError: if there are none that can be read.
+        """
+        return Statistics.load(Path(model_dir) / _STATISTICS)
+
+    def build(self, statistics: Statistics) -> keras.Model:
+        """The untrained network, giving logits."""
+        return AlexNet(
+            self.variant,
+            classes=len(self.class_names),
+            classifier_activation=None,
+            mean=statistics.mean_image,
+            width=self.width,
+            init=self.init,
+        )
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Writes `text` to `path` such that readers, and whoever comes after a crash, see the old file or the new one."""
+    part = path.with_name(f"part-{path.name}")
+    part.write_text(text)
+    os.replace(part, path)
+
+
+def load_trained(model_dir: str | os.PathLike) -> tuple[keras.Model, ModelDescription, int]:
+    """The network of `model_dir` with the weights of its newest checkpoint.
+
+    Returns:
+      The model (it gives logits `[N, classes]`), its description, and the number of steps that it was trained for.
+
+    Raises:
+      InputError: if the folder holds no description, no checkpoint, or one that does not fit.
+    """
+    description = ModelDescription.load(model_dir)
+    model = description.build(ModelDescription.statistics(model_dir))
+    folder = Path(model_dir) / _CHECKPOINTS
+    newest = tf.train.latest_checkpoint(folder)
+    if newest is None:
+        raise InputError(f"--model_dir={model_dir}: found no checkpoint in {folder}; expected one, as training writes")
+    steps = tf.Variable(0, dtype=tf.int64)
+    try:
+        status = tf.train.Checkpoint(model=model, steps=steps).restore(newest)
+        status.assert_existing_objects_matched().expect_partial()
+    except (tf.errors.OpError, ValueError, AssertionError) as error:
+        raise InputError(f"{newest}: found a checkpoint that does not fit {_DESCRIPTION}: {_brief(error)}") from error
+    return model, description, int(steps)
+
+
+class TrainingCheckpoints:
+    """Saves and restores everything that the next step of a training run depends on.
+
+    Args:
+      model_dir: where `checkpoints/` is.
+      keep: how many of the newest checkpoints stay.
+      **tracked: model, optimizer and whatever else tf.train.Checkpoint can save.
+
+    Beside these it saves a `state` that JSON can hold, and the number of steps done.
+    """
+
+    def __init__(self, model_dir: str | os.PathLike, keep: int, **tracked: Any):
+        self._state = tf.Variable("{}", dtype=tf.string)
+        self._steps = tf.Variable(0, dtype=tf.int64)
+        checkpoint = tf.train.Checkpoint(state=self._state, steps=self._steps, **tracked)
+        self._checkpoint = checkpoint
+        # The manager's index is replaced by one rename after the data is written: a checkpoint is complete or absent.
+        self._manager = tf.train.CheckpointManager(checkpoint, str(Path(model_dir) / _CHECKPOINTS), max_to_keep=keep)
+
+    def save(self, state: dict[str, Any], steps: int) -> str:
+        """Writes a checkpoint and returns its path.
+
+        Raises:
+          InputError: if it cannot be written (a full disk, a read-only folder); older checkpoints stay.
+        """
+        self._state.assign(json.dumps(state))
+        self._steps.assign(steps)
+        try:
+            return self._manager.save(checkpoint_number=steps)
+        except (tf.errors.OpError, OSError) as error:
+            raise InputError(f"cannot write a checkpoint to {self._manager.directory}: {_brief(error)}") from error
+
+    def restore_latest(self) -> dict[str, Any] | None:
+        """Restores the newest checkpoint that can be read and returns its state; None if there is none at all.
+
+        Raises:
+          InputError: if there are checkpoints but none can be read.
+        """
+        broken = []
+        for path in reversed(self._manager.checkpoints):
+            try:
+                self._checkpoint.restore(path).assert_consumed()
+            except (tf.errors.OpError, ValueError, AssertionError) as error:
+                broken.append(path)
+                print(f"{path}: cannot be read ({_brief(error)}); trying the one before", flush=True)
+                continue
+            return json.loads(self._state.numpy())
+        if broken:
+            raise InputError(f"found {len(broken)} checkpoints in {self._manager.directory}, none of which can be read")
+        return None
+
+
+@contextlib.contextmanager
+def locked(model_dir: str | os.PathLike) -> Iterator[None]:
+    """Makes `model_dir`, and keeps other trainings out of it while the block runs.
+
+    Raises:
+      InputError: if the folder cannot be made or written, or another training holds it.
+    """
+    try:
+        os.makedirs(model_dir, exist_ok=True)
+        lock = open(Path(model_dir) / ".lock", "w")  # noqa: SIM115 (closed below; closing it frees the lock)
+    except OSError as error:
+        raise InputError(f"--model_dir={model_dir}: {error.strerror}; expected a folder that can be written") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"--model_dir={model_dir}: found another training at work in it; expected none") from None
+        yield
+
+
+def _brief(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

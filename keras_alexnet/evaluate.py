@@ -1,0 +1,142 @@
+"""Command: top-1 and top-5 error of a trained network, over every image exactly once.
+
+python -m keras_alexnet.evaluate --model_dir=build/photos
+"""
+
+import csv
+import datetime
+import fcntl
+import sys
+from pathlib import Path
+
+import keras
+from absl import flags
+from pipelines.input import evaluation_batches
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from pipelines.command import InputError, run
+from keras_alexnet.checkpoints import ModelDescription, load_trained
+from keras_alexnet.error_rates import ErrorRates, Evaluator
+from pipelines.sources import FORMS, Source, open_source
+
+VIEWS = ("center", "ten")
+COLUMNS = (
+    *("time", "model_dir", "steps", "dataset", "split", "views"),
+    *("images", "skipped", "top1_error", "top5_error", "loss"),
+)
+
+
+def define_flags() -> None:
+    """Flags of this command."""
+    flags.DEFINE_string("model_dir", None, "what keras_alexnet.train has written", required=True)
+    flags.DEFINE_string("dataset", None, f"{FORMS}; what the network was trained on if not set")
+    flags.DEFINE_string("data_dir", None, "where TFDS keeps datasets; as in training if not set")
+    flags.DEFINE_string("split", "validation", "which images: train, validation or test")
+    flags.DEFINE_multi_enum("views", list(VIEWS), VIEWS, "center crop, or the paper's ten; may be given twice")
+    flags.DEFINE_string("results_file", None, "CSV to append to; <model_dir>/results.csv if not set")
+    flags.DEFINE_integer("batch_size", 32, "images at a time", lower_bound=1)
+    flags.DEFINE_float("max_bad_fraction", 0.001, "share of images that may be undecodable", 0.0, 1.0)
+
+
+def open_evaluation_source(description: ModelDescription, dataset: str | None, data_dir: str | None) -> Source:
+    """The dataset to evaluate on: `dataset`, or what the network was trained on.
+
+    Raises:
+      InputError: if there is no such dataset, or its classes are not the network's.
+    """
+    source = open_source(dataset or description.dataset, data_dir or description.data_dir)
+    known = description.class_names[: len(source.class_names)]
+    for label, (expected, found) in enumerate(zip(known, source.class_names, strict=False)):
+        if expected != found:
+            raise InputError(f"--dataset={source.name}: class {label} is {found!r}; the network's is {expected!r}")
+    if len(known) < len(source.class_names):
+        raise InputError(f"--dataset={source.name} has {len(source.class_names)} classes; the network has {len(known)}")
+    return source
+
+
+def evaluate(
+    model: keras.Model,
+    source: Source,
+    split: str,
+    views: str,
+    resize: str,
+    batch_size: int,
+    max_bad_fraction: float,
+) -> ErrorRates:
+    """Error rates of `model` (which gives logits) over a split, with a progress bar on a terminal.
+
+    Raises:
+      InputError: if the split is missing or empty, or more images than allowed cannot be decoded.
+    """
+    images = source.splits[source.split(split)]
+    batches = evaluation_batches(source, split, batch_size=batch_size, resize=resize)
+    columns = (
+        "[progress.description]{task.description}",
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(f"{views} view{'s' if views == 'ten' else ''}", total=images)
+        rates = Evaluator(model, views)(batches, lambda seen: progress.update(task, completed=seen))
+    for key in rates.bad[:20]:
+        print(f"skipped {key}: cannot be decoded", file=sys.stderr)
+    if not rates.images or len(rates.bad) > max_bad_fraction * images:
+        raise InputError(
+            f"{len(rates.bad)} of {images} images cannot be decoded ({', '.join(rates.bad[:3])}); "
+            f"--max_bad_fraction={max_bad_fraction:g} allows {int(max_bad_fraction * images)}"
+        )
+    return rates
+
+
+def append_result(path: Path, result: dict[str, object]) -> None:
+    """Appends one row, with a header if the file is new. Safe with several processes at once.
+
+    Raises:
+      InputError: if the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a", newline="") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            if file.tell() == 0:
+                table.writeheader()
+            table.writerow(result)
+    except OSError as error:
+        raise InputError(f"--results_file={path}: {error.strerror}; expected a file that can be written") from error
+
+
+def main(argv: list[str]) -> None:
+    """Evaluates, prints and appends one row for each kind of views."""
+    options = flags.FLAGS
+    model, description, steps = load_trained(options.model_dir)
+    source = open_evaluation_source(description, options.dataset, options.data_dir)
+    results_file = Path(options.results_file or Path(options.model_dir) / "results.csv")
+    for views in dict.fromkeys(options.views):
+        rates = evaluate(
+            model,
+            source,
+            options.split,
+            views,
+            description.resize,
+            options.batch_size,
+            options.max_bad_fraction,
+        )
+        result = (
+            *(datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), options.model_dir, steps),
+            *(source.name, options.split, views, rates.images, len(rates.bad)),
+            *(rates.top1_error, rates.top5_error, rates.loss),
+        )
+        append_result(results_file, dict(zip(COLUMNS, result, strict=True)))
+        print(
+            f"{views:6} {rates.images} images of {source.name} {options.split} ({len(rates.bad)} skipped): "
+            f"top-1 error {rates.top1_error:.2%}, top-5 error {rates.top5_error:.2%}",
+            flush=True,
+        )
+    print(f"appended to {results_file}")
+
+
+if __name__ == "__main__":
+    run(main, define_flags)

@@ -1,0 +1,263 @@
+"""The training loop: it knows its step number, so resuming, signals and logs have one natural place."""
+
+import contextlib
+import dataclasses
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+
+from pipelines.command import InputError
+from keras_alexnet.checkpoints import TrainingCheckpoints
+from keras_alexnet.error_rates import Evaluator, error_counts
+from keras_alexnet.logs import RunLogs
+
+# Reading a step's numbers back waits for the device, so the progress bar looks twice a second, not at every step.
+_SECONDS_BETWEEN_LOOKS = 0.5
+
+Row = dict[str, float]
+
+
+@dataclass
+class Progress:
+    """Where a run stands: `step` of `epoch` is the next one to do. Saved with every checkpoint."""
+
+    epoch: int = 0
+    step: int = 0
+    schedule: dict[str, float] = dataclasses.field(default_factory=dict)
+    history: list[Row] = dataclasses.field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Data:
+    """What the loop is fed with.
+
+    `training(epoch, start_step)` gives the batches of an epoch from a step on: float32 `[batch_size, S, S, 3]` and
+    int32 labels. `validation()` gives batches for an Evaluator; it is None where there is nothing to validate on.
+    """
+
+    training: Callable[[int, int], tf.data.Dataset]
+    steps_per_epoch: int
+    batch_size: int
+    validation: Callable[[], tf.data.Dataset] | None
+
+
+class Stopped(Exception):  # noqa: N818 (no error: the user asked for it)
+    """SIGTERM or Ctrl-C came, and the run has been saved. `number` is the signal's."""
+
+    def __init__(self, number: int):
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+class TrainingLoop:
+    """Trains a model, saving, resuming and logging on the way.
+
+    Args:
+      model: gives logits; its `optimizer` is set, by `compile`.
+      strategy: the tf.distribute strategy under whose scope the model was built.
+      data: batches.
+      model_dir: gets checkpoints/, logs/ and metrics.csv.
+      schedule: a Keras callback that sets the learning rate; if it has a `state`, that is saved and restored.
+      checkpoint_steps: a checkpoint is written every so many steps of an epoch, and at its end.
+      keep: how many checkpoints stay.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        strategy: tf.distribute.Strategy,
+        data: Data,
+        model_dir: str,
+        schedule: keras.callbacks.Callback,
+        checkpoint_steps: int,
+        keep: int,
+    ):
+        self.model, self.strategy, self.data, self.schedule = model, strategy, data, schedule
+        self.checkpoint_steps = checkpoint_steps
+        self.progress = Progress()
+        with strategy.scope():
+            model.optimizer.build(model.trainable_variables)
+        # The epoch's sums of loss, top-1 and top-5 errors so far. In the checkpoint, so that an interrupted epoch
+        # reports the same means as one that was not.
+        self._sums = tf.Variable(tf.zeros([3], tf.float64))
+        self._checkpoints = TrainingCheckpoints(
+            model_dir, keep, model=model, optimizer=model.optimizer, sums=self._sums
+        )
+        self._logs = RunLogs(model_dir)
+        self._evaluate = Evaluator(model, "center")
+        self._step = tf.function(self._take_step, reduce_retracing=True)
+        schedule.set_model(model)
+
+    def run(self, epochs: int, max_steps: int | None = None) -> Row:
+        """Goes on from the newest checkpoint, or from the start, until `epochs` or `max_steps` are done.
+
+        Returns:
+          The numbers of the last epoch, as in metrics.csv.
+
+        Raises:
+          Stopped: on SIGTERM or Ctrl-C, after the step under way has been finished and saved.
+          InputError: if a checkpoint cannot be written or read, or the loss is no longer a number.
+        """
+        self._resume()
+        total = epochs * self.data.steps_per_epoch
+        total = total if max_steps is None else min(total, max_steps)
+        row = self.progress.history[-1] if self.progress.history and not self.progress.step else None
+        with _caught_signals() as caught, contextlib.closing(self._logs):
+            while self.steps_done < total:
+                print(f"Epoch {self.progress.epoch + 1}/{epochs}", flush=True)
+                row = self._epoch(total, caught)
+            if row is None:
+                row = self._row({}) | self._validation_row()
+        return row
+
+    @property
+    def steps_done(self) -> int:
+        """Steps since the beginning of training, over all runs."""
+        return self.progress.epoch * self.data.steps_per_epoch + self.progress.step
+
+    def _resume(self) -> None:
+        state = self._checkpoints.restore_latest()
+        if state is None:
+            return
+        self.progress = Progress(**state)
+        if self.progress.schedule:
+            self.schedule.state = self.progress.schedule
+        # Rows written after this checkpoint belong to steps that are run again.
+        self._logs.write_rows(self.progress.history)
+        print(f"resuming at epoch {self.progress.epoch + 1}, step {self.progress.step}", flush=True)
+
+    def _save(self) -> None:
+        self.progress.schedule = getattr(self.schedule, "state", {})
+        self._checkpoints.save(dataclasses.asdict(self.progress), self.steps_done)
+
+    def _epoch(self, total: int, caught: list[int]) -> Row:
+        """Trains to the end of the epoch, or until `total` steps are done; validates, logs and saves."""
+        self.schedule.on_epoch_begin(self.progress.epoch)
+        means = self._train(total, caught)
+        row = self._row(means) | self._validation_row()
+        self._logs.scalars(self.steps_done, row | {"images_per_s": means["images/s"]})
+        if self.progress.step < self.data.steps_per_epoch:
+            # Stopped by max_steps: the epoch can still be finished by a later run, so its row is not history yet.
+            self._save()
+            self._logs.write_rows([*self.progress.history, row])
+            return row
+        self.schedule.on_epoch_end(self.progress.epoch, row)
+        self.progress.history.append(row)
+        self.progress.epoch, self.progress.step = self.progress.epoch + 1, 0
+        self._sums.assign(tf.zeros_like(self._sums))
+        self._save()
+        self._logs.write_rows(self.progress.history)
+        return row
+
+    def _train(self, total: int, caught: list[int]) -> Row:
+        """Takes steps to the end of the epoch or to `total`, whichever comes first; returns the epoch's means."""
+        progress, data = self.progress, self.data
+        bar = _progress_bar(data.steps_per_epoch)
+        batches = self.strategy.experimental_distribute_dataset(data.training(progress.epoch, progress.step))
+        looked, speed = time.monotonic(), _Speed()
+        for images, labels in batches:
+            self._step(images, labels)
+            progress.step += 1
+            speed.count(data.batch_size)
+            if caught:
+                self._save()
+                raise Stopped(caught[0])
+            if progress.step == data.steps_per_epoch or self.steps_done == total:
+                break
+            if progress.step % self.checkpoint_steps == 0:
+                self._save()
+            if time.monotonic() - looked > _SECONDS_BETWEEN_LOOKS:
+                bar.update(progress.step, list(self._means(speed).items()))
+                looked = time.monotonic()
+        means = self._means(speed)
+        bar.update(progress.step, list(means.items()), finalize=True)
+        return means
+
+    def _take_step(self, images, labels) -> None:
+        sums = self.strategy.run(self._replica_step, args=(images, labels))
+        self._sums.assign_add(self.strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None))
+
+    def _replica_step(self, images, labels) -> tf.Tensor:
+        variables = self.model.trainable_variables
+        with tf.GradientTape() as tape:
+            logits = self.model(images, training=True)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+            # Replicas add their gradients up, so each divides by the global batch.
+            loss = tf.reduce_sum(losses) / self.data.batch_size
+        self.model.optimizer.apply(tape.gradient(loss, variables), variables)
+        return tf.stack(
+            [tf.cast(total, tf.float64) for total in (tf.reduce_sum(losses), *error_counts(logits, labels))]
+        )
+
+    def _means(self, speed: "_Speed") -> Row:
+        images = self.progress.step * self.data.batch_size
+        loss, top1, top5 = (float(total) / images for total in self._sums.numpy())
+        if not math.isfinite(loss):
+            raise InputError(
+                f"the loss is {loss} at step {self.steps_done}: training has diverged; the checkpoints before it are "
+                f"kept. A lower --learning_rate (now {self._rate():g}) is the usual cure"
+            )
+        return {"loss": loss, "top1_error": top1, "top5_error": top5, "images/s": speed.images_per_second()}
+
+    def _rate(self) -> float:
+        return float(self.model.optimizer.learning_rate)
+
+    def _row(self, means: Row) -> Row:
+        names = ("loss", "top1_error", "top5_error")
+        row = {"epoch": self.progress.epoch + 1, "steps": self.steps_done, "learning_rate": self._rate()}
+        return row | {name: means[name] for name in names if name in means}
+
+    def _validation_row(self) -> Row:
+        if self.data.validation is None:
+            return {}
+        rates = self._evaluate(self.data.validation())
+        row = {"val_loss": rates.loss, "val_top1_error": rates.top1_error, "val_top5_error": rates.top5_error}
+        print("".join(f"{name}: {value:.4f}  " for name, value in row.items()).rstrip(), flush=True)
+        return row
+
+
+class _Speed:
+    """Images a second since the end of the first step, which is mostly TensorFlow tracing the graph."""
+
+    def __init__(self):
+        self._images, self._since = 0, None
+
+    def count(self, images: int) -> None:
+        if self._since is None:
+            self._since = time.monotonic()
+        else:
+            self._images += images
+
+    def images_per_second(self) -> float:
+        return self._images / max(time.monotonic() - (self._since or 0), 1e-9)
+
+
+def _progress_bar(steps: int) -> keras.utils.Progbar:
+    # Where nobody watches, one line an epoch will do.
+    verbose = 1 if sys.stdout.isatty() else 2
+    names = ["loss", "top1_error", "top5_error", "images/s"]
+    return keras.utils.Progbar(steps, verbose=verbose, stateful_metrics=names, unit_name="step")
+
+
+@contextlib.contextmanager
+def _caught_signals() -> Iterator[list[int]]:
+    """Collects SIGTERM and Ctrl-C instead of dying of them; the second one kills as usual."""
+    caught: list[int] = []
+
+    def catch(number: int, frame) -> None:
+        caught.append(number)
+        signal.signal(number, signal.SIG_DFL)
+        print("stopping after this step (once more to stop at once)", flush=True)
+
+    before = {number: signal.signal(number, catch) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

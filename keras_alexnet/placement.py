@@ -1,0 +1,132 @@
+"""Where towers and replicas run.
+
+The network says how many towers there are; this module says on which device each of them lives. The layers wrap
+whatever belongs to one tower in `with tower(index):`, both when they create variables and when they compute.
+"""
+
+import contextlib
+import contextvars
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+_current_tower: contextvars.ContextVar[int] = contextvars.ContextVar("tower", default=0)
+
+
+@contextlib.contextmanager
+def tower(index: int) -> Iterator[None]:
+    """Variables created and operations run inside belong to tower `index` (0 or 1 in the paper's network).
+
+    Under a `TowerMirroredStrategy` tower 1 is placed on the partner of the replica's device. Under any other
+    strategy, and under none, this changes nothing.
+    """
+    token = _current_tower.set(index)
+    try:
+        with _partner_scope(index):
+            yield
+    finally:
+        _current_tower.reset(token)
+
+
+def _partner_scope(index: int) -> contextlib.AbstractContextManager:
+    strategy = tf.distribute.get_strategy()
+    replica = tf.distribute.get_replica_context()
+    if index == 0 or replica is None or not isinstance(strategy, TowerMirroredStrategy):
+        return contextlib.nullcontext()
+    return tf.device(strategy.partner_of(replica.devices[0]))
+
+
+STRATEGIES = ("auto", "single", "mirrored", "towers")
+
+
+def split_cpu(devices: int) -> None:
+    """Makes the CPU look like `devices` devices, CPU:0 and up, to try out placements without GPUs.
+
+    Must come before TensorFlow has run anything.
+    """
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
+
+
+def make_strategy(name: str, virtual_devices: int = 0) -> tf.distribute.Strategy:
+    """The tf.distribute strategy for a name in STRATEGIES.
+
+    Args:
+      name: "single" (no distribution), "mirrored" (one replica a device), "towers" (one replica a pair of devices),
+        or "auto": mirrored where there are several GPUs, single otherwise.
+      virtual_devices: if not 0, the CPU is split into so many devices, and these are used.
+
+    Raises:
+      ValueError: if there are not enough devices, or the name is unknown.
+    """
+    if virtual_devices:
+        split_cpu(virtual_devices)
+    kind = "CPU" if virtual_devices else "GPU"
+    devices = [f"{kind}:{index}" for index, _ in enumerate(tf.config.list_logical_devices(kind))]
+    if name == "auto":
+        name = "mirrored" if len(devices) > 1 else "single"
+    if name == "single":
+        return tf.distribute.get_strategy()
+    if name not in STRATEGIES:
+        raise ValueError(f"strategy={name!r} is unknown; expected one of {', '.join(STRATEGIES)}")
+    if len(devices) < 2:
+        raise ValueError(
+            f"strategy={name} needs at least 2 GPUs; found {len(devices)}. "
+            "virtual_devices=2 splits the CPU to try it without"
+        )
+    return tf.distribute.MirroredStrategy(devices) if name == "mirrored" else TowerMirroredStrategy(devices)
+
+
+class TowerMirroredStrategy(tf.distribute.MirroredStrategy):
+    """MirroredStrategy whose replicas span two devices each: the paper's two-GPU scheme, and multiples of it.
+
+    Tower 0's variables, momentum and operations are on the first device of a pair, tower 1's on the second;
+    activations cross only into the layers that read all towers (conv3, fc6, fc7 and fc8 in the paper).
+
+    Args:
+      devices: device names such as `["GPU:0", "GPU:1"]`, an even number, pair after pair. All GPUs by default.
+
+    Raises:
+      ValueError: if the number of devices is odd or zero.
+    """
+
+    def __init__(self, devices: list[str] | None = None):
+        if devices is None:
+            devices = [device.name for device in tf.config.list_logical_devices("GPU")]
+        if not devices or len(devices) % 2:
+            raise ValueError(
+                f"towers need pairs of devices: an even number of them, at least 2; found {len(devices)} {devices}"
+            )
+        self._partners = {
+            _short(first): _short(second) for first, second in zip(devices[::2], devices[1::2], strict=True)
+        }
+        super().__init__(devices[::2])
+
+    def partner_of(self, device: str) -> str:
+        """The second device of the pair whose first one is `device`."""
+        return self._partners[_short(device)]
+
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
+        """As MirroredStrategy.scope(), and tower 1's variables are created on the partner devices."""
+
+        # A device scope around variable creation would be overridden by MirroredStrategy, which enters its own
+        # per replica. A creator that is registered outside its scope is called innermost, once per replica.
+        def creator(next_creator, **kwargs):
+            if _current_tower.get() == 0:
+                return next_creator(**kwargs)
+            with tf.device(self.partner_of(_current_device())):
+                return next_creator(**kwargs)
+
+        with tf.variable_creator_scope(creator), super().scope():
+            yield
+
+
+def _short(device: str) -> str:
+    spec = tf.DeviceSpec.from_string(device if device.startswith("/") else f"/device:{device}")
+    return f"/device:{spec.device_type}:{spec.device_index or 0}"
+
+
+def _current_device() -> str:
+    # Where an eager tensor lands is where the surrounding device scope points to.
+    return tf.constant(0).device

@@ -1,0 +1,120 @@
+"""The graph that TensorFlow Serving runs: image bytes in, named classes out. Plain old ops only."""
+
+from collections.abc import Callable, Sequence
+
+import keras
+import tensorflow as tf
+
+from pipelines.command import InputError
+from pipelines import crops, decode
+from serving import signatures as wire
+
+
+class ServingModule(tf.Module):
+    """A network with the four signatures of `serving.signatures`, ready for `tf.saved_model.save`.
+
+    It holds a copy of the network that knows nothing of strategies and devices, so that no device name gets into the
+    exported graph.
+
+    Args:
+      model: an `AlexNet` with its classifier, giving logits or probabilities.
+      class_names: one a class.
+
+    Raises:
+      InputError: if model has no classifier, or the names are not one a class or have line breaks.
+    """
+
+    def __init__(self, model: keras.Model, class_names: Sequence[str]):
+        super().__init__(name="alexnet")
+        classes = model.output_shape[-1]
+        if "predictions" not in [layer.name for layer in model.layers]:
+            raise InputError(f"{model.name} has no layer 'predictions'; expected an AlexNet with include_top=True")
+        if len(class_names) != classes:
+            raise InputError(f"class_names: found {len(class_names)}; expected {classes}, one a class of {model.name}")
+        broken = [name for name in class_names if "\n" in name or not name]
+        if broken:
+            raise InputError(f"class_names: found {broken[0]!r}; expected names without line breaks, not empty")
+        self._class_names = [name.encode() for name in class_names]
+        self._crop_size = model.input_shape[1]
+        copy = model.from_config(model.get_config())
+        copy.set_weights(model.get_weights())
+        self._network = _Network(copy)
+        # Tracked here as plain variables: tracking the Keras model would store each of them twice.
+        self._weights = [variable.value for variable in copy.weights]
+
+    def trace(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
+        """The graphs: signature name -> function of a batch."""
+        image_bytes = tf.TensorSpec([None], tf.string, wire.INPUT_BYTES)
+        stored = tf.TensorSpec([None, crops.STORED_SIZE, crops.STORED_SIZE, 3], tf.uint8, wire.INPUT_IMAGES)
+
+        def concrete(function: Callable, spec: tf.TensorSpec):
+            return tf.function(function, input_signature=[spec], jit_compile=False).get_concrete_function()
+
+        return {
+            wire.SIGNATURE_TEN_CROP: concrete(
+                lambda image_bytes: self._classify_bytes(image_bytes, "ten"), image_bytes
+            ),
+            wire.SIGNATURE_CENTER: concrete(
+                lambda image_bytes: self._classify_bytes(image_bytes, "center"), image_bytes
+            ),
+            wire.SIGNATURE_IMAGES: concrete(lambda images: self._classify(images, "ten"), stored),
+            wire.SIGNATURE_FEATURES: concrete(self._features, image_bytes),
+        }
+
+    def _classify(self, stored: tf.Tensor, views: str) -> dict[str, tf.Tensor]:
+        cropped = crops.views(stored, views, self._crop_size)
+        shape = tf.shape(cropped)
+        flat = tf.reshape(cropped, [shape[0] * shape[1], *cropped.shape[2:]])
+        by_view = tf.reshape(self._network.probabilities(flat), [shape[0], shape[1], len(self._class_names)])
+        # Softmax first, then the mean over the views (paper, section 4.1).
+        probabilities = tf.reduce_mean(by_view, axis=1)
+        scores, classes = tf.math.top_k(probabilities, min(wire.TOP_K, len(self._class_names)))
+        return {
+            wire.OUTPUT_PROBABILITIES: probabilities,
+            wire.OUTPUT_SCORES: scores,
+            wire.OUTPUT_CLASSES: classes,
+            wire.OUTPUT_LABELS: tf.gather(tf.constant(self._class_names), classes),
+        }
+
+    def _classify_bytes(self, image_bytes: tf.Tensor, views: str) -> dict[str, tf.Tensor]:
+        stored, valid = _decode(image_bytes)
+        return _blank_rows(self._classify(stored, views), valid)
+
+    def _features(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        stored, valid = _decode(image_bytes)
+        features = self._network.features(crops.center_crop(stored, self._crop_size))
+        return _blank_rows({wire.OUTPUT_FEATURES: features}, valid)
+
+
+class _Network:
+    """The two things that a server asks of a network. (No tf.Module: its variables are tracked elsewhere.)"""
+
+    def __init__(self, model: keras.Model):
+        top = model.get_layer("predictions")
+        last = [layer for layer in model.layers if layer.name.startswith("dropout")][-1]
+        fc7 = last.input if isinstance(last.input, list) else [last.input]
+        self._model = keras.Model(model.inputs, [top.output, *fc7])
+        self._gives_logits = top.activation is keras.activations.linear
+
+    def probabilities(self, images: tf.Tensor) -> tf.Tensor:
+        outputs = self._model(images, training=False)[0]
+        return tf.nn.softmax(outputs) if self._gives_logits else outputs
+
+    def features(self, images: tf.Tensor) -> tf.Tensor:
+        return tf.concat(self._model(images, training=False)[1:], -1)
+
+
+def _decode(image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """uint8 [N,256,256,3] and whether each could be decoded, bool [N]; one bad image touches no other."""
+    shape = (crops.STORED_SIZE, crops.STORED_SIZE, 3)
+    return tf.map_fn(
+        decode.stored_view_or_zeros,
+        image_bytes,
+        fn_output_signature=(tf.TensorSpec(shape, tf.uint8), tf.TensorSpec([], tf.bool)),
+    )
+
+
+def _blank_rows(outputs: dict[str, tf.Tensor], valid: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Zeros, and empty labels, in the rows of images that could not be decoded."""
+    blanked = {name: tf.where(valid[:, None], values, tf.zeros_like(values)) for name, values in outputs.items()}
+    return blanked | {wire.OUTPUT_VALID: valid}

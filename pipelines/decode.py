@@ -1,0 +1,130 @@
+"""Image files to pixels, as TensorFlow graph code: for training, evaluation and the exported model alike.
+
+What a file is, and for JPEG and PNG how large, is read from its first bytes before a decoder sees it. So a
+small file that claims a gigapixel costs nothing, and formats nobody asked for are never decoded.
+"""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from pipelines.crops import STORED_SIZE, stored_view
+
+# Larger pictures are refused: 50 million pixels are 150 MB once decoded.
+MAX_PIXELS = 50_000_000
+
+# What image folders hold. Of an animated GIF the first frame is taken; animated WebP is refused.
+FORMATS = ("jpeg", "png", "bmp", "gif", "webp")
+
+# What a served model takes from strangers: the two formats whose size is known before they are decoded.
+WIRE_FORMATS = ("jpeg", "png")
+
+_TOO_LARGE = f"more than {MAX_PIXELS:,} pixels, or none"
+_HEADER_BYTES = 32
+# First bytes, by format: ITU-T T.81 B.1.1.3; PNG (W3C) 5.2; BITMAPFILEHEADER; GIF89a 17; RFC 9649 2.4.
+_MAGIC = {"jpeg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n", "bmp": b"BM", "gif": b"GIF8", "webp": b"RIFF"}
+
+
+def decode_rgb(encoded: tf.Tensor, formats: Sequence[str] = FORMATS) -> tf.Tensor:
+    """The pixels of an image file.
+
+    Grey, palette and CMYK pictures become RGB; transparency is dropped; 16-bit values keep their upper byte.
+    JPEG pixels are those of Pillow and libjpeg's default, the accurate inverse DCT.
+
+    Args:
+      encoded: string scalar, the whole file.
+      formats: which of FORMATS to accept.
+
+    Returns:
+      uint8 [H,W,3].
+
+    Raises:
+      tf.errors.InvalidArgumentError: when run, for what is no such file, is damaged or cut short, or has more
+        than MAX_PIXELS pixels.
+    """
+    header = _header(encoded)
+    is_format = tf.stack([_starts_with(header, _MAGIC[name]) for name in formats])
+    encoded = _only_if(tf.reduce_any(is_format), encoded, f"not an image file ({', '.join(formats)})")
+    decoders = [lambda decode=_DECODERS[name]: decode(encoded, header) for name in formats]
+    image = tf.ensure_shape(tf.switch_case(tf.argmax(is_format, output_type=tf.int32), decoders), [None, None, 3])
+    return _only_if(_is_decodable_size(tf.shape(image)[:2]), image, _TOO_LARGE)
+
+
+def stored_view_or_zeros(
+    encoded: tf.Tensor, resize: str = "shorter_side", formats: Sequence[str] = WIRE_FORMATS
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The stored view of an image file, or zeros and False for what cannot be decoded: it never fails.
+
+    Args:
+      encoded: string scalar, the whole file.
+      resize: one of `crops.RESIZE_POLICIES`.
+      formats: which of FORMATS to accept.
+
+    Returns:
+      uint8 [256,256,3] and bool scalar: whether the file could be decoded.
+    """
+
+    def attempt(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return stored_view(decode_rgb(encoded, formats), resize), tf.constant(True)
+
+    # A graph knows no try and except. A dataset does: it can leave out the elements that fail, and then the
+    # first element left is the fallback.
+    fallback = (tf.zeros([STORED_SIZE, STORED_SIZE, 3], tf.uint8), tf.constant(False))
+    attempts = tf.data.Dataset.from_tensors(encoded).map(attempt).ignore_errors()
+    return attempts.concatenate(tf.data.Dataset.from_tensors(fallback)).take(1).get_single_element()
+
+
+def _header(encoded: tf.Tensor) -> tf.Tensor:
+    """The first 32 bytes, with zeros after a shorter file's end: int64 [32]."""
+    start = tf.strings.substr(encoded, 0, _HEADER_BYTES) + b"\0" * _HEADER_BYTES
+    return tf.cast(tf.io.decode_raw(tf.strings.substr(start, 0, _HEADER_BYTES), tf.uint8), tf.int64)
+
+
+def _starts_with(header: tf.Tensor, magic: bytes) -> tf.Tensor:
+    return tf.reduce_all(header[: len(magic)] == list(magic))
+
+
+def _only_if(condition: tf.Tensor, value: tf.Tensor, message: str) -> tf.Tensor:
+    """`value`; when run, an InvalidArgumentError with `message` if `condition` is false."""
+    with tf.control_dependencies([tf.Assert(condition, [message])]):
+        return tf.identity(value)
+
+
+def _is_decodable_size(size: tf.Tensor) -> tf.Tensor:
+    # float64, because the product of two sides that a header claims can be too large for any integer type.
+    pixels = tf.reduce_prod(tf.cast(size, tf.float64))
+    return (pixels >= 1) & (pixels <= MAX_PIXELS)
+
+
+def _decode_jpeg(encoded: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
+    size = tf.io.extract_jpeg_shape(encoded)[:2]
+    encoded = _only_if(_is_decodable_size(size), encoded, _TOO_LARGE)
+    return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+
+
+def _decode_png(encoded: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
+    # Width and height, four bytes each, highest first (PNG specification, 11.2.2).
+    sides = tf.reshape(header[16:24], [2, 4]) * [256**3, 256**2, 256, 1]
+    encoded = _only_if(_is_decodable_size(tf.reduce_sum(sides, axis=1)), encoded, _TOO_LARGE)
+    return tf.io.decode_png(encoded, channels=3)
+
+
+def _decode_other(encoded: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
+    return tf.io.decode_image(encoded, channels=3, expand_animations=False)
+
+
+def _decode_webp(encoded: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
+    # TensorFlow 2.21 reads past its buffer, and may crash, when an animation is decoded as anything but RGBA.
+    is_animated = tf.reduce_all(header[12:16] == list(b"VP8X")) & (header[20] & 2 > 0)
+    encoded = _only_if(~is_animated, encoded, "animated WebP")
+    # With transparency there are four channels, and asking for three is refused.
+    return tf.io.decode_image(encoded, channels=0, expand_animations=False)[..., :3]
+
+
+_DECODERS = {
+    "jpeg": _decode_jpeg,
+    "png": _decode_png,
+    "bmp": _decode_other,
+    "gif": _decode_other,
+    "webp": _decode_webp,
+}

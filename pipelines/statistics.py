@@ -1,0 +1,162 @@
+"""What a training set looks like on average: mean image, RGB mean, RGB covariance and its eigenvectors.
+
+The mean image is what the paper subtracts from every crop (section 2); the eigenvectors and eigenvalues of the
+RGB covariance are what its colour shift is drawn along (section 4.1). Sums are exact integers, so the result is the
+same to the last bit whatever the order of the images and however they were divided among accumulators.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipelines.command import InputError
+from pipelines import stored
+from pipelines.crops import STORED_SIZE
+
+if TYPE_CHECKING:
+    from pipelines.sources import Source
+
+_FIELDS = {
+    "count": (),
+    "mean_image": (STORED_SIZE, STORED_SIZE, 3),
+    "rgb_mean": (3,),
+    "rgb_covariance": (3, 3),
+}
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Statistics of a set of 256 x 256 RGB images with values 0..255.
+
+    Attributes:
+      count: images counted.
+      mean_image: float32 [256,256,3], 0..255.
+      rgb_mean: float64 [3], 0..255.
+      rgb_covariance: float64 [3,3] in grey levels squared, over all pixels of all images (divided by their number).
+    """
+
+    count: int
+    mean_image: np.ndarray
+    rgb_mean: np.ndarray
+    rgb_covariance: np.ndarray
+
+    @property
+    def eigenvalues(self) -> np.ndarray:
+        """float64 [3]: variances along the principal axes, in grey levels squared, descending, never negative."""
+        return np.maximum(np.linalg.eigvalsh(self.rgb_covariance)[::-1], 0.0)
+
+    @property
+    def eigenvectors(self) -> np.ndarray:
+        """float64 [3,3]: unit principal axes in the columns, in the order of `eigenvalues`.
+
+        The sign of an axis is arbitrary; here its red component is never negative.
+        """
+        vectors = np.linalg.eigh(self.rgb_covariance)[1][:, ::-1]
+        return vectors * np.where(vectors[0] < 0, -1.0, 1.0)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Writes an uncompressed .npz of the four attributes to `path`."""
+        with open(path, "wb") as file:
+            np.savez(file, **{name: getattr(self, name) for name in _FIELDS})
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Statistics:
+        """Reads what `save` wrote.
+
+        Raises:
+          InputError: `path` is missing, broken, or something else.
+        """
+        try:
+            with open(path, "rb") as file:
+                archive = np.load(file, allow_pickle=False)
+                fields = {name: archive[name] for name in _FIELDS}
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file, expected image statistics") from None
+        except (OSError, ValueError, IndexError, KeyError, EOFError, zipfile.BadZipFile):
+            raise InputError(f"{path}: broken or foreign, expected image statistics (.npz)") from None
+        for name, shape in _FIELDS.items():
+            if fields[name].shape != shape or not np.all(np.isfinite(fields[name])):
+                found = f"{name} {list(fields[name].shape)}"
+                raise InputError(f"{path}: found {found}, expected finite numbers {list(shape)}")
+        return cls(**{**fields, "count": int(fields["count"])})
+
+
+class Accumulator:
+    """Sums over images in one pass. All sums are integers and exact: up to 2e9 images fit into them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._image_sum = np.zeros((STORED_SIZE, STORED_SIZE, 3), np.int64)
+        self._product_sum = np.zeros((3, 3), np.int64)
+
+    def update(self, images: np.ndarray) -> None:
+        """Counts one image, uint8 [256,256,3], or several, uint8 [N,256,256,3].
+
+        Raises:
+          ValueError: another shape or type.
+        """
+        images = images[np.newaxis] if images.ndim == 3 else images
+        if images.shape[1:] != self._image_sum.shape or images.dtype != np.uint8:
+            raise ValueError(f"found {images.dtype} {list(images.shape)}, expected uint8 [N,256,256,3]")
+        for image in images:
+            # Products of one image sum to less than 2^53, so this float64 product is exact, and much faster
+            # than an integer one.
+            pixels = image.reshape(-1, 3).astype(np.float64)
+            self._product_sum += (pixels.T @ pixels).astype(np.int64)
+            self._image_sum += image
+        self.count += len(images)
+
+    def merge(self, other: Accumulator) -> None:
+        """Adds what `other` has counted."""
+        self.count += other.count
+        self._image_sum += other._image_sum
+        self._product_sum += other._product_sum
+
+    def result(self) -> Statistics:
+        """The statistics of all images counted so far.
+
+        Raises:
+          ValueError: none were.
+        """
+        if not self.count:
+            raise ValueError("no image was counted")
+        pixels = self.count * STORED_SIZE**2
+        # Python's unbounded integers: the difference of two large products is exact, even where it is tiny.
+        rgb_sum = self._image_sum.sum(axis=(0, 1)).astype(object)
+        scatter = pixels * self._product_sum.astype(object) - np.outer(rgb_sum, rgb_sum)
+        return Statistics(
+            count=self.count,
+            mean_image=(self._image_sum / self.count).astype(np.float32),
+            rgb_mean=(rgb_sum / pixels).astype(np.float64),
+            rgb_covariance=(scatter / pixels**2).astype(np.float64),
+        )
+
+
+def scan(
+    source: Source, split: str = "train", resize: str = "shorter_side", max_bad_fraction: float = 0.001
+) -> tuple[Statistics, frozenset[str]]:
+    """Decodes every image of a split once, with a progress bar, to train from a source that is not prepared.
+
+    Args:
+      source: where the images come from.
+      split: one of `source.splits`.
+      resize: one of `pipelines.crops.RESIZE_POLICIES`.
+      max_bad_fraction: share of images that may be undecodable, 0..1.
+
+    Returns:
+      The statistics of the good images and the keys of the bad ones, which are also named on stderr.
+
+    Raises:
+      InputError: no such split, or more bad images than `max_bad_fraction` allows.
+    """
+    bad = stored.BadImages(max_bad_fraction)
+    accumulator = Accumulator()
+    for _, _, pixels in stored.convert_split(source, split, lambda encoded: stored.stored_pixels(encoded, resize), bad):
+        accumulator.update(pixels)
+    bad.check()
+    return accumulator.result(), frozenset(bad.reasons)

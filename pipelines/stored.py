@@ -1,0 +1,207 @@
+"""Stored views of a whole split, or why there are none: the decoding pass of `pipelines.prepare` and of
+`pipelines.statistics.scan`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import struct
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import tensorflow as tf
+from PIL import ExifTags, Image
+from tqdm import tqdm
+
+from pipelines.command import InputError
+from pipelines.crops import STORED_SIZE, stored_view
+from pipelines.decode import decode_rgb
+
+if TYPE_CHECKING:
+    from pipelines.sources import Source
+
+JPEG_QUALITY = 95
+
+_NAMED_ON_STDERR = 20
+_NAMED_IN_ERROR = 3
+_WINDOW_PER_CORE = 4
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+# How to set a picture upright, by the value of its EXIF orientation tag (Exif 2.3, section 4.6.4 A). 1 is upright.
+_UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda image: image[:, ::-1],
+    3: lambda image: image[::-1, ::-1],
+    4: lambda image: image[::-1],
+    5: lambda image: image.transpose(1, 0, 2),
+    6: lambda image: np.rot90(image, 3),
+    7: lambda image: image[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda image: np.rot90(image),
+}
+
+
+class BadImages:
+    """Counts the images seen and keeps the keys and reasons of those that could not be decoded.
+
+    The first 20 are named on stderr as they are found. `check` enforces the ceiling once all images were seen.
+    """
+
+    def __init__(self, max_fraction: float) -> None:
+        if not 0 <= max_fraction <= 1:
+            raise InputError(f"--max_bad_fraction={max_fraction}: expected a share of the images, 0 to 1")
+        self.seen = 0
+        self.reasons: dict[str, str] = {}
+        self._max_fraction = max_fraction
+
+    def add(self, key: str, reason: str) -> None:
+        """Notes a bad image."""
+        self.reasons[key] = reason
+        if len(self.reasons) <= _NAMED_ON_STDERR:
+            tqdm.write(f"skipped {key}: {reason}", file=sys.stderr)
+        elif len(self.reasons) == _NAMED_ON_STDERR + 1:
+            tqdm.write("skipped more, not named here", file=sys.stderr)
+
+    def check(self) -> None:
+        """Raises InputError when the share of bad images is above the ceiling."""
+        bad, names = len(self.reasons), ", ".join(list(self.reasons)[:_NAMED_IN_ERROR])
+        if bad > self._max_fraction * self.seen:
+            # Rounded up, so that the value given in the message does let this set pass.
+            enough = -(-bad * 10**6 // self.seen) / 10**6
+            raise InputError(
+                f"{bad} of {self.seen} images cannot be decoded ({names}{', ...' if bad > _NAMED_IN_ERROR else ''}), "
+                f"more than --max_bad_fraction={self._max_fraction:g} allows; {enough:g} would let them pass"
+            )
+
+
+def convert_split(
+    source: Source, split: str, convert: Callable[[bytes], _Result], bad: BadImages
+) -> Iterator[tuple[str, int, _Result]]:
+    """Applies `convert` to every image of a split on all cores, in the order of a shuffle with seed 0.
+
+    Shuffled, because what is stored class by class could hardly be mixed when it is read. A progress bar shows on a
+    terminal.
+
+    Args:
+      source, split: which images.
+      convert: raises ValueError, with a one-line reason, for an image that cannot be decoded.
+      bad: where those are noted.
+
+    Yields:
+      Key, label and result of every good image.
+
+    Raises:
+      InputError: no such split, its files cannot be read, or none of its images is good.
+    """
+
+    def attempt(example: tuple[bytes, int, bytes]) -> tuple[str, int, _Result | ValueError]:
+        encoded, label, key = example
+        try:
+            return key.decode(), int(label), convert(encoded)
+        except ValueError as error:
+            return key.decode(), int(label), error
+
+    good = 0
+    with tqdm(total=source.splits[split], desc=split, unit=" images", disable=None, leave=False) as progress:
+        for key, label, result in in_order(attempt, _read(source, split)):
+            progress.update()
+            bad.seen += 1
+            if isinstance(result, ValueError):
+                bad.add(key, str(result))
+            else:
+                good += 1
+                yield key, label, result
+    if not good:
+        raise InputError(f"--dataset={source.name}: none of {source.splits[split]} {split} images can be decoded")
+
+
+def _read(source: Source, split: str) -> Iterator[tuple[bytes, int, bytes]]:
+    try:
+        yield from source.encoded(split, shuffle_seed=0).as_numpy_iterator()
+    except tf.errors.OpError as error:
+        raise InputError(f"--dataset={source.name}: reading {split} failed: {_reason(error)}") from None
+
+
+def in_order(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+    """`map(function, items)` on a thread per core, reading only a few items ahead of the consumer."""
+    threads = os.cpu_count() or 1
+    pending: deque = deque()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) >= threads * _WINDOW_PER_CORE:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def stored_pixels(encoded: bytes, resize: str = "shorter_side") -> np.ndarray:
+    """The stored view, uint8 [256,256,3], of an encoded photograph set upright by its EXIF tag.
+
+    Raises:
+      ValueError: `encoded` cannot be decoded; the message is a one-line reason.
+    """
+    try:
+        image = _decode(encoded)
+    except tf.errors.OpError as error:
+        raise ValueError(_reason(error)) from None
+    upright = _UPRIGHT.get(_orientation(encoded))
+    if upright is not None:
+        image = tf.constant(np.ascontiguousarray(upright(image.numpy())))
+    return _view(image, resize).numpy()
+
+
+def stored_jpeg(encoded: bytes, resize: str = "shorter_side") -> tuple[bytes, np.ndarray]:
+    """The stored view as a JPEG of quality 95, and the pixels, uint8 [256,256,3], that it decodes to.
+
+    What already is a 256 x 256 RGB baseline JPEG is returned unchanged.
+
+    Raises:
+      ValueError: `encoded` cannot be decoded; the message is a one-line reason.
+    """
+    pixels = stored_pixels(encoded, resize)
+    if _is_stored_jpeg(encoded):
+        return encoded, pixels
+    encoded = tf.io.encode_jpeg(pixels, quality=JPEG_QUALITY).numpy()
+    return encoded, _decode(encoded).numpy()
+
+
+_decode = tf.function(decode_rgb, input_signature=[tf.TensorSpec([], tf.string)])
+
+
+@tf.function(reduce_retracing=True)
+def _view(image: tf.Tensor, resize: str) -> tf.Tensor:
+    return stored_view(tf.ensure_shape(image, [None, None, 3]), resize)
+
+
+def _orientation(encoded: bytes) -> int:
+    """The EXIF orientation tag, 1..8; 1 where there is none or none that can be read."""
+    try:
+        return Image.open(io.BytesIO(encoded)).getexif().get(ExifTags.Base.Orientation, 1)
+    except (OSError, SyntaxError, ValueError, struct.error):
+        # A photograph with a broken tag is still a photograph.
+        return 1
+
+
+def _is_stored_jpeg(encoded: bytes) -> bool:
+    image = Image.open(io.BytesIO(encoded))
+    return (
+        (image.format, image.mode, image.size) == ("JPEG", "RGB", (STORED_SIZE, STORED_SIZE))
+        and "progressive" not in image.info
+        and _orientation(encoded) == 1
+    )
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """TensorFlow's message without its graph coordinates."""
+    lines = [re.sub(r"\{\{.*?\}\}|\[Op:.*|\[\[.*", "", line).strip() for line in error.message.splitlines()]
+    return next((line for line in lines if line), type(error).__name__)

@@ -1,0 +1,194 @@
+import dataclasses
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import reference
+from PIL import Image
+
+import keras_alexnet
+from keras_alexnet import VARIANTS, AlexNet, decode_predictions, preprocess_input
+
+random = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def paper():
+    return AlexNet("paper")
+
+
+def photographs(count, size=224):
+    return random.integers(0, 256, (count, size, size, 3)).astype(np.uint8)
+
+
+def test_the_papers_network_has_60_965_224_parameters(paper):
+    assert paper.count_params() == 60_965_224
+
+
+def test_the_papers_network_has_maps_of_55_27_13_and_6(paper):
+    shapes = {
+        name: [x.shape[1:] for x in paper.get_layer(name).output] for name in ("conv1", "conv2", "conv3", "pool5")
+    }
+    assert shapes == {
+        "conv1": [(55, 55, 48)] * 2,
+        "conv2": [(27, 27, 128)] * 2,
+        "conv3": [(13, 13, 192)] * 2,
+        "pool5": [(6, 6, 128)] * 2,
+    }
+
+
+@pytest.mark.parametrize(
+    "layer, kernel, bias",
+    [
+        ("conv1", (11, 11, 3, 48), 0),
+        ("conv2", (5, 5, 48, 128), 1),
+        ("conv3", (3, 3, 256, 192), 0),
+        ("conv4", (3, 3, 192, 192), 1),
+        ("conv5", (3, 3, 192, 128), 1),
+        ("fc6", (9216, 2048), 1),
+        ("fc7", (4096, 2048), 1),
+        ("fc8", (4096, 1000), 0),
+    ],
+)
+def test_initial_values_are_the_papers(paper, layer, kernel, bias):
+    weights = paper.get_layer(layer).get_weights()
+    for values, biases in zip(weights[0::2], weights[1::2], strict=True):
+        assert values.shape == kernel
+        # Gaussian, mean 0, deviation .01, not truncated: 4 standard errors, and values beyond 2 deviations.
+        assert abs(values.std() - 0.01) < 0.01 * 4 / np.sqrt(2 * values.size)
+        assert abs(values.mean()) < 0.01 * 4 / np.sqrt(values.size)
+        assert 0.03 < np.mean(np.abs(values) > 0.02) < 0.06
+        assert np.all(biases == bias)
+
+
+def test_answers_equal_the_paper_in_float64():
+    mean = random.uniform(90, 140, (256, 256, 3)).astype(np.float32)
+    model = AlexNet("paper", classes=17, width=0.25, mean=mean)
+    # Weights of a size that keeps all layers alive, so that an error anywhere shows in the answer.
+    for layer in model.layers:
+        layer.set_weights(
+            [
+                random.normal(size=w.shape) * (0.4 if w.ndim == 1 else 1.5 / np.sqrt(w[..., 0].size))
+                for w in layer.get_weights()
+            ]
+        )
+    images = photographs(2)
+    weights = {layer.name: layer.get_weights() for layer in model.layers}
+    expected = reference.paper_network(images, mean[16:240, 16:240].astype(np.float64), weights)
+    assert 0.001 < expected.max() < 0.999, "a saturated softmax would hide errors"
+    np.testing.assert_allclose(model.predict(images, verbose=0), expected, rtol=1e-3, atol=1e-6)
+
+
+def test_features_are_fc7_after_relu():
+    model = AlexNet(width=1 / 16, classes=3, init="he", classifier_activation=None)
+    features = AlexNet(width=1 / 16, include_top=False, init="he")
+    for layer in features.layers:
+        if layer.weights:
+            layer.set_weights(model.get_layer(layer.name).get_weights())
+    x = photographs(2)
+    got = features.predict(x, verbose=0)
+    assert got.shape == (2, 256) and got.min() == 0 and got.std() > 0.01
+    kernel, bias = model.get_layer("fc8").get_weights()
+    np.testing.assert_allclose(model.predict(x, verbose=0), 0.5 * got @ kernel + bias, rtol=1e-4, atol=1e-4)
+
+
+def test_without_activation_the_outputs_are_logits():
+    keras.utils.set_random_seed(3)
+    logits = AlexNet(width=1 / 16, classes=4, classifier_activation=None)
+    probabilities = AlexNet(width=1 / 16, classes=4)
+    probabilities.set_weights(logits.get_weights())
+    x = photographs(2)
+    expected = np.exp(logits.predict(x, verbose=0).astype(np.float64))
+    np.testing.assert_allclose(
+        probabilities.predict(x, verbose=0), expected / expected.sum(-1, keepdims=True), rtol=1e-5
+    )
+
+
+def test_hes_initial_values_come_with_scaled_input():
+    model = AlexNet(width=0.5, classes=5, init="he")
+    kernel, bias = model.get_layer("conv2").get_weights()[:2]
+    assert abs(kernel.std() - np.sqrt(2 / (5 * 5 * 24))) < 0.002 and not bias.any()
+    assert model.get_layer("mean_subtraction").scale == 1 / 64
+
+
+def test_a_variant_is_data():
+    wide = dataclasses.replace(VARIANTS["paper"], name="mine", crop_size=67)
+    assert AlexNet(wide, width=1 / 16, classes=2).input_shape == (None, 67, 67, 3)
+
+
+@pytest.mark.parametrize("classes", [1, 2, 11, 1000])
+def test_any_number_of_classes(classes):
+    assert AlexNet(width=1 / 32, classes=classes).predict(photographs(1), verbose=0).shape == (1, classes)
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        ({"variant": "vgg"}, "variant='vgg' is unknown; expected one of paper"),
+        ({"classes": 0}, "classes=0"),
+        ({"width": 0}, "width=0"),
+        ({"width": float("nan")}, "width=nan"),
+        ({"init": "xavier"}, "init='xavier'"),
+        ({"mean": np.zeros(4)}, r"mean has shape \(4,\)"),
+        ({"mean": np.zeros((100, 100, 3))}, r"mean has shape \(100, 100, 3\)"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, says):
+    with pytest.raises(ValueError, match=says):
+        AlexNet(**arguments)
+
+
+def test_a_saved_model_loads_in_a_new_process_that_only_imports_the_package(tmp_path):
+    model = AlexNet(width=1 / 16, classes=3, mean=random.uniform(0, 255, (224, 224, 3)))
+    model.compile(keras_alexnet.PaperSGD(0.02), "sparse_categorical_crossentropy")
+    x = photographs(2)
+    model.fit(x, np.array([0, 2]), verbose=0)
+    model.save(tmp_path / "model.keras")
+    np.save(tmp_path / "x.npy", x)
+    program = (
+        "import sys, keras, numpy, keras_alexnet\n"
+        "model = keras.models.load_model(sys.argv[1] + '/model.keras')\n"
+        "assert type(model.optimizer).__name__ == 'PaperSGD' and float(model.optimizer.learning_rate) > 0.0199\n"
+        "numpy.save(sys.argv[1] + '/y.npy', model.predict(numpy.load(sys.argv[1] + '/x.npy'), verbose=0))\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), model.predict(x, verbose=0), rtol=1e-5)
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    AlexNet(width=1 / 16, classes=3).save_weights(tmp_path / "w.weights.h5")
+    AlexNet(width=1 / 16, classes=3, weights=str(tmp_path / "w.weights.h5"))
+    with pytest.raises(ValueError):
+        AlexNet(width=1 / 16, classes=4, weights=str(tmp_path / "w.weights.h5"))
+
+
+def test_preprocess_input_takes_the_centre_of_the_image_with_its_shorter_side_at_256():
+    y, x = np.mgrid[0:300, 0:600]
+    photograph = np.stack([x * 255 / 600, y * 255 / 300, np.full_like(x, 7)], -1).astype(np.uint8)
+    (got,) = preprocess_input(photograph)
+    resized = np.asarray(Image.fromarray(photograph).resize((512, 256), Image.Resampling.BILINEAR), np.float32)
+    assert got.shape == (224, 224, 3) and got.dtype == np.float32
+    assert np.abs(got - resized[16:240, 144:368]).max() <= 1
+
+
+def test_preprocess_input_leaves_network_input_alone_and_takes_images_of_any_sizes():
+    ready = photographs(2)
+    np.testing.assert_array_equal(preprocess_input(ready), ready.astype(np.float32))
+    assert preprocess_input([photographs(1, 80)[0], photographs(1, 500)[0]]).shape == (2, 224, 224, 3)
+    with pytest.raises(ValueError, match=r"shape \(5, 5\)"):
+        preprocess_input([np.zeros((5, 5))])
+
+
+def test_decode_predictions_names_the_best_classes_first():
+    predictions = np.array([[0.1, 0.6, 0.3], [0.5, 0.25, 0.25]])
+    named = decode_predictions(predictions, top=2, class_names=["a", "b", "c"])
+    assert named == [[(1, "b", 0.6), (2, "c", 0.3)], [(0, "a", 0.5), (1, "b", 0.25)]]
+
+
+def test_decode_predictions_knows_imagenets_wnids_and_wants_other_names():
+    predictions = np.eye(1000)[[0, 217, 999]]
+    assert [row[0][1] for row in decode_predictions(predictions)] == ["n01440764", "n02102040", "n15075141"]
+    with pytest.raises(ValueError, match="class_names: found none; expected 7"):
+        decode_predictions(np.zeros((1, 7)))
