@@ -26,6 +26,8 @@ from keras_alexnet.model import AlexNet
 from pipelines.statistics import Statistics
 
 _DESCRIPTION, _STATISTICS, _CHECKPOINTS = "model.json", "statistics.npz", "checkpoints"
+# What TensorFlow raises on files that are cut short, damaged, or of another network.
+_UNREADABLE = (tf.errors.OpError, AssertionError, IndexError, KeyError, RuntimeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -125,11 +127,19 @@ def load_trained(model_dir: str | os.PathLike) -> tuple[keras.Model, ModelDescri
         raise InputError(f"--model_dir={model_dir}: found no checkpoint in {folder}; expected one, as training writes")
     steps = tf.Variable(0, dtype=tf.int64)
     try:
-        status = tf.train.Checkpoint(model=model, steps=steps).restore(newest)
+        status = tf.train.Checkpoint(weights=tracked_weights(model), steps=steps).restore(newest)
         status.assert_existing_objects_matched().expect_partial()
-    except (tf.errors.OpError, ValueError, AssertionError) as error:
-        raise InputError(f"{newest}: found a checkpoint that does not fit {_DESCRIPTION}: {_brief(error)}") from error
+    except _UNREADABLE as error:
+        raise InputError(f"{newest}: found a checkpoint that is broken or not of this model: {_brief(error)}") from error
     return model, description, int(steps)
+
+
+def tracked_weights(model: keras.Model) -> dict[str, list[tf.Variable]]:
+    """Layer name -> variables, weights and states of random generators alike, for tf.train.Checkpoint.
+
+    Given a functional Keras model itself, tf.train.Checkpoint would find none of them.
+    """
+    return {layer.name: [variable.value for variable in layer.variables] for layer in model.layers if layer.variables}
 
 
 class TrainingCheckpoints:
@@ -138,16 +148,18 @@ class TrainingCheckpoints:
     Args:
       model_dir: where `checkpoints/` is.
       keep: how many of the newest checkpoints stay.
-      **tracked: model, optimizer and whatever else tf.train.Checkpoint can save.
+      model: its weights, random generators and optimizer are saved.
+      **tracked: whatever else tf.train.Checkpoint can save.
 
     Beside these it saves a `state` that JSON can hold, and the number of steps done.
     """
 
-    def __init__(self, model_dir: str | os.PathLike, keep: int, **tracked: Any):
+    def __init__(self, model_dir: str | os.PathLike, keep: int, model: keras.Model, **tracked: Any):
         self._state = tf.Variable("{}", dtype=tf.string)
         self._steps = tf.Variable(0, dtype=tf.int64)
-        checkpoint = tf.train.Checkpoint(state=self._state, steps=self._steps, **tracked)
-        self._checkpoint = checkpoint
+        checkpoint = self._checkpoint = tf.train.Checkpoint(
+            weights=tracked_weights(model), optimizer=model.optimizer, state=self._state, steps=self._steps, **tracked
+        )
         # The manager's index is replaced by one rename after the data is written: a checkpoint is complete or absent.
         self._manager = tf.train.CheckpointManager(checkpoint, str(Path(model_dir) / _CHECKPOINTS), max_to_keep=keep)
 
@@ -174,7 +186,7 @@ class TrainingCheckpoints:
         for path in reversed(self._manager.checkpoints):
             try:
                 self._checkpoint.restore(path).assert_consumed()
-            except (tf.errors.OpError, ValueError, AssertionError) as error:
+            except _UNREADABLE as error:
                 broken.append(path)
                 print(f"{path}: cannot be read ({_brief(error)}); trying the one before", flush=True)
                 continue

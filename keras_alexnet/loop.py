@@ -86,9 +86,7 @@ class TrainingLoop:
         # The epoch's sums of loss, top-1 and top-5 errors so far. In the checkpoint, so that an interrupted epoch
         # reports the same means as one that was not.
         self._sums = tf.Variable(tf.zeros([3], tf.float64))
-        self._checkpoints = TrainingCheckpoints(
-            model_dir, keep, model=model, optimizer=model.optimizer, sums=self._sums
-        )
+        self._checkpoints = TrainingCheckpoints(model_dir, keep, model, sums=self._sums)
         self._logs = RunLogs(model_dir)
         self._evaluate = Evaluator(model, "center")
         self._step = tf.function(self._take_step, reduce_retracing=True)
@@ -206,7 +204,8 @@ class TrainingLoop:
         return {"loss": loss, "top1_error": top1, "top5_error": top5, "images/s": speed.images_per_second()}
 
     def _rate(self) -> float:
-        return float(self.model.optimizer.learning_rate)
+        # Six digits: the float32 that holds .01 would be written as 0.009999999776.
+        return float(f"{float(self.model.optimizer.learning_rate):.6g}")
 
     def _row(self, means: Row) -> Row:
         names = ("loss", "top1_error", "top5_error")
@@ -218,7 +217,7 @@ class TrainingLoop:
             return {}
         rates = self._evaluate(self.data.validation())
         row = {"val_loss": rates.loss, "val_top1_error": rates.top1_error, "val_top5_error": rates.top5_error}
-        print("".join(f"{name}: {value:.4f}  " for name, value in row.items()).rstrip(), flush=True)
+        print(" - ".join(f"{name}: {value:.4f}" for name, value in row.items()), flush=True)
         return row
 
 

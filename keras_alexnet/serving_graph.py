@@ -38,9 +38,9 @@ class ServingModule(tf.Module):
         self._crop_size = model.input_shape[1]
         copy = model.from_config(model.get_config())
         copy.set_weights(model.get_weights())
-        self._network = _Network(copy)
         # Tracked here as plain variables: tracking the Keras model would store each of them twice.
         self._weights = [variable.value for variable in copy.weights]
+        self._network = _network_function(copy)
 
     def trace(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """The graphs: signature name -> function of a batch."""
@@ -65,7 +65,8 @@ class ServingModule(tf.Module):
         cropped = crops.views(stored, views, self._crop_size)
         shape = tf.shape(cropped)
         flat = tf.reshape(cropped, [shape[0] * shape[1], *cropped.shape[2:]])
-        by_view = tf.reshape(self._network.probabilities(flat), [shape[0], shape[1], len(self._class_names)])
+        probabilities, _ = self._network(tf.cast(flat, tf.float32))
+        by_view = tf.reshape(probabilities, [shape[0], shape[1], len(self._class_names)])
         # Softmax first, then the mean over the views (paper, section 4.1).
         probabilities = tf.reduce_mean(by_view, axis=1)
         scores, classes = tf.math.top_k(probabilities, min(wire.TOP_K, len(self._class_names)))
@@ -82,26 +83,26 @@ class ServingModule(tf.Module):
 
     def _features(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         stored, valid = _decode(image_bytes)
-        features = self._network.features(crops.center_crop(stored, self._crop_size))
+        _, features = self._network(tf.cast(crops.center_crop(stored, self._crop_size), tf.float32))
         return _blank_rows({wire.OUTPUT_FEATURES: features}, valid)
 
 
-class _Network:
-    """The two things that a server asks of a network. (No tf.Module: its variables are tracked elsewhere.)"""
+def _network_function(model: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """float32 `[M, S, S, 3]` -> probabilities `[M, classes]` and fc7's outputs after ReLU, `[M, units]`.
 
-    def __init__(self, model: keras.Model):
-        top = model.get_layer("predictions")
-        last = [layer for layer in model.layers if layer.name.startswith("dropout")][-1]
-        fc7 = last.input if isinstance(last.input, list) else [last.input]
-        self._model = keras.Model(model.inputs, [top.output, *fc7])
-        self._gives_logits = top.activation is keras.activations.linear
+    One function for all signatures, so that the mean image is in the graph once.
+    """
+    top = model.get_layer("predictions")
+    before_classifier = [layer for layer in model.layers if layer.name.startswith("dropout")][-1]
+    gives_logits = top.activation is keras.activations.linear
+    outputs = keras.Model(model.inputs, [top.output, *before_classifier.input])
 
-    def probabilities(self, images: tf.Tensor) -> tf.Tensor:
-        outputs = self._model(images, training=False)[0]
-        return tf.nn.softmax(outputs) if self._gives_logits else outputs
+    @tf.function(input_signature=[tf.TensorSpec(model.input_shape, tf.float32)], jit_compile=False)
+    def network(images):
+        scores, *features = outputs(images, training=False)
+        return tf.nn.softmax(scores) if gives_logits else scores, tf.concat(features, -1)
 
-    def features(self, images: tf.Tensor) -> tf.Tensor:
-        return tf.concat(self._model(images, training=False)[1:], -1)
+    return network
 
 
 def _decode(image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

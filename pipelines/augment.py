@@ -4,6 +4,7 @@ Nothing here keeps a state. Every draw is a function of (seed, epoch, example), 
 of the examples, on the number of threads, or on where a run was resumed.
 """
 
+import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
@@ -23,6 +24,12 @@ _GREY_LEVELS = 255.0
 _WINDOW_STREAM, _COLOR_STREAM = 0, 1
 
 
+def epoch_seed(seed: int, epoch: int) -> int:
+    """The seed of one epoch (from 0) of a run with `seed`: 0 to 2^63 - 1, another one for every pair."""
+    state = np.random.SeedSequence([seed % 2**64, epoch]).generate_state(1, np.uint64)
+    return int(state[0] >> np.uint64(1))
+
+
 def example_seed(seed: int, epoch: int, key: tf.Tensor) -> tf.Tensor:
     """The seed of one example in one epoch, int64 [2], for `random_window` and `color_shift`.
 
@@ -33,7 +40,7 @@ def example_seed(seed: int, epoch: int, key: tf.Tensor) -> tf.Tensor:
     """
     # FarmHash's fingerprint: the same on every machine and in every version.
     example = tf.strings.to_hash_bucket_fast(key, tf.int64.max)
-    return tf.random.fold_in(tf.constant([seed, epoch], tf.int64), example)
+    return tf.stack([tf.constant(epoch_seed(seed, epoch), tf.int64), example])
 
 
 def random_window(
@@ -54,9 +61,15 @@ def random_window(
     """
     offsets = stored - size + 1
     window = tf.random.stateless_uniform(
-        [], tf.random.fold_in(seed, _WINDOW_STREAM), minval=0, maxval=2 * offsets**2, dtype=tf.int32
+        [], _stream(seed, _WINDOW_STREAM), minval=0, maxval=2 * offsets**2, dtype=tf.int32
     )
     return window // 2 // offsets, window // 2 % offsets, window % 2 == 1
+
+
+def check_color_shift(mode: str) -> None:
+    """Raises InputError unless `mode` is one of COLOR_SHIFTS."""
+    if mode not in COLOR_SHIFTS:
+        raise InputError(f"--color_shift={mode}: expected one of {', '.join(COLOR_SHIFTS)}")
 
 
 def color_shift(seed: tf.Tensor, eigenvalues: ArrayLike, eigenvectors: ArrayLike, mode: str = "paper") -> tf.Tensor:
@@ -79,11 +92,15 @@ def color_shift(seed: tf.Tensor, eigenvalues: ArrayLike, eigenvectors: ArrayLike
     Raises:
       InputError: unknown mode.
     """
-    if mode not in COLOR_SHIFTS:
-        raise InputError(f"--color_shift={mode}: expected one of {', '.join(COLOR_SHIFTS)}")
+    check_color_shift(mode)
     if mode == "none":
         return tf.zeros([3])
-    stream = tf.random.fold_in(seed, _COLOR_STREAM)
-    factors = tf.random.stateless_normal([3], stream, stddev=COLOR_SHIFT_STD, dtype=tf.float64)
+    factors = tf.random.stateless_normal([3], _stream(seed, _COLOR_STREAM), stddev=COLOR_SHIFT_STD, dtype=tf.float64)
     along_axes = factors * tf.constant(eigenvalues, tf.float64) / _GREY_LEVELS
     return tf.cast(tf.linalg.matvec(tf.constant(eigenvectors, tf.float64), along_axes), tf.float32)
+
+
+def _stream(seed: tf.Tensor, stream: int) -> tf.Tensor:
+    # The stateless operations scramble their seed, so neighbours have nothing in common (fold_in would draw once
+    # more to get there).
+    return seed + tf.constant([stream, 0], seed.dtype)

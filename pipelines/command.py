@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 
-from absl import app, flags
+from absl import app, flags, logging
 
 
 class InputError(ValueError):
@@ -28,6 +28,8 @@ def run(main: Callable[[Sequence[str]], int | None], define_flags: Callable[[], 
         try:
             if len(argv) > 1 and not getattr(main, "takes_arguments", False):
                 raise InputError(f"unexpected argument {argv[1]!r}: flags are written --name=value")
+            if not flags.FLAGS["verbosity"].present:
+                logging.set_verbosity(logging.WARNING)
             return main(argv)
         except InputError as error:
             sys.exit(f"error: {error}")

@@ -18,6 +18,12 @@ RESIZE_POLICIES = ("shorter_side", "warp")
 VIEWS = ("center", "ten")
 
 
+def check_resize(resize: str) -> None:
+    """Raises InputError unless `resize` is one of RESIZE_POLICIES."""
+    if resize not in RESIZE_POLICIES:
+        raise InputError(f"--resize={resize}: expected one of {', '.join(RESIZE_POLICIES)}")
+
+
 def stored_view(image: tf.Tensor, resize: str = "shorter_side") -> tf.Tensor:
     """The 256 x 256 view of a photograph that is stored, evaluated and served.
 
@@ -35,8 +41,7 @@ def stored_view(image: tf.Tensor, resize: str = "shorter_side") -> tf.Tensor:
     Raises:
       InputError: unknown policy.
     """
-    if resize not in RESIZE_POLICIES:
-        raise InputError(f"--resize={resize}: expected one of {', '.join(RESIZE_POLICIES)}")
+    check_resize(resize)
     is_stored = tf.reduce_all(tf.shape(image)[:2] == STORED_SIZE)
     view = tf.cond(is_stored, lambda: image, lambda: _resized_view(image, resize))
     return tf.ensure_shape(view, [STORED_SIZE, STORED_SIZE, 3])

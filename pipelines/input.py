@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-import numpy as np
 import tensorflow as tf
 
 from pipelines.command import InputError
 from pipelines import augment
-from pipelines.crops import STORED_SIZE, stored_view
-from pipelines.decode import FORMATS, decode_rgb, stored_view_or_zeros
+from pipelines.crops import STORED_SIZE, check_resize
+from pipelines.decode import FORMATS, stored_view_or_zeros
 
 if TYPE_CHECKING:
     from pipelines.sources import Source
@@ -64,32 +63,33 @@ def training_batches(
     Returns:
       Elements (images float32 [batch,crop,crop,3], labels int32 [batch]). The images are RGB 0..255 plus the colour
       shift: the mean is not subtracted, and nothing is clipped. Iterating raises tf.errors.InvalidArgumentError
-      at an image that cannot be decoded.
+      at an image that cannot be decoded; the message has its key, unless the source is a prepared one.
 
     Raises:
       InputError: a batch size without a full batch, unknown `color_shift` or `resize`.
     """
+    # Checked here, because errors raised as the pipeline is traced come wrapped in a call stack.
     steps_per_epoch(source, batch_size, bad_keys)
+    check_resize(resize)
+    augment.check_color_shift(color_shift)
 
-    def example(encoded: tf.Tensor, label: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def example(encoded: tf.Tensor, label: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         example_seed = augment.example_seed(seed, epoch, key)
         y, x, flip = augment.random_window(example_seed, STORED_SIZE, crop_size)
-        cut = _cut_prepared if source.prepared else _cut
-        image = cut(encoded, y, x, crop_size, resize)
+        view = _prepared_view(encoded) if source.prepared else _stored_view(encoded, key, resize)
+        image = tf.slice(view, [y, x, 0], [crop_size, crop_size, 3])
         image = tf.cond(flip, lambda: tf.reverse(image, axis=[1]), lambda: image)
         shift = augment.color_shift(example_seed, statistics.eigenvalues, statistics.eigenvectors, color_shift)
-        return tf.ensure_shape(image, [crop_size, crop_size, 3]), shift, label
+        return _plus(image, shift), label
 
-    examples = source.encoded("train", shuffle_seed=_order_seed(seed, epoch))
+    examples = source.encoded("train", shuffle_seed=augment.epoch_seed(seed, epoch))
     if bad_keys:
         bad = tf.constant(sorted(bad_keys))
         examples = examples.filter(lambda encoded, label, key: tf.reduce_all(key != bad))
-    # Bytes until the batch is whole: four times less to move than floats.
     return (
         examples.skip(start_step * batch_size)
         .map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .batch(batch_size, drop_remainder=True)
-        .map(_shifted, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .prefetch(tf.data.AUTOTUNE)
     )
 
@@ -112,6 +112,7 @@ def evaluation_batches(source: Source, split: str, *, batch_size: int, resize: s
     """
     if batch_size < 1:
         raise InputError(f"--batch_size={batch_size}: expected at least 1")
+    check_resize(resize)
 
     def example(encoded: tf.Tensor, label: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, ...]:
         image, valid = stored_view_or_zeros(encoded, resize, FORMATS)
@@ -125,21 +126,23 @@ def evaluation_batches(source: Source, split: str, *, batch_size: int, resize: s
     )
 
 
-def _order_seed(seed: int, epoch: int) -> int:
-    """A seed below 2^63 for the order of an epoch; other ones for another epoch or seed."""
-    state = np.random.SeedSequence([seed % 2**64, epoch]).generate_state(1, np.uint64)
-    return int(state[0] >> np.uint64(1))
+def _stored_view(encoded: tf.Tensor, key: tf.Tensor, resize: str) -> tf.Tensor:
+    """uint8 [256,256,3]; when run, an InvalidArgumentError that names `key` if `encoded` cannot be decoded."""
+    view, valid = stored_view_or_zeros(encoded, resize, FORMATS)
+    with tf.control_dependencies([tf.Assert(valid, ["this training image cannot be decoded:", key])]):
+        return tf.identity(view)
 
 
-def _cut(encoded: tf.Tensor, y: tf.Tensor, x: tf.Tensor, size: int, resize: str) -> tf.Tensor:
-    """The `size` x `size` window at (y, x) of an encoded photograph's stored view, uint8."""
-    return stored_view(decode_rgb(encoded, FORMATS), resize)[y : y + size, x : x + size]
+def _prepared_view(encoded: tf.Tensor) -> tf.Tensor:
+    """uint8 [256,256,3] of a prepared record, which needs neither guard nor resize."""
+    # decode_and_crop_jpeg is no quicker for windows this large, and differs by some grey levels at their edges.
+    view = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+    return tf.ensure_shape(view, [STORED_SIZE, STORED_SIZE, 3])
 
 
-def _cut_prepared(encoded: tf.Tensor, y: tf.Tensor, x: tf.Tensor, size: int, resize: str) -> tf.Tensor:
-    """As `_cut`, of a 256 x 256 JPEG: only the rows and columns of the window are decoded."""
-    return tf.io.decode_and_crop_jpeg(encoded, [y, x, size, size], channels=3, dct_method="INTEGER_ACCURATE")
-
-
-def _shifted(images: tf.Tensor, shifts: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    return tf.cast(images, tf.float32) + shifts[:, tf.newaxis, tf.newaxis], labels
+def _plus(image: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
+    """float32 `image` [S,S,3] plus `shift` [3]."""
+    # Row by row: TensorFlow's CPU kernel is several times slower at broadcasting over the three channels only.
+    side = image.shape[0]
+    rows = tf.reshape(tf.cast(image, tf.float32), [side, side * 3])
+    return tf.reshape(rows + tf.tile(shift, [side]), [side, side, 3])

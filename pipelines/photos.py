@@ -113,7 +113,8 @@ class Photos(tfds.core.GeneratorBasedBuilder):
     MAX_SIMULTANEOUS_DOWNLOADS = 0
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(
+        return tfds.core.DatasetInfo(
+            builder=self,
             description=__doc__,
             homepage="https://scikit-image.org/docs/stable/api/skimage.data.html",
             features=tfds.features.FeaturesDict(

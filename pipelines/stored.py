@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -31,6 +32,9 @@ JPEG_QUALITY = 95
 _NAMED_ON_STDERR = 20
 _NAMED_IN_ERROR = 3
 _WINDOW_PER_CORE = 4
+
+# What Pillow raises over headers and EXIF tags that are broken. TensorFlow decides whether the picture is.
+_HEADER_ERRORS = (OSError, SyntaxError, ValueError, struct.error)
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -185,23 +189,21 @@ def _view(image: tf.Tensor, resize: str) -> tf.Tensor:
 
 def _orientation(encoded: bytes) -> int:
     """The EXIF orientation tag, 1..8; 1 where there is none or none that can be read."""
-    try:
+    with contextlib.suppress(*_HEADER_ERRORS):
         return Image.open(io.BytesIO(encoded)).getexif().get(ExifTags.Base.Orientation, 1)
-    except (OSError, SyntaxError, ValueError, struct.error):
-        # A photograph with a broken tag is still a photograph.
-        return 1
+    return 1
 
 
 def _is_stored_jpeg(encoded: bytes) -> bool:
-    image = Image.open(io.BytesIO(encoded))
-    return (
-        (image.format, image.mode, image.size) == ("JPEG", "RGB", (STORED_SIZE, STORED_SIZE))
-        and "progressive" not in image.info
-        and _orientation(encoded) == 1
-    )
+    with contextlib.suppress(*_HEADER_ERRORS):
+        image = Image.open(io.BytesIO(encoded))
+        kind = image.format, image.mode, image.size, "progressive" in image.info
+        return kind == ("JPEG", "RGB", (STORED_SIZE, STORED_SIZE), False) and _orientation(encoded) == 1
+    return False
 
 
 def _reason(error: tf.errors.OpError) -> str:
-    """TensorFlow's message without its graph coordinates."""
-    lines = [re.sub(r"\{\{.*?\}\}|\[Op:.*|\[\[.*", "", line).strip() for line in error.message.splitlines()]
-    return next((line for line in lines if line), type(error).__name__)
+    """What TensorFlow's message says, without where in the graph that was."""
+    lines = re.split(r"\[\[\{\{node|\[Op:", error.message)[0].strip().splitlines()
+    reason = re.sub(r"\{\{.*?\}\}", "", lines[-1] if lines else type(error).__name__).strip()
+    return re.sub(r"^assertion failed: \[(.*)\]$", r"\1", reason)

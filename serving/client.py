@@ -9,13 +9,10 @@ cheaper), images (as serving_default; decoded on this side), features (fc7 activ
 that cannot be used is named on stderr, the others are answered, and the exit code is 1. In a program, use `Client`.
 """
 
-from pipelines.command import InputError, run
-
-# isort: split
-
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from typing import Any
 
@@ -25,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.command import InputError, run
 from serving import signatures as wire
 from serving.client_library import IMAGES_PER_REQUEST, Client, Result
 from serving.connection import ServingError
@@ -67,16 +65,17 @@ def _question(
     client: Client, signature: str, top_k: int
 ) -> tuple[Callable[[list[bytes]], list[dict[str, Any]]], dict[str, Any]]:
     """How to ask for records, and the record of a file that is not asked about."""
-    if signature != wire.SIGNATURE_FEATURES:
-        return lambda images: [asdict(result) for result in client.classify(images, signature, top_k)], asdict(
-            Result(False)
-        )
 
-    def ask(images: list[bytes]) -> list[dict[str, Any]]:
+    def classes(images: list[bytes]) -> list[dict[str, Any]]:
+        return [asdict(result) for result in client.classify(images, signature, top_k)]
+
+    def features(images: list[bytes]) -> list[dict[str, Any]]:
         rows = zip(*client.features(images), strict=True)
         return [{"valid": bool(valid), "features": row.tolist() if valid else []} for row, valid in rows]
 
-    return ask, {"valid": False, "features": []}
+    if signature == wire.SIGNATURE_FEATURES:
+        return features, {"valid": False, "features": []}
+    return classes, asdict(Result(valid=False))
 
 
 def _read_or_report(file: str) -> bytes | None:
@@ -91,18 +90,17 @@ def _report(message: str) -> None:
     print(f"error: {message}", file=sys.stderr, flush=True)
 
 
-def print_json(records: Iterable[dict[str, Any]]) -> None:
-    """One JSON object a line, as the answers arrive."""
-    for record in records:
-        print(json.dumps(record), flush=True)
+def print_json(record: dict[str, Any]) -> None:
+    """Prints the record as one line, at once."""
+    print(json.dumps(record), flush=True)
 
 
-def print_table(records: Iterable[dict[str, Any]]) -> None:
-    """A table of all answers; if the server fails on the way, of those that were given."""
+@contextmanager
+def printed_table() -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Takes records and prints them as one table at the end, also at an early end: what was answered is shown."""
     table = Table()
     try:
-        for record in records:
-            _add_rows(table, record)
+        yield lambda record: _add_rows(table, record)
     finally:
         if table.row_count:
             Console().print(table)
@@ -131,18 +129,13 @@ def main(argv: Sequence[str]) -> int:
     options, files = flags.FLAGS, argv[1:]
     if not files:
         raise InputError("no image file given; expected python -m serving.client --server=host:port FILE ...")
-    unusable = 0
-
-    def counted(records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        nonlocal unusable
-        for record in records:
-            unusable += not record["valid"]
-            yield record
-
-    with Client(options.server, options.model_name, options.timeout_s) as client:
-        records = counted(answers(client, files, options.signature, options.top_k))
-        (print_json if options.json else print_table)(records)
-    return min(unusable, 1)
+    printer = nullcontext(print_json) if options.json else printed_table()
+    all_valid = True
+    with Client(options.server, options.model_name, options.timeout_s) as client, printer as show:
+        for record in answers(client, files, options.signature, options.top_k):
+            show(record)
+            all_valid &= record["valid"]
+    return 0 if all_valid else 1
 
 
 main.takes_arguments = True

@@ -1,9 +1,5 @@
 """The library client: images in, named classes out."""
 
-from pipelines.command import InputError
-
-# isort: split
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -11,6 +7,7 @@ from typing import Self
 
 import numpy as np
 
+from pipelines.command import InputError
 from serving import signatures as wire
 from serving.connection import Connection
 from serving.photographs import stored_view
@@ -94,7 +91,8 @@ class Client:
             images: JPEG or PNG files' contents, any number.
 
         Returns:
-            features float32 [N,4096] and valid bool [N]; a row that is not valid holds zeros.
+            features float32 [N,4096] (fewer columns from a narrower network) and valid bool [N]; a row that is not
+            valid holds zeros.
         """
         outputs = (wire.OUTPUT_FEATURES, wire.OUTPUT_VALID)
         answers = [

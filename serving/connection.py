@@ -1,9 +1,5 @@
 """One channel to a server: requests with a deadline and retries, failures told in one line."""
 
-from pipelines.command import InputError
-
-# isort: split
-
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -15,6 +11,8 @@ from google.protobuf.message import Message
 from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataRequest, SignatureDefMap
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
+
+from pipelines.command import InputError
 
 # gRPC itself tries again: a full queue or a server that is just starting answers UNAVAILABLE.
 _RETRIES = {
@@ -121,8 +119,10 @@ class Connection:
         if code == grpc.StatusCode.NOT_FOUND:
             return ServingError(f"--model_name={self._model_name}: {self._server} does not serve it ({details})")
         if code == grpc.StatusCode.FAILED_PRECONDITION and isinstance(request, PredictRequest):
-            return ServingError(
-                f"--signature={request.model_spec.signature_name}: {self._server} answers {details!r}; "
-                f"the model offers {', '.join(self.signatures())}"
-            )
+            asked, offered = request.model_spec.signature_name, self.signatures()
+            if asked not in offered:
+                return ServingError(
+                    f"--signature={asked}: {self._model_name} at {self._server} has no such signature; "
+                    f"expected one of {', '.join(offered)}"
+                )
         return ServingError(f"--server={self._server}: {code.name}: {details}")

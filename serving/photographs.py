@@ -32,9 +32,10 @@ def read_photograph(path: str) -> bytes:
     try:
         with _open(encoded) as image:
             image.verify()
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: expected at most {Image.MAX_IMAGE_PIXELS:,} pixels, found more") from error
     except Exception as error:  # Pillow's readers raise many kinds for a broken file
-        reason = str(error) if isinstance(error, Image.DecompressionBombWarning) else "its header cannot be read"
-        raise InputError(f"{path}: {reason}; expected a whole JPEG or PNG file") from error
+        raise InputError(f"{path}: the file is damaged; expected a whole JPEG or PNG file") from error
     return encoded
 
 

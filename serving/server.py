@@ -41,7 +41,7 @@ _OPTIONS = (
 def define_flags() -> None:
     """Flags of `python -m serving.server`; the names are those of TensorFlow Serving's own."""
     flags.DEFINE_string("model_name", "alexnet", "Name under which clients ask for the model.")
-    flags.DEFINE_string("model_base_path", None, "Required. Folder with one folder per version: DIR/1, DIR/2, ...")
+    flags.DEFINE_string("model_base_path", None, "Folder with one folder per version: DIR/1, DIR/2, ...", required=True)
     flags.DEFINE_integer("port", 8500, "TCP port for gRPC; 0 takes a free one.", 0, 65535)
     flags.DEFINE_string(
         "host", "127.0.0.1", "Address to listen on. There is no authentication: 0.0.0.0 lets everyone in."
@@ -102,11 +102,10 @@ def _check_free(host: str, port: int) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         socket.create_server((host, port), family=family).close()
-    except socket.gaierror as error:
-        raise InputError(f"--host={host}: expected an address of this machine ({error.strerror})") from error
     except OSError as error:
+        reason = error.strerror.partition(" (")[0]
         raise InputError(
-            f"--port={port}: cannot listen on {host}: {error.strerror}; another --port, or 0, may be free"
+            f"--port={port}: cannot listen there on --host={host}: {reason}; --port=0 takes a free port"
         ) from error
 
 
@@ -131,8 +130,6 @@ def _load(base_path: Path) -> Versions:
 def main(argv: Sequence[str]) -> None:
     """Serves until SIGTERM or Ctrl-C; the requests under way are answered before it leaves."""
     given = flags.FLAGS
-    if given.model_base_path is None:
-        raise InputError("--model_base_path: none given; expected the folder that the exporter has written to")
     leave = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: leave.set())

@@ -1,6 +1,7 @@
 """A small stand-in for the exported AlexNet: the same four signatures, answers that a test can recompute.
 
-The score of class c is the softmax of GAIN[c] . (mean red, green, blue) / 255 + version * BIAS[c].
+The score of class c is the softmax of GAIN[c] . (mean red, green, blue) / 255 + (version - 1) * BIAS[c]:
+version 1 names the colour, version 2 always says "other".
 """
 
 import pipelines.command  # noqa: F401 (first: it loads TensorFlow without its start-up chatter)
@@ -10,16 +11,18 @@ import pipelines.command  # noqa: F401 (first: it loads TensorFlow without its s
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl import flags
 from PIL import Image
 
 from serving import signatures
 from serving.server import ModelServer
 
-CLASS_NAMES = ["red", "green", "blue", "grey", "dark", "señal"]
+CLASS_NAMES = ["red", "grün", "blue", "grey", "dark", "other"]
 GAIN = np.array([[9, 0, 0], [0, 9, 0], [0, 0, 9], [3, 3, 3], [-4, -4, -4], [1, 2, 0]], np.float32)
 BIAS = np.array([0, 0, 0, 0, 0, 20], np.float32)
 MOST_PIXELS = 1_000_000
@@ -49,7 +52,7 @@ def _mean_rgb(image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 class StandIn(tf.Module):
     def __init__(self, version: int):
         super().__init__()
-        self.bias = tf.Variable(version * BIAS)
+        self.bias = tf.Variable((version - 1) * BIAS)
 
     def _answer(self, mean_rgb: tf.Tensor, valid: tf.Tensor) -> dict[str, tf.Tensor]:
         logits = tf.linalg.matmul(mean_rgb / 255, GAIN, transpose_b=True) + self.bias
@@ -130,3 +133,19 @@ def photograph() -> Callable[..., bytes]:
         return buffer.getvalue()
 
     return encode
+
+
+@pytest.fixture
+def command() -> Callable[..., int | None]:
+    """Runs a command's main in this process, as `python -m` would; its flags are gone afterwards."""
+
+    def call(module: ModuleType, *arguments: str) -> int | None:
+        defined_before = set(flags.FLAGS)
+        module.define_flags()
+        try:
+            return module.main(flags.FLAGS(["command", *arguments]))
+        finally:
+            for name in set(flags.FLAGS) - defined_before:
+                delattr(flags.FLAGS, name)
+
+    return call

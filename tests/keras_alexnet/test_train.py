@@ -1,0 +1,174 @@
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import tiny
+
+from keras_alexnet.checkpoints import load_trained, locked
+from keras_alexnet.evaluate import evaluate
+from keras_alexnet.train import train
+from pipelines.command import InputError
+from pipelines.sources import open_source
+
+COMMAND = [sys.executable, "-m", "keras_alexnet.train"]
+
+
+def rows(model_dir: Path) -> list[dict[str, str]]:
+    with open(model_dir / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def flag_lines(config) -> list[str]:
+    return [f"--{name}={value}" for name, value in vars(config).items() if value is not None]
+
+
+def test_a_training_learns_and_leaves_everything_behind(photographs, trained):
+    table = rows(trained)
+    assert [(row["epoch"], row["steps"]) for row in table] == [("1", "3"), ("2", "6"), ("3", "9"), ("4", "12")]
+    losses = [float(row["val_loss"]) for row in table]
+    assert losses[-1] < 0.85 * losses[0] < 1.5
+    assert json.loads((trained / "model.json").read_text())["class_names"] == ["blue", "green", "red"]
+    tags = set()
+    for path in (trained / "logs").rglob("events*"):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            tags |= {(path.parent.name, value.tag) for value in event.summary.value}
+    assert {("train", "loss"), ("train", "learning_rate"), ("validation", "top1_error")} <= tags
+
+
+def test_the_trained_weights_come_back(trained, photographs):
+    model, description, steps = load_trained(trained)
+    assert steps == 12 and description.dataset == f"folder:{photographs}"
+    rates = evaluate(model, open_source(description.dataset), "validation", "center", "shorter_side", 4, 0.0)
+    last = rows(trained)[-1]
+    assert rates.images == 9 and rates.top1_error == float(last["val_top1_error"])
+    assert abs(rates.loss - float(last["val_loss"])) < 1e-4
+
+
+def test_a_run_cut_in_two_equals_one_that_was_not(photographs, trained, tmp_path):
+    config = tiny(photographs, tmp_path / "run")
+    train(tiny(photographs, tmp_path / "run", steps=4))
+    assert [row["steps"] for row in rows(tmp_path / "run")] == ["3", "4"]
+    train(config)
+    assert rows(tmp_path / "run") == rows(trained)
+    whole, parts = load_trained(trained)[0], load_trained(tmp_path / "run")[0]
+    for expected, got in zip(whole.get_weights(), parts.get_weights(), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_a_finished_run_is_left_as_it_is(trained, photographs):
+    before = sorted((path, path.stat().st_mtime_ns) for path in (trained / "checkpoints").iterdir())
+    assert train(tiny(photographs, trained))["steps"] == 12
+    assert sorted((path, path.stat().st_mtime_ns) for path in (trained / "checkpoints").iterdir()) == before
+
+
+def test_a_broken_checkpoint_is_named_and_the_one_before_is_used(photographs, trained, tmp_path, capsys):
+    shutil.copytree(trained, tmp_path / "run")
+    newest = tmp_path / "run" / "checkpoints" / "ckpt-12.data-00000-of-00001"
+    newest.write_bytes(newest.read_bytes()[:1000])
+    train(tiny(photographs, tmp_path / "run"))
+    assert "ckpt-12: cannot be read" in capsys.readouterr().out
+    assert rows(tmp_path / "run") == rows(trained)
+
+
+def test_sigterm_saves_and_the_same_command_goes_on(photographs, tmp_path):
+    flags = flag_lines(tiny(photographs, tmp_path / "run", epochs=400))
+    process = subprocess.Popen([*COMMAND, *flags], stdout=subprocess.PIPE, text=True)
+    try:
+        for line in process.stdout:
+            if line.startswith("Epoch 3/"):
+                process.send_signal(signal.SIGTERM)
+                break
+        output = process.stdout.read()
+        assert process.wait(timeout=60) == 128 + signal.SIGTERM and "the same command goes on from there" in output
+    finally:
+        process.kill()
+    steps = load_trained(tmp_path / "run")[2]
+    assert steps > 6
+    assert train(tiny(photographs, tmp_path / "run", epochs=400, steps=steps + 1))["steps"] == steps + 1
+
+
+def test_flags_override_the_flagfile(photographs, tmp_path):
+    file = tmp_path / "tiny.flags"
+    file.write_text("# a comment\n" + "\n".join(flag_lines(tiny(photographs, tmp_path / "run", epochs=9))))
+    run = subprocess.run([*COMMAND, f"--flagfile={file}", "--epochs=1"], capture_output=True, text=True, check=True)
+    assert len(rows(tmp_path / "run")) == 1
+    assert run.stderr == "", "a newcomer should not have to tell chatter from errors"
+    last = run.stdout.splitlines()[-1]
+    assert last.startswith("done after 3 steps: val_top1_error") and str(tmp_path / "run") in last
+
+
+@pytest.mark.parametrize(
+    "flag, says",
+    [
+        ("--variant=vgg", "vgg"),
+        ("--nonsense=1", "nonsense"),
+        ("--dataset=folder:/nowhere", "/nowhere"),
+    ],
+)
+def test_a_wrong_flag_ends_with_one_line_that_names_it(tmp_path, flag, says):
+    run = subprocess.run(
+        [*COMMAND, "--dataset=photos", f"--model_dir={tmp_path / 'run'}", flag], capture_output=True, text=True
+    )
+    assert run.returncode == 1 and len(run.stderr.strip().splitlines()) == 1 and says in run.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "changes, says",
+    [
+        ({"width": -1.0}, "--width=-1.0"),
+        ({"variant": "vgg"}, "--variant='vgg' is unknown"),
+        ({"batch_size": 25}, "--batch_size=25"),
+        ({"classes": 2}, "--classes=2: .* has 3"),
+        ({"strategy": "mirrored"}, "--strategy=mirrored needs at least 2 GPUs; found 0"),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_refused(photographs, tmp_path, changes, says):
+    with pytest.raises(InputError, match=says):
+        train(tiny(photographs, tmp_path / "run", **changes))
+    assert not list((tmp_path / "run").glob("checkpoints/*"))
+
+
+def test_another_recipe_in_the_same_folder_is_refused(photographs, trained):
+    with pytest.raises(InputError, match=r"--width=0\.125.*started with 0\.0625"):
+        train(tiny(photographs, trained, width=1 / 8))
+
+
+def test_two_trainings_in_one_folder_are_refused(photographs, tmp_path):
+    with locked(tmp_path / "run"), pytest.raises(InputError, match="another training"):
+        train(tiny(photographs, tmp_path / "run"))
+
+
+def test_a_plateau_needs_a_validation_split(photographs, tmp_path):
+    shutil.copytree(photographs / "train", tmp_path / "data" / "train")
+    with pytest.raises(InputError, match="--schedule=plateau needs a validation split"):
+        train(tiny(tmp_path / "data", tmp_path / "run", schedule="plateau"))
+    assert "val_loss" not in train(tiny(tmp_path / "data", tmp_path / "run", steps=1))
+
+
+def test_bad_photographs_are_skipped_up_to_a_ceiling(photographs, tmp_path, capsys):
+    shutil.copytree(photographs, tmp_path / "data")
+    (tmp_path / "data" / "train" / "red" / "broken.jpg").write_bytes(b"\xff\xd8\xff not a photograph")
+    with pytest.raises(InputError, match=r"1 of 25 images .*red/broken\.jpg.*--max_bad_fraction=0\.001"):
+        train(tiny(tmp_path / "data", tmp_path / "run", steps=1))
+    assert not (tmp_path / "run" / "model.json").exists()
+    train(tiny(tmp_path / "data", tmp_path / "run", steps=4, max_bad_fraction=0.05))
+    assert "red/broken.jpg" in capsys.readouterr().err
+
+
+def test_one_class_and_one_image_can_be_trained_on(photographs, tmp_path):
+    (tmp_path / "data" / "train" / "red").mkdir(parents=True)
+    shutil.copy(photographs / "train" / "red" / "0.jpg", tmp_path / "data" / "train" / "red")
+    assert train(tiny(tmp_path / "data", tmp_path / "run", batch_size=1, epochs=1))["loss"] == 0
+
+
+def test_a_loss_that_is_no_number_stops_the_run(photographs, tmp_path):
+    with pytest.raises(InputError, match=r"the loss is (nan|inf).*--learning_rate \(now 1e\+12\)"):
+        train(tiny(photographs, tmp_path / "run", learning_rate=1e12, epochs=20))

@@ -1,0 +1,261 @@
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from image_files import encode, image_folder, photograph, write_files
+
+from pipelines.command import InputError
+from pipelines.prepare import prepare
+from pipelines.sources import Source, open_source
+
+JPEG = encode(photograph())
+
+
+class PrivateTestLabels(tfds.core.GeneratorBasedBuilder):
+    """Like imagenet2012: a test split whose labels are secret."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = {"image": tfds.features.Image(), "label": tfds.features.ClassLabel(names=["cat", "dog"])}
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        del dl_manager
+        return {"train": self._examples(100), "validation": self._examples(3), "test": self._examples(3, secret=True)}
+
+    def _generate_examples(self):
+        raise NotImplementedError
+
+    def _examples(self, count: int, secret: bool = False):
+        for index in range(count):
+            yield index, {"image": JPEG, "label": -1 if secret else index % 2}
+
+
+class TestAsValidation(tfds.core.GeneratorBasedBuilder):
+    """Like cifar10: train and test, losslessly compressed; and a feature nobody asks for."""
+
+    VERSION = tfds.core.Version("2.0.0")
+    __test__ = False
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = {
+            "image": tfds.features.Image(shape=(8, 8, 3)),
+            "label": tfds.features.ClassLabel(num_classes=2),
+            "other": tfds.features.Image(),
+        }
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        del dl_manager
+        return {"train": self._generate_examples(4), "test": self._generate_examples(2)}
+
+    def _generate_examples(self, count: int):
+        for index in range(count):
+            image = np.full((8, 8, 3), index, np.uint8)
+            yield index, {"image": image, "label": index % 2, "other": image}
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = str(tmp_path_factory.mktemp("tfds"))
+    for builder_class in (PrivateTestLabels, TestAsValidation):
+        builder_class(data_dir=folder).download_and_prepare()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"folder:{image_folder(tmp_path_factory.mktemp('folder'), training=20)}"
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("to_break")
+    prepare(open_source(f"folder:{image_folder(root / 'images', training=1, validation=1)}"), root / "prepared")
+    return root / "prepared"
+
+
+def keys(source: Source, split: str = "train", seed: int | None = None) -> list[str]:
+    return [key.decode() for _, _, key in source.encoded(split, seed).as_numpy_iterator()]
+
+
+def message(dataset: str, data_dir: str | None = None) -> str:
+    with pytest.raises(InputError) as raised:
+        open_source(dataset, data_dir)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_a_folder_gives_every_image_with_its_class_and_path(tmp_path):
+    files = {
+        "train/dog/b.JPG": encode(photograph(seed=1)),
+        "train/dog/a.png": encode(photograph(seed=2), "PNG"),
+        "train/cat/deep/er/c.jpeg": encode(photograph(seed=3)),
+        "validation/dog/d.webp": encode(photograph(seed=4), "WEBP"),
+        "test/cat/e.bmp": encode(photograph(seed=5), "BMP"),
+    }
+    ignored = {
+        "train/dog/.hidden.jpg": b"",
+        "train/.git/x.jpg": b"",
+        "train/cat/notes.txt": b"",
+        "train/dog/.d/f.jpg": b"",
+    }
+    source = open_source(f"folder:{write_files(tmp_path, files | ignored)}")
+    assert source.name == f"folder:{tmp_path}"
+    assert source.class_names == ("cat", "dog")
+    assert source.splits == {"train": 3, "validation": 1, "test": 1}
+    assert (source.prepared, source.resize, source.statistics) == (False, "shorter_side", None)
+    found = {}
+    for split in source.splits:
+        for encoded, label, key in source.encoded(split).as_numpy_iterator():
+            assert source.class_names[label] == key.decode().split("/")[1]
+            found[key.decode()] = encoded
+    assert found == files
+
+
+def test_elements_are_scalars_of_the_promised_types(folder, data_dir):
+    for source in (open_source(folder), open_source("private_test_labels", data_dir)):
+        expected = tuple(tf.TensorSpec([], kind) for kind in (tf.string, tf.int32, tf.string))
+        assert source.encoded("train").element_spec == expected
+
+
+def test_a_folder_without_validation_images_has_only_a_training_split(tmp_path):
+    source = open_source(f"folder:{write_files(tmp_path, {'train/cat/1.jpg': JPEG})}")
+    assert source.splits == {"train": 1}
+    with pytest.raises(InputError, match=r"--split=validation: .* expected one of train"):
+        source.encoded("validation")
+
+
+@pytest.mark.parametrize("kind", ["folder", "tfds", "prepared"])
+def test_the_order_is_a_function_of_the_seed(kind: str, folder, data_dir, tmp_path):
+    if kind == "prepared":
+        prepare(open_source(folder), tmp_path / "prepared")
+    dataset = {"folder": folder, "tfds": "private_test_labels", "prepared": str(tmp_path / "prepared")}[kind]
+    source, again = open_source(dataset, data_dir), open_source(dataset, data_dir)
+    fixed = keys(source)
+    assert len(set(fixed)) == source.splits["train"]
+    assert fixed == keys(again)
+    shuffled = {seed: keys(source, seed=seed) for seed in (0, 1, -5, 2**63 + 1)}
+    for seed, order in shuffled.items():
+        assert order == keys(again, seed=seed)
+        assert sorted(order) == sorted(fixed)
+        assert order != fixed
+    assert shuffled[0] != shuffled[1]
+    twice = source.encoded("train", 1)
+    assert list(twice.as_numpy_iterator()) == list(twice.as_numpy_iterator())
+
+
+def test_a_shuffle_over_many_shards_loses_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipelines.prepare._EXAMPLES_PER_SHARD", 3)
+    monkeypatch.setattr("pipelines.records.SHUFFLE_BYTES", 1)
+    prepare(open_source(f"folder:{image_folder(tmp_path / 'images', training=10)}"), tmp_path / "prepared")
+    assert len(list((tmp_path / "prepared").glob("prepared-train*"))) == 7
+    source = open_source(str(tmp_path / "prepared"))
+    assert sorted(keys(source)) == sorted(keys(source, seed=3))
+    assert keys(source, seed=3) == keys(source, seed=3) != keys(source, seed=4)
+
+
+def test_tfds_images_stay_as_they_are_encoded(data_dir):
+    source = open_source("private_test_labels", data_dir)
+    assert {encoded for encoded, _, _ in source.encoded("train").as_numpy_iterator()} == {JPEG}
+
+
+def test_a_test_split_without_labels_is_left_out(data_dir):
+    assert open_source("private_test_labels", data_dir).splits == {"train": 100, "validation": 3}
+
+
+def test_the_test_split_validates_where_there_is_no_other(data_dir):
+    source = open_source("test_as_validation:2.0.0", data_dir)
+    assert source.splits == {"train": 4, "validation": 2}
+    assert source.class_names == ("0", "1")
+    values = [tf.io.decode_png(encoded)[0, 0, 0].numpy() for encoded, _, _ in source.encoded("validation")]
+    assert sorted(values) == [0, 1]
+
+
+def test_datasets_that_tfds_could_build_are_not_downloaded_but_explained(tmp_path):
+    by_hand = message("imagenet2012", str(tmp_path))
+    assert by_hand.startswith(f"--dataset=imagenet2012: not built in --data_dir={tmp_path}; put the archives")
+    assert by_hand.endswith(f"run `tfds build imagenet2012 --data_dir={tmp_path}`")
+    assert message("cifar10", str(tmp_path)).endswith(f"; run `tfds build cifar10 --data_dir={tmp_path}`")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("dataset", "expected"),
+    [
+        ("cifar1O", "close to it: cifar10"),
+        ("photo", "close to it: photos"),
+        ("no/such/path", "expected photos, folder:<dir>"),
+        ("huggingface:mnist", "expected photos, folder:<dir>"),
+        ("", "expected photos, folder:<dir>"),
+        ("cifar10:9.9.9", "cifar10 has versions 3.0.2"),
+        ("imagenet_v2/nothing", "configurations matched-frequency"),
+        ("wikipedia", r"found features title \(Text\), text \(Text\); expected image"),
+        ("coco", r"expected image \(Image of uint8\) and label \(ClassLabel\)"),
+    ],
+)
+def test_a_name_that_cannot_be_used_is_explained_in_one_line(dataset: str, expected: str, tmp_path):
+    found = message(dataset, str(tmp_path))
+    assert found.startswith(f"--dataset={dataset}: ")
+    assert re.search(expected, found)
+    assert len(found) < 500
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ((), "no folder train/ in it, expected train/<class>"),
+        (("cat/1.jpg", "dog/2.jpg"), "its folders look like classes: move them into train/"),
+        (("train/1.jpg",), "no class folders in .*train"),
+        (("train/cat/1.jpg", "train/dog/readme.txt"), "no image in train/dog, expected .bmp"),
+        (("train/cat/1.jpg", "val/dog/2.jpg"), "class 'dog' is in val/ but not in train/"),
+        (("train/cat/1.jpg", "val/2.jpg"), "no class folders in val/"),
+        (("train/cat/1.jpg", "val/cat/2.jpg", "validation/cat/3.jpg"), "found both val and validation"),
+    ],
+)
+def test_a_folder_of_another_layout_is_refused(files: tuple[str, ...], expected: str, tmp_path):
+    write_files(tmp_path, dict.fromkeys(files, JPEG))
+    found = message(f"folder:{tmp_path}")
+    assert found.startswith(f"--dataset=folder:{tmp_path}: ")
+    assert re.search(expected, found)
+
+
+def test_a_folder_that_does_not_exist_is_named(tmp_path):
+    assert "no such folder" in message(f"folder:{tmp_path}/nowhere")
+
+
+def test_a_directory_that_was_not_prepared_says_what_it_may_be(tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "python -m pipelines.prepare writes one" in message(f"{tmp_path}/empty")
+    images = image_folder(tmp_path / "images")
+    assert f"--dataset=folder:{images} reads an image folder" in message(str(images))
+
+
+def break_json(folder: Path, name: str) -> None:
+    (folder / name).write_text((folder / name).read_text()[:40])
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (lambda folder: break_json(folder, "summary.json"), "broken prepared folder"),
+        (lambda folder: break_json(folder, "dataset_info.json"), "broken prepared folder"),
+        (lambda folder: (folder / "dataset_info.json").unlink(), "broken prepared folder"),
+        (lambda folder: (folder / "features.json").unlink(), "broken prepared folder"),
+        (lambda folder: (folder / "summary.json").write_text("[]"), "broken prepared folder"),
+        (lambda folder: (folder / "statistics.npz").unlink(), "statistics.npz: no such file"),
+        (lambda folder: (folder / "statistics.npz").write_text("x"), "statistics.npz: broken or foreign"),
+    ],
+)
+def test_a_damaged_prepared_folder_is_named(damage, expected: str, tmp_path, prepared):
+    broken = tmp_path / "broken"
+    shutil.copytree(prepared, broken)
+    damage(broken)
+    found = message(str(broken))
+    assert str(broken) in found
+    assert expected in found

@@ -1,0 +1,136 @@
+"""`python -m serving.client`: what it prints, and how it ends."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from absl import flags
+
+from pipelines.command import InputError
+from serving import client as client_module
+
+
+@pytest.fixture
+def files(tmp_path: Path, photograph) -> dict[str, str]:
+    """Name -> path of two photographs, of files that are none, and of one that only the server can tell."""
+    contents = {
+        "red.jpg": photograph((200, 40, 40)),
+        "grün.jpg": photograph((40, 200, 40)),
+        "empty.jpg": b"",
+        "large.jpg": photograph((9, 9, 9), size=(1001, 1000)),  # more pixels than the stand-in decodes
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    return {name: str(tmp_path / name) for name in (*contents, "missing.jpg")}
+
+
+def records(output: str) -> list[dict]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def test_json_is_one_object_a_line_in_the_order_of_the_files(command, server, files, capsys):
+    paths = [files["grün.jpg"], files["red.jpg"], files["grün.jpg"]]
+    assert command(client_module, f"--server={server.address}", "--json", "--top_k=3", *paths) == 0
+    output, errors = capsys.readouterr()
+    found = records(output)
+    with client_module.Client(server.address) as client:
+        expected = client.classify([Path(path).read_bytes() for path in paths], top_k=3)
+    assert [record["file"] for record in found] == paths
+    for record, result in zip(found, expected, strict=True):
+        assert set(record) == {"file", "valid", "labels", "classes", "scores"}
+        assert record["valid"] is True
+        assert tuple(record["labels"]) == result.labels
+        assert tuple(record["classes"]) == result.classes
+        assert tuple(record["scores"]) == result.scores
+    assert errors == ""
+
+
+def test_bad_files_are_named_and_the_others_answered(command, server, files, capsys):
+    assert command(client_module, f"--server={server.address}", "--json", *files.values()) == 1
+    output, errors = capsys.readouterr()
+    assert [record["valid"] for record in records(output)] == [True, True, False, False, False]
+    assert records(output)[2] == {"file": files["empty.jpg"], "valid": False, "labels": [], "classes": [], "scores": []}
+    assert [line.partition(": ")[2].partition(": ")[0] for line in errors.splitlines()] == [
+        files["empty.jpg"],
+        files["missing.jpg"],
+        files["large.jpg"],
+    ]
+
+
+def test_bad_files_alone_need_no_server(command, files, capsys):
+    assert command(client_module, "--server=127.0.0.1:1", files["empty.jpg"]) == 1
+    assert files["empty.jpg"] in capsys.readouterr().err
+
+
+def test_more_files_than_a_request_holds_are_all_answered(command, server, files, capsys):
+    paths = [files["red.jpg"]] * 15 + [files["empty.jpg"]] * 3 + [files["grün.jpg"]] * 20
+    assert command(client_module, f"--server={server.address}", "--json", "--top_k=1", *paths) == 1
+    found = records(capsys.readouterr().out)
+    assert [record["file"] for record in found] == paths
+    assert [record["labels"] for record in found] == [["red"]] * 15 + [[]] * 3 + [["grün"]] * 20
+
+
+def test_the_table_shows_file_rank_class_and_score(command, server, files, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert command(client_module, f"--server={server.address}", "--top_k=1", files["grün.jpg"]) == 0
+    output = capsys.readouterr().out
+    with client_module.Client(server.address) as client:
+        (result,) = client.classify([Path(files["grün.jpg"]).read_bytes()], top_k=1)
+    for expected in ("file", "rank", "class", "score", files["grün.jpg"], "grün", f"{result.scores[0]:.4f}"):
+        assert expected in output
+    assert "grey" not in output
+
+
+def test_names_with_brackets_are_shown_as_they_are(command, server, photograph, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    path = tmp_path / "[bold]x[red].jpg"
+    path.write_bytes(photograph((200, 40, 40)))
+    assert command(client_module, f"--server={server.address}", str(path)) == 0
+    assert path.name in capsys.readouterr().out
+
+
+def test_features_are_a_vector_in_json_and_a_norm_in_the_table(command, server, files, capsys):
+    arguments = (f"--server={server.address}", "--signature=features", files["red.jpg"], files["empty.jpg"])
+    assert command(client_module, *arguments, "--json") == 1
+    good, bad = records(capsys.readouterr().out)
+    assert len(good["features"]) == 4096
+    assert bad == {"file": files["empty.jpg"], "valid": False, "features": []}
+    assert command(client_module, *arguments, "--nojson") == 1
+    output = capsys.readouterr().out
+    assert "(4096,)" in output
+    assert f"{sum(value * value for value in good['features']) ** 0.5:.4f}" in output
+
+
+def test_what_was_answered_is_shown_when_the_server_fails_on_the_way(capsys):
+    record = {"file": "a.jpg", "valid": True, "labels": ["tench"], "classes": [0], "scores": [0.5]}
+    with pytest.raises(ZeroDivisionError), client_module.printed_table() as show:
+        show(record)
+        raise ZeroDivisionError
+    assert "tench" in capsys.readouterr().out
+
+
+def test_no_file_is_an_error_that_shows_the_usage(command):
+    with pytest.raises(InputError, match=r"no image file given; expected python -m serving.client"):
+        command(client_module)
+
+
+@pytest.mark.parametrize("flag", ["--top_k=0", "--top_k=6", "--timeout_s=0"])
+def test_values_out_of_range_are_refused(command, flag):
+    with pytest.raises(flags.Error, match=flag.partition("=")[0]):
+        command(client_module, flag, "a.jpg")
+
+
+def test_the_command_ends_with_one_line_and_1_when_no_server_answers(files):
+    finished = subprocess.run(
+        [sys.executable, "-m", "serving.client", "--server=127.0.0.1:1", files["red.jpg"]],
+        capture_output=True,
+        text=True,
+        cwd=Path(client_module.__file__).parents[1],
+        timeout=120,
+    )
+    assert finished.returncode == 1
+    assert finished.stdout == ""
+    assert finished.stderr.startswith("error: --server=127.0.0.1:1: no server answers")
+    assert finished.stderr.count("\n") == 1

@@ -1,0 +1,95 @@
+"""Image files are told from others, and cut as the served model cuts them."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines.command import InputError
+from serving.photographs import read_photograph, stored_view
+
+
+def encoded(pixels: np.ndarray, kind: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def empty_png(width: int, height: int) -> bytes:
+    """A small PNG that claims a size and holds no pixels."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = (b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")
+    parts = [
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_photograph_is_read_whatever_its_name(tmp_path, photograph, kind):
+    path = tmp_path / "grün [1] 狗.txt"
+    path.write_bytes(photograph((10, 200, 10), kind=kind))
+    assert read_photograph(str(path)) == path.read_bytes()
+
+
+def test_a_file_that_is_no_photograph_is_named_with_the_reason(tmp_path, photograph):
+    good = photograph((10, 200, 10))
+    for name, content, reason in [
+        ("empty", b"", "the file is empty"),
+        ("text", b"hello, world", "begins with b'hello, w'"),
+        ("gif", b"GIF89a" + bytes(20), "begins with b'GIF89a"),
+        ("junk", b"\xff\xd8\xff" + b"x" * 500, "the file is damaged"),
+        ("cut", good[:100], "the file is damaged"),
+        ("damaged", encoded(np.zeros((9, 9, 3), np.uint8))[:-30], "the file is damaged"),
+        ("bomb", empty_png(12_000, 12_000), "at most 89,478,485 pixels"),
+        ("larger bomb", empty_png(60_000, 60_000), "at most 89,478,485 pixels"),
+    ]:
+        path = tmp_path / name
+        path.write_bytes(content)
+        with pytest.raises(InputError) as caught:
+            read_photograph(str(path))
+        assert str(caught.value).startswith(f"{path}: ")
+        assert reason in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"nothing.jpg: No such file"):
+        read_photograph(str(tmp_path / "nothing.jpg"))
+    with pytest.raises(InputError, match=f"{tmp_path}: Is a directory"):
+        read_photograph(str(tmp_path))
+
+
+def test_a_view_of_256_pixels_is_the_picture_itself():
+    pixels = np.random.default_rng(0).integers(0, 256, (256, 256, 3)).astype(np.uint8)
+    np.testing.assert_array_equal(stored_view(encoded(pixels)), pixels)
+
+
+@pytest.mark.parametrize("size", [(300, 400), (401, 299), (700, 513), (100, 31), (256, 300), (1, 40)])
+def test_a_view_is_the_centre_of_the_picture_resized_to_256(size):
+    pixels = np.random.default_rng(1).integers(0, 256, (*size, 3)).astype(np.uint8)
+    shorter = min(size)
+    height, width = (max(256, round(side * 256 / shorter)) for side in size)
+    whole = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR), np.int32)
+    top, left = (height - 256) // 2, (width - 256) // 2
+    expected = whole[top : top + 256, left : left + 256]
+    assert np.abs(stored_view(encoded(pixels)) - expected).max() <= 1
+
+
+def test_grey_pictures_become_rgb():
+    view = stored_view(encoded(np.full((300, 300), 77, np.uint8)))
+    np.testing.assert_array_equal(view, np.full((256, 256, 3), 77))
+
+
+def test_an_orientation_mark_is_not_followed_as_the_served_model_does_not():
+    pixels = np.zeros((256, 256, 3), np.uint8)
+    pixels[:128] = 200
+    image = Image.fromarray(pixels)
+    exif = image.getexif()
+    exif[0x0112] = 6  # "rotate by 90 degrees" (EXIF 2.3, Orientation)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", exif=exif)
+    np.testing.assert_array_equal(stored_view(buffer.getvalue()), pixels)
