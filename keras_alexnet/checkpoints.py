@@ -130,7 +130,9 @@ def load_trained(model_dir: str | os.PathLike) -> tuple[keras.Model, ModelDescri
         status = tf.train.Checkpoint(weights=tracked_weights(model), steps=steps).restore(newest)
         status.assert_existing_objects_matched().expect_partial()
     except _UNREADABLE as error:
-        raise InputError(f"{newest}: found a checkpoint that is broken or not of this model: {_brief(error)}") from error
+        raise InputError(
+            f"{newest}: found a checkpoint that is broken or not of this model: {_brief(error)}"
+        ) from error
     return model, description, int(steps)
 
 

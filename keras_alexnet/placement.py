@@ -33,7 +33,8 @@ def _partner_scope(index: int) -> contextlib.AbstractContextManager:
     replica = tf.distribute.get_replica_context()
     if index == 0 or replica is None or not isinstance(strategy, TowerMirroredStrategy):
         return contextlib.nullcontext()
-    return tf.device(strategy.partner_of(replica.devices[0]))
+    # With one replica this is a name in a tuple in a tuple, with several a name in a tuple.
+    return tf.device(strategy.partner_of(tf.nest.flatten(replica.devices)[0]))
 
 
 STRATEGIES = ("auto", "single", "mirrored", "towers")

@@ -62,6 +62,7 @@ class ServingModule(tf.Module):
         }
 
     def _classify(self, stored: tf.Tensor, views: str) -> dict[str, tf.Tensor]:
+        rows, stored = tf.shape(stored)[0], _never_empty(stored)
         cropped = crops.views(stored, views, self._crop_size)
         shape = tf.shape(cropped)
         flat = tf.reshape(cropped, [shape[0] * shape[1], *cropped.shape[2:]])
@@ -70,12 +71,13 @@ class ServingModule(tf.Module):
         # Softmax first, then the mean over the views (paper, section 4.1).
         probabilities = tf.reduce_mean(by_view, axis=1)
         scores, classes = tf.math.top_k(probabilities, min(wire.TOP_K, len(self._class_names)))
-        return {
+        outputs = {
             wire.OUTPUT_PROBABILITIES: probabilities,
             wire.OUTPUT_SCORES: scores,
             wire.OUTPUT_CLASSES: classes,
             wire.OUTPUT_LABELS: tf.gather(tf.constant(self._class_names), classes),
         }
+        return {name: values[:rows] for name, values in outputs.items()}
 
     def _classify_bytes(self, image_bytes: tf.Tensor, views: str) -> dict[str, tf.Tensor]:
         stored, valid = _decode(image_bytes)
@@ -83,8 +85,9 @@ class ServingModule(tf.Module):
 
     def _features(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         stored, valid = _decode(image_bytes)
-        _, features = self._network(tf.cast(crops.center_crop(stored, self._crop_size), tf.float32))
-        return _blank_rows({wire.OUTPUT_FEATURES: features}, valid)
+        centre = crops.center_crop(_never_empty(stored), self._crop_size)
+        _, features = self._network(tf.cast(centre, tf.float32))
+        return _blank_rows({wire.OUTPUT_FEATURES: features[: tf.shape(stored)[0]]}, valid)
 
 
 def _network_function(model: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
@@ -102,7 +105,8 @@ def _network_function(model: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tens
         scores, *features = outputs(images, training=False)
         return tf.nn.softmax(scores) if gives_logits else scores, tf.concat(features, -1)
 
-    return network
+    # Wrapped, because a tf.Module would store a second copy of a tf.function that it can see.
+    return lambda images: network(images)
 
 
 def _decode(image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -113,6 +117,12 @@ def _decode(image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image_bytes,
         fn_output_signature=(tf.TensorSpec(shape, tf.uint8), tf.TensorSpec([], tf.bool)),
     )
+
+
+def _never_empty(stored: tf.Tensor) -> tf.Tensor:
+    """`stored`, or one black image if there is none: oneDNN's convolution of an empty batch has a wrong shape."""
+    rows = tf.shape(stored)[0]
+    return tf.concat([stored, tf.zeros([tf.cast(rows == 0, tf.int32), *stored.shape[1:]], stored.dtype)], 0)
 
 
 def _blank_rows(outputs: dict[str, tf.Tensor], valid: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -119,7 +119,8 @@ def _published(output_dir: Path) -> Iterator[Path]:
         yield incomplete
         incomplete.rename(output_dir)
     except (OSError, tf.errors.OpError) as error:
-        raise InputError(f"--output_dir={output_dir}: cannot be written: {error}") from error
+        reason = error.strerror or error if isinstance(error, OSError) else error.message
+        raise InputError(f"--output_dir={output_dir}: cannot be written: {reason}") from error
     finally:
         shutil.rmtree(incomplete, ignore_errors=True)
 

@@ -152,7 +152,7 @@ def _unknown(dataset: str, forms: str) -> InputError:
             f"--dataset={dataset}: no such version or configuration; "
             f"{name} has versions {versions} and configurations {configs}"
         )
-    close = difflib.get_close_matches(name, [*known, "photos"], n=3)
+    close = difflib.get_close_matches(name, known, n=3)
     meant = f"; close to it: {', '.join(close)}" if close else ""
     return InputError(f"--dataset={dataset}: no such folder or dataset{meant}; expected {forms}")
 

@@ -27,6 +27,7 @@ from pipelines.decode import decode_rgb
 if TYPE_CHECKING:
     from pipelines.sources import Source
 
+# That of cuda-convnet2's make-data.py, by the author of the paper.
 JPEG_QUALITY = 95
 
 _NAMED_ON_STDERR = 20

@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 PROGRAM = """
@@ -21,7 +22,8 @@ for layer in model.layers:
         layer.rate = 0.0
 random = np.random.default_rng(0)
 x, y = random.integers(0, 256, (16, 224, 224, 3)).astype("float32"), random.integers(0, 3, 16).astype("int32")
-batches = strategy.experimental_distribute_dataset(tf.data.Dataset.from_tensor_slices((x, y)).batch(8).repeat(3).take(5))
+data = tf.data.Dataset.from_tensor_slices((x, y)).batch(8).repeat(3).take(5)
+batches = strategy.experimental_distribute_dataset(data)
 
 @tf.function
 def step(x, y):
@@ -58,8 +60,6 @@ def single(tmp_path_factory):
 
 @pytest.mark.parametrize("name, devices, replicas", [("mirrored", 2, 2), ("towers", 2, 1), ("towers", 4, 2)])
 def test_five_steps_give_the_same_weights_wherever_they_run(single, tmp_path, name, devices, replicas):
-    import numpy as np
-
     report, out = run(tmp_path, name, devices)
     assert report["replicas"] == replicas
     expected, got = np.load(single), np.load(out)

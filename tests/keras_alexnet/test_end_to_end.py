@@ -1,0 +1,46 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+from keras_alexnet.checkpoints import load_trained
+from keras_alexnet.error_rates import view_probabilities
+from pipelines import crops, decode
+from serving.client import Client
+from serving.server import ModelServer
+
+
+def run(*arguments) -> str:
+    command = [sys.executable, "-m", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_photographs_in_a_named_answer_over_grpc_out(photographs, tmp_path):
+    prepared, model_dir, base = tmp_path / "prepared", tmp_path / "model", tmp_path / "export"
+    assert "prepared 24 train, 9 validation images" in run(
+        "pipelines.prepare", f"--dataset=folder:{photographs}", f"--output_dir={prepared}"
+    )
+    recipe = ("--width=0.0625", "--init=he", "--batch_size=8", "--epochs=2", "--schedule=staged")
+    run("keras_alexnet.train", f"--dataset={prepared}", f"--model_dir={model_dir}", *recipe)
+    evaluated = run("keras_alexnet.evaluate", f"--model_dir={model_dir}")
+    assert "center 9 images" in evaluated and "ten    9 images" in evaluated
+    header, center, ten = (model_dir / "results.csv").read_text().splitlines()
+    assert header.startswith("time,model_dir,steps") and ",center,9,0," in center and ",ten,9,0," in ten
+    run("keras_alexnet.export", f"--model_dir={model_dir}", f"--export_base={base}")
+
+    files = sorted((photographs / "val").rglob("*.jpg"))
+    model, description, _ = load_trained(model_dir)
+    stored = tf.stack([crops.stored_view(decode.decode_rgb(file.read_bytes())) for file in files])
+    expected = view_probabilities(model, stored, "ten").numpy()
+    with ModelServer("alexnet", base) as server:
+        with Client(server.address) as client:
+            results = client.classify([file.read_bytes() for file in files])
+        printed = run("serving.client", f"--server={server.address}", "--json", *files[:2])
+    for result, row in zip(results, expected, strict=True):
+        order = np.argsort(-row)
+        assert result.valid and result.labels == tuple(description.class_names[k] for k in order)
+        np.testing.assert_allclose(result.scores, row[order], rtol=1e-4)
+    records = [json.loads(line) for line in printed.splitlines()]
+    assert [tuple(record["labels"]) for record in records] == [result.labels for result in results[:2]]
