@@ -3,14 +3,21 @@
 `AlexNet(...)` is a Keras model; importing this package is all that `keras.models.load_model` needs to read one back.
 """
 
-import pipelines.command  # noqa: F401 (first: it loads TensorFlow without its start-up chatter)
+import pipelines  # noqa: F401 (before Keras: this loads TensorFlow without its start-up chatter)
 
 # isort: split
+import keras
 
 from keras_alexnet.model import AlexNet, decode_predictions, preprocess_input
 from keras_alexnet.optimizer import PaperSGD, PlateauSchedule, StagedSchedule
 from keras_alexnet.placement import TowerMirroredStrategy
 from keras_alexnet.variants import VARIANTS, Variant
+
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        f"keras_alexnet needs Keras' TensorFlow backend; found {keras.backend.backend()!r} "
+        "(environment variable KERAS_BACKEND or ~/.keras/keras.json)"
+    )
 
 __all__ = [
     "VARIANTS",

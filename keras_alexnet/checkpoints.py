@@ -21,8 +21,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from pipelines.command import InputError
 from keras_alexnet.model import AlexNet
+from pipelines.command import InputError
 from pipelines.statistics import Statistics
 
 _DESCRIPTION, _STATISTICS, _CHECKPOINTS = "model.json", "statistics.npz", "checkpoints"

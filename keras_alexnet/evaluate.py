@@ -11,13 +11,13 @@ from pathlib import Path
 
 import keras
 from absl import flags
-from pipelines.input import evaluation_batches
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from pipelines.command import InputError, run
 from keras_alexnet.checkpoints import ModelDescription, load_trained
 from keras_alexnet.error_rates import ErrorRates, Evaluator
+from pipelines.command import InputError, run
+from pipelines.input import evaluation_batches
 from pipelines.sources import FORMS, Source, open_source
 
 VIEWS = ("center", "ten")

@@ -15,10 +15,10 @@ import keras
 import tensorflow as tf
 from absl import flags
 
-from pipelines.command import InputError, run
 from keras_alexnet.checkpoints import load_trained
 from keras_alexnet.serving_graph import ServingModule
 from keras_alexnet.warmup import write_warmup
+from pipelines.command import InputError, run
 from serving.signatures import CLASS_NAMES_ASSET
 
 

@@ -156,11 +156,16 @@ class TowerConv2D(_TowerWeights):
 
     def call(self, inputs):
         top, bottom, left, right = self.padding
-        padding = [[0, 0], [top, bottom], [left, right], [0, 0]] if any(self.padding) else "VALID"
+        # Zeros are added by SAME where that means the same, and by tf.pad elsewhere: the gradient of a convolution with
+        # explicit padding is five times slower on CPU.
+        is_same = self.strides == 1 and self.kernel_size % 2 and set(self.padding) == {self.kernel_size // 2}
         outputs = []
         for index, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
             with tower(index):
-                maps = tf.nn.conv2d(self.read(inputs, index), kernel, self.strides, padding)
+                maps = self.read(inputs, index)
+                if any(self.padding) and not is_same:
+                    maps = tf.pad(maps, [[0, 0], [top, bottom], [left, right], [0, 0]])
+                maps = tf.nn.conv2d(maps, kernel, self.strides, "SAME" if is_same else "VALID")
                 outputs.append(tf.nn.bias_add(maps, bias))
         return outputs
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import keras
 import tensorflow as tf
 
-from pipelines.command import InputError
 from keras_alexnet.checkpoints import TrainingCheckpoints
 from keras_alexnet.error_rates import Evaluator, error_counts
 from keras_alexnet.logs import RunLogs
+from pipelines.command import InputError
 
 # Reading a step's numbers back waits for the device, so the progress bar looks twice a second, not at every step.
 _SECONDS_BETWEEN_LOOKS = 0.5

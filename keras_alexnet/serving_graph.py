@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
-from pipelines.command import InputError
 from pipelines import crops, decode
+from pipelines.command import InputError
 from serving import signatures as wire
 
 

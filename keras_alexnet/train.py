@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 import keras
 from absl import flags
-from pipelines.input import evaluation_batches, steps_per_epoch, training_batches
 
-from pipelines.command import InputError, run
 from keras_alexnet.checkpoints import ModelDescription, locked
 from keras_alexnet.loop import Data, Row, Stopped, TrainingLoop
 from keras_alexnet.optimizer import PaperSGD, PlateauSchedule, StagedSchedule
 from keras_alexnet.placement import STRATEGIES, make_strategy
 from keras_alexnet.variants import VARIANTS, find_variant
+from pipelines.command import InputError, run
+from pipelines.input import evaluation_batches, steps_per_epoch, training_batches
 from pipelines.sources import FORMS, Source, open_source
 from pipelines.statistics import Statistics, scan
 

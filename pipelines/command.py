@@ -5,6 +5,7 @@ ignore TF_CPP_MIN_LOG_LEVEL in TensorFlow 2.21). They are shown if TensorFlow fa
 """
 
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -33,6 +34,9 @@ def run(main: Callable[[Sequence[str]], int | None], define_flags: Callable[[], 
             return main(argv)
         except InputError as error:
             sys.exit(f"error: {error}")
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 128 + signal.SIGINT
 
     define_flags()
     app.run(guarded, flags_parser=_parse_flags)

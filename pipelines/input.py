@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from pipelines.command import InputError
 from pipelines import augment
+from pipelines.command import InputError
 from pipelines.crops import STORED_SIZE, check_resize
 from pipelines.decode import FORMATS, stored_view_or_zeros
 

@@ -7,9 +7,6 @@ stored training images) and summary.json, which is for people. Any command takes
 are set upright by their EXIF tag. The directory appears complete or not at all.
 """
 
-from pipelines.command import InputError, run
-
-# isort: split
 import contextlib
 import json
 import os
@@ -28,6 +25,7 @@ import tensorflow_datasets as tfds
 from absl import flags
 
 from pipelines import stored
+from pipelines.command import InputError, run
 from pipelines.crops import RESIZE_POLICIES, STORED_SIZE
 from pipelines.sources import FORMS, STATISTICS_FILE, SUMMARY_FILE, Source, open_source
 from pipelines.statistics import Accumulator, Statistics

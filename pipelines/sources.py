@@ -14,8 +14,8 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from google.protobuf import json_format
 
-from pipelines.command import InputError
 from pipelines import folders, photos, records
+from pipelines.command import InputError
 from pipelines.statistics import Statistics
 
 FORMS = "photos, folder:<dir>, a folder written by pipelines.prepare, or a TFDS name such as imagenet2012"

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.command import InputError
 from pipelines import stored
+from pipelines.command import InputError
 from pipelines.crops import STORED_SIZE
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
-from pipelines.command import InputError
 from keras_alexnet import AlexNet, export_model
 from keras_alexnet.error_rates import view_probabilities
+from pipelines.command import InputError
 from serving import signatures as wire
 
 NAMES = ["alpha", "bêta", "gamma delta", "d", "e", "f", "g"]

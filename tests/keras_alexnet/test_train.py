@@ -11,10 +11,10 @@ import pytest
 import tensorflow as tf
 from conftest import tiny
 
-from pipelines.command import InputError
 from keras_alexnet.checkpoints import load_trained, locked
 from keras_alexnet.evaluate import evaluate
 from keras_alexnet.train import train
+from pipelines.command import InputError
 from pipelines.sources import open_source
 
 COMMAND = [sys.executable, "-m", "keras_alexnet.train"]

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.command import InputError
 from pipelines import augment
+from pipelines.command import InputError
 
 # Of ILSVRC-2012, in grey levels squared (eigenvectors are the columns).
 EIGENVALUES = np.array([14830.4, 1375.96, 388.91])

@@ -3,8 +3,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pipelines.command import InputError
 from pipelines import crops
+from pipelines.command import InputError
 
 SIZES = [(300, 400), (400, 300), (257, 255), (256, 300), (100, 37), (600, 901), (1, 1), (2, 700), (700, 3)]
 

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pipelines.command import InputError
 from pipelines import augment, input
+from pipelines.command import InputError
 from pipelines.crops import stored_view
 from pipelines.decode import decode_rgb
 

@@ -6,8 +6,8 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from pipelines.command import InputError
 from pipelines import photos
+from pipelines.command import InputError
 from pipelines.sources import open_source
 
 
