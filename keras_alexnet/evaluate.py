@@ -77,7 +77,8 @@ def evaluate(
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"{views} view{'s' if views == 'ten' else ''}", total=images)
         rates = Evaluator(model, views)(batches, lambda seen: progress.update(task, completed=seen))
     for key in rates.bad[:20]:

@@ -62,16 +62,14 @@ def server(*arguments: str | Path) -> Iterator[str]:
 def held_out_photographs(prepared: Path, folder: Path) -> list[Path]:
     """Writes the first validation photograph of each class to `folder`, as <class>.jpg."""
     source = open_source(str(prepared))
+    paths: dict[str, Path] = {}
     folder.mkdir()
-    files = {source.class_names[label]: encoded for encoded, label, _ in _backwards(source)}
-    paths = [folder / f"{name}.jpg" for name in sorted(files)]
-    for path in paths:
-        path.write_bytes(files[path.stem])
-    return paths
-
-
-def _backwards(source) -> list[tuple[bytes, int, bytes]]:
-    return list(source.encoded("validation").as_numpy_iterator())[::-1]
+    for encoded, label, _ in source.encoded("validation").as_numpy_iterator():
+        name = source.class_names[label]
+        if name not in paths:
+            paths[name] = folder / f"{name}.jpg"
+            paths[name].write_bytes(encoded)
+    return sorted(paths.values())
 
 
 def main(argv: list[str]) -> None:

@@ -42,17 +42,16 @@ class Box(NamedTuple):
 
 # By class: the file in scikit-image's data folder, and the part of it that shows the thing and not what is around it.
 PHOTOGRAPHS: dict[str, tuple[str, Box | None]] = {
-    "astronaut": ("astronaut.png", Box(240, 30, 510, 300)),
+    "astronaut": ("astronaut.png", Box(265, 30, 495, 290)),
     "brick": ("brick.png", None),
     "chelsea": ("chelsea.png", Box(20, 60, 300, 340)),
     "coffee": ("coffee.png", None),
-    "coins": ("coins.png", None),
     "grass": ("grass.png", None),
     "gravel": ("gravel.png", None),
     "hubble_deep_field": ("hubble_deep_field.jpg", None),
     "ihc": ("ihc.png", None),
     "moon": ("moon.png", None),
-    "motorcycle": ("motorcycle_left.png", Box(110, 110, 440, 680)),
+    "motorcycle": ("motorcycle_left.png", Box(110, 110, 395, 680)),
     "retina": ("retina.jpg", Box(300, 340, 1140, 1180)),
     "rocket": ("rocket.jpg", Box(107, 0, 427, 640)),
 }
