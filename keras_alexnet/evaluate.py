@@ -6,6 +6,7 @@ python -m keras_alexnet.evaluate --model_dir=build/photos
 import csv
 import datetime
 import fcntl
+import os
 import sys
 from pathlib import Path
 
@@ -102,7 +103,8 @@ def append_result(path: Path, result: dict[str, object]) -> None:
         with open(path, "a", newline="") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            if file.tell() == 0:
+            # Others may have written between opening and locking.
+            if file.seek(0, os.SEEK_END) == 0:
                 table.writeheader()
             table.writerow(result)
     except OSError as error:

@@ -217,7 +217,8 @@ class TrainingLoop:
             return {}
         rates = self._evaluate(self.data.validation())
         row = {"val_loss": rates.loss, "val_top1_error": rates.top1_error, "val_top5_error": rates.top5_error}
-        print(" - ".join(f"{name}: {value:.4f}" for name, value in row.items()), flush=True)
+        skipped = f" ({len(rates.bad)} images skipped that cannot be decoded: {rates.bad[0]} ...)" if rates.bad else ""
+        print(" - ".join(f"{name}: {value:.4f}" for name, value in row.items()) + skipped, flush=True)
         return row
 
 
