@@ -13,6 +13,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ import keras
 import tensorflow as tf
 
 from keras_alexnet.model import AlexNet
-from pipelines.command import InputError
+from pipelines.command import InputError, reason_of
 from pipelines.statistics import Statistics
 
 _DESCRIPTION, _STATISTICS, _CHECKPOINTS = "model.json", "statistics.npz", "checkpoints"
@@ -131,7 +132,7 @@ def load_trained(model_dir: str | os.PathLike) -> tuple[keras.Model, ModelDescri
         status.assert_existing_objects_matched().expect_partial()
     except _UNREADABLE as error:
         raise InputError(
-            f"{newest}: found a checkpoint that is broken or not of this model: {_brief(error)}"
+            f"{newest}: found a checkpoint that is broken or not of this model: {reason_of(error)}"
         ) from error
     return model, description, int(steps)
 
@@ -176,7 +177,8 @@ class TrainingCheckpoints:
         try:
             return self._manager.save(checkpoint_number=steps)
         except (tf.errors.OpError, OSError) as error:
-            raise InputError(f"cannot write a checkpoint to {self._manager.directory}: {_brief(error)}") from error
+            shutil.rmtree(Path(self._manager.directory) / f"ckpt-{steps}_temp", ignore_errors=True)
+            raise InputError(f"cannot write a checkpoint to {self._manager.directory}: {reason_of(error)}") from error
 
     def restore_latest(self) -> dict[str, Any] | None:
         """Restores the newest checkpoint that can be read and returns its state; None if there is none at all.
@@ -190,7 +192,7 @@ class TrainingCheckpoints:
                 self._checkpoint.restore(path).assert_consumed()
             except _UNREADABLE as error:
                 broken.append(path)
-                print(f"{path}: cannot be read ({_brief(error)}); trying the one before", flush=True)
+                print(f"{path}: cannot be read ({reason_of(error)}); trying the one before", flush=True)
                 continue
             return json.loads(self._state.numpy())
         if broken:
@@ -209,14 +211,12 @@ def locked(model_dir: str | os.PathLike) -> Iterator[None]:
         os.makedirs(model_dir, exist_ok=True)
         lock = open(Path(model_dir) / ".lock", "w")  # noqa: SIM115 (closed below; closing it frees the lock)
     except OSError as error:
-        raise InputError(f"--model_dir={model_dir}: {error.strerror}; expected a folder that can be written") from error
+        raise InputError(
+            f"--model_dir={model_dir}: {reason_of(error)}; expected a folder that can be written"
+        ) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise InputError(f"--model_dir={model_dir}: found another training at work in it; expected none") from None
         yield
-
-
-def _brief(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

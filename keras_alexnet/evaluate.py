@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 
 from keras_alexnet.checkpoints import ModelDescription, load_trained
 from keras_alexnet.error_rates import ErrorRates, Evaluator
-from pipelines.command import InputError, run
+from pipelines.command import InputError, reason_of, run
 from pipelines.input import evaluation_batches
 from pipelines.sources import FORMS, Source, open_source
 
@@ -108,7 +108,7 @@ def append_result(path: Path, result: dict[str, object]) -> None:
                 table.writeheader()
             table.writerow(result)
     except OSError as error:
-        raise InputError(f"--results_file={path}: {error.strerror}; expected a file that can be written") from error
+        raise InputError(f"--results_file={path}: {reason_of(error)}; expected a file that can be written") from error
 
 
 def main(argv: list[str]) -> None:

@@ -18,7 +18,7 @@ from absl import flags
 from keras_alexnet.checkpoints import load_trained
 from keras_alexnet.serving_graph import ServingModule
 from keras_alexnet.warmup import write_warmup
-from pipelines.command import InputError, run
+from pipelines.command import InputError, reason_of, run
 from serving.signatures import CLASS_NAMES_ASSET
 
 
@@ -59,7 +59,7 @@ def export_model(
         part = Path(tempfile.mkdtemp(prefix=f"part-{target.name}-", dir=base))
         os.chmod(part, 0o755)
     except OSError as error:
-        raise InputError(f"--export_base={base}: {error.strerror}; expected a folder that can be written") from error
+        raise InputError(f"--export_base={base}: {reason_of(error)}; expected a folder that can be written") from error
     try:
         signatures = module.trace()
         tf.saved_model.save(module, str(part), signatures=signatures)
@@ -68,7 +68,7 @@ def export_model(
         write_warmup(part, base.name, signatures)
         _publish(part, target)
     except (OSError, tf.errors.OpError) as error:
-        raise InputError(f"--export_base={base}: writing version {target.name} failed: {error}") from error
+        raise InputError(f"--export_base={base}: writing version {target.name} failed: {reason_of(error)}") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return str(target)

@@ -17,8 +17,9 @@ from keras_alexnet.error_rates import Evaluator, error_counts
 from keras_alexnet.logs import RunLogs
 from pipelines.command import InputError
 
-# Reading a step's numbers back waits for the device, so the progress bar looks twice a second, not at every step.
-_SECONDS_BETWEEN_LOOKS = 0.5
+# Reading a step's numbers back waits for the device, so the progress bar looks twice a second, not at every step. A log
+# file gets a line a minute.
+_SECONDS_BETWEEN_LOOKS = 0.5 if sys.stdout.isatty() else 60.0
 
 Row = dict[str, float]
 
@@ -171,11 +172,18 @@ class TrainingLoop:
             if progress.step % self.checkpoint_steps == 0:
                 self._save()
             if time.monotonic() - looked > _SECONDS_BETWEEN_LOOKS:
-                bar.update(progress.step, list(self._means(speed).items()))
+                self._show(bar, self._means(speed))
                 looked = time.monotonic()
         means = self._means(speed)
         bar.update(progress.step, list(means.items()), finalize=True)
         return means
+
+    def _show(self, bar: keras.utils.Progbar, means: Row) -> None:
+        bar.update(self.progress.step, list(means.items()))
+        if not sys.stdout.isatty():
+            # The bar itself prints nothing there before the epoch's end.
+            numbers = " - ".join(f"{name}: {value:.4g}" for name, value in means.items())
+            print(f"{self.progress.step}/{self.data.steps_per_epoch} - {numbers}", flush=True)
 
     def _take_step(self, images, labels) -> None:
         sums = self.strategy.run(self._replica_step, args=(images, labels))

@@ -26,9 +26,9 @@ def define_flags() -> None:
 
 def shown(*arguments: str | Path) -> list[str]:
     """The command line for `python -m arguments`, after printing it."""
-    words = [str(argument) for argument in arguments]
-    print(f"\n$ python -m {shlex.join(words)}", flush=True)
-    return [sys.executable, "-m", *words]
+    words = ["-m", *map(str, arguments)]
+    print(f"\n$ {_short(Path(sys.executable))} {shlex.join(words)}", flush=True)
+    return [sys.executable, *words]
 
 
 def call(*arguments: str | Path) -> None:
@@ -90,9 +90,8 @@ def main(argv: list[str]) -> None:
 
 
 def _short(path: Path) -> Path:
-    with contextlib.suppress(ValueError):
-        return path.relative_to(Path.cwd())
-    return path
+    """`path` from the current folder on, if it is below it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ ignore TF_CPP_MIN_LOG_LEVEL in TensorFlow 2.21). They are shown if TensorFlow fa
 """
 
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -40,6 +41,16 @@ def run(main: Callable[[Sequence[str]], int | None], define_flags: Callable[[], 
 
     define_flags()
     app.run(guarded, flags_parser=_parse_flags)
+
+
+def reason_of(error: Exception) -> str:
+    """What an error of TensorFlow's or of the operating system's says, without where in the graph that was."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    lines = re.split(r"\[\[\{\{node|\[Op:", str(error))[0].strip().splitlines()
+    # Of several lines the last one says why.
+    reason = re.sub(r"\{\{.*?\}\}", "", lines[-1] if lines else type(error).__name__).strip()
+    return re.sub(r"^assertion failed: \[(.*)\]$", r"\1", reason)
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:

@@ -25,7 +25,7 @@ import tensorflow_datasets as tfds
 from absl import flags
 
 from pipelines import stored
-from pipelines.command import InputError, run
+from pipelines.command import InputError, reason_of, run
 from pipelines.crops import RESIZE_POLICIES, STORED_SIZE
 from pipelines.sources import FORMS, STATISTICS_FILE, SUMMARY_FILE, Source, open_source
 from pipelines.statistics import Accumulator, Statistics
@@ -117,8 +117,7 @@ def _published(output_dir: Path) -> Iterator[Path]:
         yield incomplete
         incomplete.rename(output_dir)
     except (OSError, tf.errors.OpError) as error:
-        reason = error.strerror or error if isinstance(error, OSError) else error.message
-        raise InputError(f"--output_dir={output_dir}: cannot be written: {reason}") from error
+        raise InputError(f"--output_dir={output_dir}: cannot be written: {reason_of(error)}") from error
     finally:
         shutil.rmtree(incomplete, ignore_errors=True)
 

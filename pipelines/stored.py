@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import re
 import struct
 import sys
 from collections import deque
@@ -20,7 +19,7 @@ import tensorflow as tf
 from PIL import ExifTags, Image
 from tqdm import tqdm
 
-from pipelines.command import InputError
+from pipelines.command import InputError, reason_of
 from pipelines.crops import STORED_SIZE, stored_view
 from pipelines.decode import decode_rgb
 
@@ -130,7 +129,7 @@ def _read(source: Source, split: str) -> Iterator[tuple[bytes, int, bytes]]:
     try:
         yield from source.encoded(split, shuffle_seed=0).as_numpy_iterator()
     except tf.errors.OpError as error:
-        raise InputError(f"--dataset={source.name}: reading {split} failed: {_reason(error)}") from None
+        raise InputError(f"--dataset={source.name}: reading {split} failed: {reason_of(error)}") from None
 
 
 def in_order(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
@@ -158,7 +157,7 @@ def stored_pixels(encoded: bytes, resize: str = "shorter_side") -> np.ndarray:
     try:
         image = _decode(encoded)
     except tf.errors.OpError as error:
-        raise ValueError(_reason(error)) from None
+        raise ValueError(reason_of(error)) from None
     upright = _UPRIGHT.get(_orientation(encoded))
     if upright is not None:
         image = tf.constant(np.ascontiguousarray(upright(image.numpy())))
@@ -201,10 +200,3 @@ def _is_stored_jpeg(encoded: bytes) -> bool:
         kind = image.format, image.mode, image.size, "progressive" in image.info
         return kind == ("JPEG", "RGB", (STORED_SIZE, STORED_SIZE), False) and _orientation(encoded) == 1
     return False
-
-
-def _reason(error: tf.errors.OpError) -> str:
-    """What TensorFlow's message says, without where in the graph that was."""
-    lines = re.split(r"\[\[\{\{node|\[Op:", error.message)[0].strip().splitlines()
-    reason = re.sub(r"\{\{.*?\}\}", "", lines[-1] if lines else type(error).__name__).strip()
-    return re.sub(r"^assertion failed: \[(.*)\]$", r"\1", reason)

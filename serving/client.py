@@ -121,7 +121,8 @@ def _add_rows(table: Table, record: dict[str, Any]) -> None:
             table.add_column(heading, justify="right" if heading in ("rank", "score", "norm") else "left")
     for row in rows:
         table.add_row(*row)
-    table.add_section()
+    if len(rows) > 1:
+        table.add_section()
 
 
 def main(argv: Sequence[str]) -> int:
