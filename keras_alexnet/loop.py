@@ -4,8 +4,6 @@ import contextlib
 import dataclasses
 import math
 import signal
-import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -14,12 +12,8 @@ import tensorflow as tf
 
 from keras_alexnet.checkpoints import TrainingCheckpoints
 from keras_alexnet.error_rates import Evaluator, error_counts
-from keras_alexnet.logs import RunLogs
+from keras_alexnet.logs import EpochMeter, RunLogs
 from pipelines.command import InputError
-
-# Reading a step's numbers back waits for the device, so the progress bar looks twice a second, not at every step. A log
-# file gets a line a minute.
-_SECONDS_BETWEEN_LOOKS = 0.5 if sys.stdout.isatty() else 60.0
 
 Row = dict[str, float]
 
@@ -140,7 +134,7 @@ class TrainingLoop:
         self.schedule.on_epoch_begin(self.progress.epoch)
         means = self._train(total, caught)
         row = self._row(means) | self._validation_row()
-        self._logs.scalars(self.steps_done, row | {"images_per_s": means["images/s"]})
+        self._logs.scalars(self.steps_done, row | {"images_per_s": means["images_per_s"]})
         if self.progress.step < self.data.steps_per_epoch:
             # Stopped by max_steps: the epoch can still be finished by a later run, so its row is not history yet.
             self._save()
@@ -157,13 +151,12 @@ class TrainingLoop:
     def _train(self, total: int, caught: list[int]) -> Row:
         """Takes steps to the end of the epoch or to `total`, whichever comes first; returns the epoch's means."""
         progress, data = self.progress, self.data
-        bar = _progress_bar(data.steps_per_epoch)
+        meter = EpochMeter(data.steps_per_epoch, data.batch_size)
         batches = self.strategy.experimental_distribute_dataset(data.training(progress.epoch, progress.step))
-        looked, speed = time.monotonic(), _Speed()
         for images, labels in batches:
             self._step(images, labels)
             progress.step += 1
-            speed.count(data.batch_size)
+            meter.count_step()
             if caught:
                 self._save()
                 raise Stopped(caught[0])
@@ -171,19 +164,11 @@ class TrainingLoop:
                 break
             if progress.step % self.checkpoint_steps == 0:
                 self._save()
-            if time.monotonic() - looked > _SECONDS_BETWEEN_LOOKS:
-                self._show(bar, self._means(speed))
-                looked = time.monotonic()
-        means = self._means(speed)
-        bar.update(progress.step, list(means.items()), finalize=True)
-        return means
-
-    def _show(self, bar: keras.utils.Progbar, means: Row) -> None:
-        bar.update(self.progress.step, list(means.items()))
-        if not sys.stdout.isatty():
-            # The bar itself prints nothing there before the epoch's end.
-            numbers = " - ".join(f"{name}: {value:.4g}" for name, value in means.items())
-            print(f"{self.progress.step}/{self.data.steps_per_epoch} - {numbers}", flush=True)
+            if meter.is_due():
+                meter.show(progress.step, self._means())
+        means = self._means()
+        meter.show(progress.step, means, last=True)
+        return means | {"images_per_s": meter.images_per_second()}
 
     def _take_step(self, images, labels) -> None:
         sums = self.strategy.run(self._replica_step, args=(images, labels))
@@ -201,7 +186,7 @@ class TrainingLoop:
             [tf.cast(total, tf.float64) for total in (tf.reduce_sum(losses), *error_counts(logits, labels))]
         )
 
-    def _means(self, speed: "_Speed") -> Row:
+    def _means(self) -> Row:
         images = self.progress.step * self.data.batch_size
         loss, top1, top5 = (float(total) / images for total in self._sums.numpy())
         if not math.isfinite(loss):
@@ -209,7 +194,7 @@ class TrainingLoop:
                 f"the loss is {loss} at step {self.steps_done}: training has diverged; the checkpoints before it are "
                 f"kept. A lower --learning_rate (now {self._rate():g}) is the usual cure"
             )
-        return {"loss": loss, "top1_error": top1, "top5_error": top5, "images/s": speed.images_per_second()}
+        return {"loss": loss, "top1_error": top1, "top5_error": top5}
 
     def _rate(self) -> float:
         # Six digits: the float32 that holds .01 would be written as 0.009999999776.
@@ -228,29 +213,6 @@ class TrainingLoop:
         skipped = f" ({len(rates.bad)} images skipped that cannot be decoded: {rates.bad[0]} ...)" if rates.bad else ""
         print(" - ".join(f"{name}: {value:.4f}" for name, value in row.items()) + skipped, flush=True)
         return row
-
-
-class _Speed:
-    """Images a second since the end of the first step, which is mostly TensorFlow tracing the graph."""
-
-    def __init__(self):
-        self._images, self._since = 0, None
-
-    def count(self, images: int) -> None:
-        if self._since is None:
-            self._since = time.monotonic()
-        else:
-            self._images += images
-
-    def images_per_second(self) -> float:
-        return self._images / max(time.monotonic() - (self._since or 0), 1e-9)
-
-
-def _progress_bar(steps: int) -> keras.utils.Progbar:
-    # Where nobody watches, one line an epoch will do.
-    verbose = 1 if sys.stdout.isatty() else 2
-    names = ["loss", "top1_error", "top5_error", "images/s"]
-    return keras.utils.Progbar(steps, verbose=verbose, stateful_metrics=names, unit_name="step")
 
 
 @contextlib.contextmanager

@@ -6,7 +6,8 @@ whatever belongs to one tower in `with tower(index):`, both when they create var
 
 import contextlib
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -26,6 +27,15 @@ def tower(index: int) -> Iterator[None]:
             yield
     finally:
         _current_tower.reset(token)
+
+
+def per_tower(function: Callable[[Any], Any], towers: Sequence) -> list:
+    """`function` of each tower's tensor, run where that tower lives."""
+    outputs = []
+    for index, values in enumerate(towers):
+        with tower(index):
+            outputs.append(function(values))
+    return outputs
 
 
 def _partner_scope(index: int) -> contextlib.AbstractContextManager:
