@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras_alexnet.checkpoints import TrainingCheckpoints
 from keras_alexnet.error_rates import Evaluator, error_counts
 from keras_alexnet.logs import EpochMeter, RunLogs
+from keras_alexnet.optimizer import current_rate
 from pipelines.command import InputError
 
 Row = dict[str, float]
@@ -97,9 +98,9 @@ class TrainingLoop:
           Stopped: on SIGTERM or Ctrl-C, after the step under way has been finished and saved.
           InputError: if a checkpoint cannot be written or read, or the loss is no longer a number.
         """
-        self._resume()
         total = epochs * self.data.steps_per_epoch
         total = total if max_steps is None else min(total, max_steps)
+        self._resume(total)
         row = self.progress.history[-1] if self.progress.history and not self.progress.step else None
         with _caught_signals() as caught, contextlib.closing(self._logs):
             while self.steps_done < total:
@@ -114,7 +115,7 @@ class TrainingLoop:
         """Steps since the beginning of training, over all runs."""
         return self.progress.epoch * self.data.steps_per_epoch + self.progress.step
 
-    def _resume(self) -> None:
+    def _resume(self, total: int) -> None:
         state = self._checkpoints.restore_latest()
         if state is None:
             return
@@ -123,7 +124,8 @@ class TrainingLoop:
             self.schedule.state = self.progress.schedule
         # Rows written after this checkpoint belong to steps that are run again.
         self._logs.write_rows(self.progress.history)
-        print(f"resuming at epoch {self.progress.epoch + 1}, step {self.progress.step}", flush=True)
+        left = f"resuming at epoch {self.progress.epoch + 1}" if self.steps_done < total else "nothing left to do"
+        print(f"found a run of {self.steps_done} steps: {left}", flush=True)
 
     def _save(self) -> None:
         self.progress.schedule = getattr(self.schedule, "state", {})
@@ -198,7 +200,7 @@ class TrainingLoop:
 
     def _rate(self) -> float:
         # Six digits: the float32 that holds .01 would be written as 0.009999999776.
-        return float(f"{float(self.model.optimizer.learning_rate):.6g}")
+        return float(f"{current_rate(self.model.optimizer):.6g}")
 
     def _row(self, means: Row) -> Row:
         names = ("loss", "top1_error", "top5_error")

@@ -78,6 +78,11 @@ class PaperSGD(keras.optimizers.Optimizer):
         }
 
 
+def current_rate(optimizer: keras.optimizers.Optimizer) -> float:
+    """The learning rate, under any tf.distribute strategy: a mirrored variable cannot be made a float directly."""
+    return float(ops.convert_to_numpy(optimizer.learning_rate))
+
+
 class PlateauSchedule(keras.callbacks.Callback):
     """Divides the learning rate by ten when validation error stops improving, three times in all (paper, section 5).
 
@@ -118,8 +123,7 @@ class PlateauSchedule(keras.callbacks.Callback):
         self.waited += 1
         if self.waited >= self.patience and self.divided < self.divisions:
             self.waited, self.divided = 0, self.divided + 1
-            rate = self.model.optimizer.learning_rate
-            rate.assign(rate / self.divisor)
+            self.model.optimizer.learning_rate = current_rate(self.model.optimizer) / self.divisor
 
 
 class StagedSchedule(keras.callbacks.Callback):
@@ -139,4 +143,4 @@ class StagedSchedule(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Sets the rate of the stage that `epoch` belongs to."""
         stage = min(3, 4 * epoch // self.epochs)
-        self.model.optimizer.learning_rate.assign(self.learning_rate * 250 ** (-stage / 3))
+        self.model.optimizer.learning_rate = self.learning_rate * 250 ** (-stage / 3)

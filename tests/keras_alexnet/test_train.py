@@ -94,6 +94,19 @@ def test_sigterm_saves_and_the_same_command_goes_on(photographs, tmp_path):
     assert train(tiny(photographs, tmp_path / "run", epochs=400, steps=steps + 1))["steps"] == steps + 1
 
 
+@pytest.mark.parametrize("placement", [("mirrored", 2), ("towers", 4)])
+def test_a_training_on_several_devices_can_be_evaluated_on_one(photographs, tmp_path, placement):
+    strategy, devices = placement
+    config = tiny(
+        photographs, tmp_path / "run", epochs=2, strategy=strategy, virtual_devices=devices, schedule="staged"
+    )
+    run = subprocess.run([*COMMAND, *flag_lines(config)], capture_output=True, text=True, check=True)
+    assert "2 replica(s)" in run.stdout
+    model = load_trained(tmp_path / "run")[0]
+    rates = evaluate(model, open_source(config.dataset), "validation", "center", "shorter_side", 4, 0.0)
+    assert abs(rates.loss - float(rows(tmp_path / "run")[-1]["val_loss"])) < 1e-4
+
+
 def test_flags_override_the_flagfile(photographs, tmp_path):
     file = tmp_path / "tiny.flags"
     file.write_text("# a comment\n" + "\n".join(flag_lines(tiny(photographs, tmp_path / "run", epochs=9))))
