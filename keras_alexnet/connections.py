@@ -42,6 +42,12 @@ class _TowerWeights(keras.layers.Layer):
             self.kernels.append(kernel)
             self.biases.append(bias)
 
+    @staticmethod
+    def listed(towers: Any) -> list:
+        """Tensors, or shapes, one a tower; a single tensor or its shape counts as one tower."""
+        is_list = isinstance(towers, list | tuple) and not isinstance(towers[0], int | None)
+        return list(towers) if is_list else [towers]
+
     def read(self, inputs: list, index: int):
         """What tower `index` reads of the towers below, concatenated."""
         if self.reads == "own":
@@ -99,7 +105,8 @@ class TowerConv2D(_TowerWeights):
         )
 
     def build(self, input_shape):
-        channels = input_shape[0][-1] * (1 if self.reads == "own" else len(input_shape))
+        shapes = self.listed(input_shape)
+        channels = shapes[0][-1] * (1 if self.reads == "own" else len(shapes))
         self.create((self.kernel_size, self.kernel_size, channels))
 
     def call(self, inputs):
@@ -110,7 +117,7 @@ class TowerConv2D(_TowerWeights):
         outputs = []
         for index, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
             with tower(index):
-                maps = self.read(inputs, index)
+                maps = self.read(self.listed(inputs), index)
                 if any(self.padding) and not is_same:
                     maps = tf.pad(maps, [[0, 0], [top, bottom], [left, right], [0, 0]])
                 maps = tf.nn.conv2d(maps, kernel, self.strides, "SAME" if is_same else "VALID")
@@ -140,11 +147,11 @@ class TowerDense(_TowerWeights):
         self.units = units
 
     def build(self, input_shape):
-        sizes = [math.prod(shape[1:]) for shape in input_shape]
+        sizes = [math.prod(shape[1:]) for shape in self.listed(input_shape)]
         self.create((sizes[0] if self.reads == "own" else sum(sizes),))
 
     def call(self, inputs):
-        outputs = []
+        inputs, outputs = self.listed(inputs), []
         for index, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
             with tower(index):
                 rows = self.read([tf.reshape(part, [-1, math.prod(part.shape[1:])]) for part in inputs], index)

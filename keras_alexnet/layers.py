@@ -1,8 +1,9 @@
 """The network's layers. Between them travels a list with one tensor `[N, H, W, channels / towers]` per tower.
 
-A layer that `reads="own"` connects each tower to itself; one that `reads="all"` connects each tower to every tower.
-`layer.get_weights()` gives kernel and bias of tower 0, then of tower 1. Where a layer has no `get_config`, Keras makes
-it of the constructor's arguments. The layers that have weights are written in `keras_alexnet.connections`.
+A layer that `reads="own"` connects each tower to itself; one that `reads="all"` connects each tower to every tower. A
+single tensor counts as one tower. `layer.get_weights()` gives kernel and bias of tower 0, then of tower 1. Where a
+layer has no `get_config`, Keras makes it of the constructor's arguments. The layers that have weights are written in
+`keras_alexnet.connections`.
 """
 
 import base64
@@ -137,7 +138,9 @@ class TowerDropout(keras.layers.Layer):
     def call(self, inputs, training: bool = False):
         keep = 1.0 - self.rate
         if not training:
-            return [values * keep for values in inputs] if self.rescale == "inference" else list(inputs)
+            return per_tower(lambda values: values * keep if self.rescale == "inference" else values, inputs)
+        if not isinstance(inputs, list | tuple):
+            return self.call([inputs], training)[0]
         seed = tf.cast(self.seed_generator.next(), tf.int32)
         replica = tf.distribute.get_replica_context()
         if replica is not None:

@@ -6,7 +6,7 @@ whatever belongs to one tower in `with tower(index):`, both when they create var
 
 import contextlib
 import contextvars
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -29,8 +29,10 @@ def tower(index: int) -> Iterator[None]:
         _current_tower.reset(token)
 
 
-def per_tower(function: Callable[[Any], Any], towers: Sequence) -> list:
-    """`function` of each tower's tensor, run where that tower lives."""
+def per_tower(function: Callable[[Any], Any], towers: Any) -> Any:
+    """`function` of each tower's tensor, run where that tower lives: a list, or a tensor if `towers` is just one."""
+    if not isinstance(towers, list | tuple):
+        return function(towers)
     outputs = []
     for index, values in enumerate(towers):
         with tower(index):

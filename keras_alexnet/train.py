@@ -4,7 +4,6 @@ python -m keras_alexnet.train --flagfile=keras_alexnet/configs/photos.flags --mo
 """
 
 import dataclasses
-import sys
 from dataclasses import dataclass
 
 import keras
@@ -217,5 +216,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.argv[0] = "python -m keras_alexnet.train"
     run(main, define_flags)

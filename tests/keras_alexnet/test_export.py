@@ -226,3 +226,19 @@ def test_a_folder_without_checkpoint_is_named(tmp_path, trained):
         assert run.returncode == 1 and len(run.stderr.splitlines()) == 1
         assert str(model_dir) in run.stderr and says in run.stderr
     assert not (tmp_path / "base").exists()
+
+
+def test_a_session_without_soft_placement_loads_it_as_tensorflow_serving_does(exported, signatures):
+    good = encoded(stored_images(1)[0], "JPEG")
+    with tf.Graph().as_default():
+        config = tf.compat.v1.ConfigProto(allow_soft_placement=False)
+        with tf.compat.v1.Session(config=config) as session:
+            meta_graph = tf.compat.v1.saved_model.loader.load(session, [tf.saved_model.SERVING], exported)
+            signature = meta_graph.signature_def[wire.SIGNATURE_TEN_CROP]
+            fetches = {name: info.name for name, info in signature.outputs.items()}
+            feed = {signature.inputs[wire.INPUT_BYTES].name: [b"junk", good]}
+            answer = session.run(fetches, feed)
+    expected = signatures[wire.SIGNATURE_TEN_CROP](image_bytes=tf.constant([b"junk", good]))
+    assert answer["valid"].tolist() == [False, True]
+    np.testing.assert_allclose(answer["probabilities"], expected["probabilities"], rtol=1e-4, atol=1e-6)
+    assert answer["labels"].tolist() == expected["labels"].numpy().tolist()

@@ -121,3 +121,16 @@ def test_inverted_dropout_rescales_in_training_only():
 def test_impossible_arguments_are_named(make, says):
     with pytest.raises(ValueError, match=says.replace("(", r"\(")):
         make()
+
+
+def test_a_single_tensor_counts_as_one_tower():
+    x = maps(2, 12, 12, 4)
+    np.testing.assert_allclose(LocalResponseNormalization()(x), reference.response_normalization(x), rtol=1e-5)
+    np.testing.assert_array_equal(OverlappingMaxPool()(x), reference.max_pool(x))
+    np.testing.assert_array_equal(TowerDropout()(x, training=False), x / 2)
+    assert TowerDropout()(x, training=True).shape == x.shape
+    convolution, dense = TowerConv2D(6, 3, towers=2, reads="all"), TowerDense(5, towers=1)
+    outputs = convolution(x)
+    kernel, bias = convolution.get_weights()[2:]
+    np.testing.assert_allclose(outputs[1], reference.convolution(x, kernel, bias), atol=1e-4)
+    assert [tuple(y.shape) for y in dense(x)] == [(2, 5)]
