@@ -111,6 +111,11 @@ def replace_file(path: Path, text: str) -> None:
     os.replace(part, path)
 
 
+def has_checkpoint(model_dir: str | os.PathLike) -> bool:
+    """Whether a training in `model_dir` has come as far as a checkpoint."""
+    return tf.train.latest_checkpoint(Path(model_dir) / _CHECKPOINTS) is not None
+
+
 def load_trained(model_dir: str | os.PathLike) -> tuple[keras.Model, ModelDescription, int]:
     """The network of `model_dir` with the weights of its newest checkpoint.
 

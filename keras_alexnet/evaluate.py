@@ -23,8 +23,17 @@ from pipelines.sources import FORMS, Source, open_source
 
 VIEWS = ("center", "ten")
 COLUMNS = (
-    *("time", "model_dir", "steps", "dataset", "split", "views"),
-    *("images", "skipped", "top1_error", "top5_error", "loss"),
+    "time",
+    "model_dir",
+    "steps",
+    "dataset",
+    "split",
+    "views",
+    "images",
+    "skipped",
+    "top1_error",
+    "top5_error",
+    "loss",
 )
 
 
@@ -127,12 +136,20 @@ def main(argv: list[str]) -> None:
             options.batch_size,
             options.max_bad_fraction,
         )
-        result = (
-            *(datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), options.model_dir, steps),
-            *(source.name, options.split, views, rates.images, len(rates.bad)),
-            *(rates.top1_error, rates.top5_error, rates.loss),
-        )
-        append_result(results_file, dict(zip(COLUMNS, result, strict=True)))
+        result = {
+            "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "model_dir": options.model_dir,
+            "steps": steps,
+            "dataset": source.name,
+            "split": options.split,
+            "views": views,
+            "images": rates.images,
+            "skipped": len(rates.bad),
+            "top1_error": rates.top1_error,
+            "top5_error": rates.top5_error,
+            "loss": rates.loss,
+        }
+        append_result(results_file, result)
         print(
             f"{views:6} {rates.images} images of {source.name} {options.split} ({len(rates.bad)} skipped): "
             f"top-1 error {rates.top1_error:.2%}, top-5 error {rates.top5_error:.2%}",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import keras
 from absl import flags
 
-from keras_alexnet.checkpoints import ModelDescription, locked
+from keras_alexnet.checkpoints import ModelDescription, has_checkpoint, locked
 from keras_alexnet.loop import Data, Row, Stopped, TrainingLoop
 from keras_alexnet.optimizer import PaperSGD, PlateauSchedule, StagedSchedule
 from keras_alexnet.placement import STRATEGIES, make_strategy
@@ -20,6 +20,8 @@ from pipelines.sources import FORMS, Source, open_source
 from pipelines.statistics import Statistics, scan
 
 SCHEDULES = ("plateau", "staged", "constant")
+# What a resumed run cannot change: the network, or which images make up which step.
+_FIXED = ("variant", "width", "init", "dataset", "resize", "batch_size", "seed", "class_names")
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,9 @@ def train(config: TrainingConfig) -> Row:
     if config.batch_size % replicas:
         raise InputError(f"--batch_size={config.batch_size}; expected a multiple of the {replicas} replicas")
     source = open_source(config.dataset, config.data_dir)
+    new = _describe(config, source)
     with locked(config.model_dir):
-        description, statistics = _describe(config, source)
+        description, statistics = _found_or_begun(config, source, new)
         data = _data(config, source, description, statistics)
         keras.utils.set_random_seed(config.seed)
         with strategy.scope():
@@ -124,48 +127,56 @@ def train(config: TrainingConfig) -> Row:
         return loop.run(config.epochs, config.steps)
 
 
-def _describe(config: TrainingConfig, source: Source) -> tuple[ModelDescription, Statistics]:
-    """The description of a new run, saved, or that of the run found in model_dir if it is the same one."""
+def _describe(config: TrainingConfig, source: Source) -> ModelDescription:
+    """The description of the run that `config` asks for, before its images have been looked at."""
     names = source.class_names
     if config.classes is not None and config.classes < len(names):
         raise InputError(f"--classes={config.classes}: {source.name} has {len(names)}; expected at least as many")
-    # More outputs than classes are allowed: room for classes to come.
-    names += tuple(f"unused_{index}" for index in range(len(names), config.classes or 0))
-    resize = source.resize if source.prepared else find_variant(config.variant).resize
-    new = ModelDescription(
-        *(config.variant, config.width, config.init, names, config.dataset, config.data_dir),
-        *(resize, config.batch_size, config.seed),
-    )
-    if ModelDescription.exists(config.model_dir):
-        old = ModelDescription.load(config.model_dir)
-        _check_same_run(config.model_dir, old, new)
-        return old, ModelDescription.statistics(config.model_dir)
-    statistics = source.statistics
-    if statistics is None:
-        print(f"{config.dataset} is not prepared: one pass over its images for mean and covariance", flush=True)
-        statistics, bad = scan(source, "train", resize, config.max_bad_fraction)
-        new = dataclasses.replace(new, bad_images=tuple(sorted(bad)))
-    new.save(config.model_dir, statistics)
-    return new, statistics
-
-
-def _check_same_run(model_dir: str, old: ModelDescription, new: ModelDescription) -> None:
-    for name in ("variant", "width", "init", "dataset", "resize", "batch_size", "seed", "class_names"):
-        before, now = getattr(old, name), getattr(new, name)
-        if before != now:
-            raise InputError(
-                f"--{name}={now}: the run in --model_dir={model_dir} was started with {before}; "
-                "expected the same, or another --model_dir"
-            )
-
-
-def _data(config: TrainingConfig, source: Source, description: ModelDescription, statistics: Statistics) -> Data:
-    has_validation = "validation" in source.splits
-    if config.schedule == "plateau" and not has_validation:
+    if config.schedule == "plateau" and "validation" not in source.splits:
         raise InputError(
             f"--schedule=plateau needs a validation split; {source.name} has only {', '.join(source.splits)}; "
             "expected --schedule=staged or constant"
         )
+    steps_per_epoch(source, config.batch_size)  # refuses a batch larger than the training set
+    return ModelDescription(
+        variant=config.variant,
+        width=config.width,
+        init=config.init,
+        # More outputs than classes are allowed: room for classes to come.
+        class_names=names + tuple(f"unused_{index}" for index in range(len(names), config.classes or 0)),
+        dataset=config.dataset,
+        data_dir=config.data_dir,
+        resize=source.resize if source.prepared else find_variant(config.variant).resize,
+        batch_size=config.batch_size,
+        seed=config.seed,
+    )
+
+
+def _found_or_begun(
+    config: TrainingConfig, source: Source, new: ModelDescription
+) -> tuple[ModelDescription, Statistics]:
+    """Description and statistics of the run found in model_dir, if it is the same; else of a new one, saved there."""
+    if ModelDescription.exists(config.model_dir):
+        old = ModelDescription.load(config.model_dir)
+        changed = [name for name in _FIXED if getattr(old, name) != getattr(new, name)]
+        if not changed:
+            return old, ModelDescription.statistics(config.model_dir)
+        if has_checkpoint(config.model_dir):
+            raise InputError(
+                f"--{changed[0]}={getattr(new, changed[0])}: the run in --model_dir={config.model_dir} was started "
+                f"with {getattr(old, changed[0])}; expected the same, or another --model_dir"
+            )
+    statistics = source.statistics
+    if statistics is None:
+        print(f"{config.dataset} is not prepared: one pass over its images for mean and covariance", flush=True)
+        statistics, bad = scan(source, "train", new.resize, config.max_bad_fraction)
+        new = dataclasses.replace(new, bad_images=tuple(sorted(bad)))
+        steps_per_epoch(source, config.batch_size, new.bad_images)
+    new.save(config.model_dir, statistics)
+    return new, statistics
+
+
+def _data(config: TrainingConfig, source: Source, description: ModelDescription, statistics: Statistics) -> Data:
     variant, bad = find_variant(description.variant), frozenset(description.bad_images)
 
     def training(epoch: int, start_step: int):
@@ -187,7 +198,7 @@ def _data(config: TrainingConfig, source: Source, description: ModelDescription,
         return evaluation_batches(source, "validation", batch_size=batch_size, resize=description.resize)
 
     steps = steps_per_epoch(source, config.batch_size, bad)
-    return Data(training, steps, config.batch_size, validation if has_validation else None)
+    return Data(training, steps, config.batch_size, validation if "validation" in source.splits else None)
 
 
 def _schedule(config: TrainingConfig) -> keras.callbacks.Callback:

@@ -146,12 +146,18 @@ def test_a_wrong_flag_ends_with_one_line_that_names_it(tmp_path, flag, says):
 def test_a_recipe_that_cannot_be_is_refused(photographs, tmp_path, changes, says):
     with pytest.raises(InputError, match=says):
         train(tiny(photographs, tmp_path / "run", **changes))
-    assert not list((tmp_path / "run").glob("checkpoints/*"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_another_recipe_in_the_same_folder_is_refused(photographs, trained):
     with pytest.raises(InputError, match=r"--width=0\.125.*started with 0\.0625"):
         train(tiny(photographs, trained, width=1 / 8))
+
+
+def test_a_run_without_a_checkpoint_can_be_begun_again_with_another_recipe(photographs, tmp_path):
+    with pytest.raises(InputError, match="the loss is"):
+        train(tiny(photographs, tmp_path / "run", learning_rate=1e30))
+    assert train(tiny(photographs, tmp_path / "run", batch_size=12, epochs=1))["steps"] == 2
 
 
 def test_two_trainings_in_one_folder_are_refused(photographs, tmp_path):
