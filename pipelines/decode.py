@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from pipelines.crops import STORED_SIZE, stored_view
+from pipelines.orientation import jpeg_orientation, upright
 
 # Larger pictures are refused: 50 million pixels are 150 MB once decoded.
 MAX_PIXELS = 50_000_000
@@ -29,7 +30,7 @@ def decode_rgb(encoded: tf.Tensor, formats: Sequence[str] = FORMATS) -> tf.Tenso
     """The pixels of an image file.
 
     Grey, palette and CMYK pictures become RGB; transparency is dropped; 16-bit values keep their upper byte.
-    JPEG pixels are those of Pillow and libjpeg's default, the accurate inverse DCT.
+    JPEG pixels are those of Pillow and libjpeg's default, the accurate inverse DCT, set upright by their EXIF mark.
 
     Args:
       encoded: string scalar, the whole file.
@@ -99,7 +100,8 @@ def _is_decodable_size(size: tf.Tensor) -> tf.Tensor:
 def _decode_jpeg(encoded: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
     size = tf.io.extract_jpeg_shape(encoded)[:2]
     encoded = _only_if(_is_decodable_size(size), encoded, _TOO_LARGE)
-    return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+    image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+    return upright(image, jpeg_orientation(encoded))
 
 
 def _decode_png(encoded: tf.Tensor, header: tf.Tensor) -> tf.Tensor:

@@ -15,7 +15,7 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -54,11 +54,10 @@ def main(argv: Sequence[str]) -> int:
     """Runs the command."""
     del argv
     values = flags.FLAGS
-    # A polite kill cleans up as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    check_interrupted = _interruptible()
     try:
         source = open_source(values.dataset, values.data_dir)
-        summary = prepare(source, values.output_dir, values.resize, values.max_bad_fraction)
+        summary = prepare(source, values.output_dir, values.resize, values.max_bad_fraction, check_interrupted)
     except KeyboardInterrupt:
         print("interrupted: nothing was written", file=sys.stderr)
         return 128 + signal.SIGINT
@@ -72,11 +71,32 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+def _interruptible() -> Callable[[], None]:
+    """Makes SIGTERM clean up as Ctrl-C does; returns a function that raises KeyboardInterrupt if either has come.
+
+    The handler raises it too, but an exception that is raised inside a callback of TensorFlow's is lost.
+    """
+    caught: list[int] = []
+
+    def interrupt(number: int, frame: object) -> None:
+        caught.append(number)
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if caught:
+            raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, interrupt)
+    return check
+
+
 def prepare(
     source: Source,
     output_dir: str | os.PathLike,
     resize: str = "shorter_side",
     max_bad_fraction: float = 0.001,
+    before_image: Callable[[], None] = lambda: None,
 ) -> dict:
     """Writes the prepared folder `output_dir` from all splits of `source`.
 
@@ -85,6 +105,7 @@ def prepare(
       output_dir: must not exist; the folder above it must.
       resize: one of `RESIZE_POLICIES`.
       max_bad_fraction: share of all images that may be undecodable, 0..1; these are skipped and named on stderr.
+      before_image: called before each image is written; what it raises stops the preparation cleanly.
 
     Returns:
       The contents of summary.json.
@@ -96,7 +117,7 @@ def prepare(
         raise InputError(f"--dataset={source.name}: is prepared already")
     bad = stored.BadImages(max_bad_fraction)
     with _published(Path(output_dir)) as folder:
-        statistics, class_counts = _write_records(source, folder, resize, bad)
+        statistics, class_counts = _write_records(source, folder, resize, bad, before_image)
         bad.check()
         statistics.save(folder / STATISTICS_FILE)
         summary = _summary(source, resize, statistics, class_counts, bad)
@@ -123,7 +144,7 @@ def _published(output_dir: Path) -> Iterator[Path]:
 
 
 def _write_records(
-    source: Source, folder: Path, resize: str, bad: stored.BadImages
+    source: Source, folder: Path, resize: str, bad: stored.BadImages, before_image: Callable[[], None]
 ) -> tuple[Statistics, dict[str, np.ndarray]]:
     """Writes the records; returns the statistics of the training split and int64 images per class by split."""
     writer = tfds.core.SequentialWriter(_dataset_info(source, folder), _EXAMPLES_PER_SHARD)
@@ -134,6 +155,7 @@ def _write_records(
         pending: list[dict] = []
         converted = stored.convert_split(source, split, lambda encoded: stored.stored_jpeg(encoded, resize), bad)
         for key, label, (jpeg, pixels) in converted:
+            before_image()
             class_counts[split][label] += 1
             if split == "train":
                 accumulator.update(pixels)

@@ -39,17 +39,6 @@ _HEADER_ERRORS = (OSError, SyntaxError, ValueError, struct.error)
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
-# How to set a picture upright, by the value of its EXIF orientation tag (Exif 2.3, section 4.6.4 A). 1 is upright.
-_UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    2: lambda image: image[:, ::-1],
-    3: lambda image: image[::-1, ::-1],
-    4: lambda image: image[::-1],
-    5: lambda image: image.transpose(1, 0, 2),
-    6: lambda image: np.rot90(image, 3),
-    7: lambda image: image[::-1, ::-1].transpose(1, 0, 2),
-    8: lambda image: np.rot90(image),
-}
-
 
 class BadImages:
     """Counts the images seen and keeps the keys and reasons of those that could not be decoded.
@@ -158,9 +147,6 @@ def stored_pixels(encoded: bytes, resize: str = "shorter_side") -> np.ndarray:
         image = _decode(encoded)
     except tf.errors.OpError as error:
         raise ValueError(reason_of(error)) from None
-    upright = _UPRIGHT.get(_orientation(encoded))
-    if upright is not None:
-        image = tf.constant(np.ascontiguousarray(upright(image.numpy())))
     return _view(image, resize).numpy()
 
 
@@ -187,16 +173,10 @@ def _view(image: tf.Tensor, resize: str) -> tf.Tensor:
     return stored_view(tf.ensure_shape(image, [None, None, 3]), resize)
 
 
-def _orientation(encoded: bytes) -> int:
-    """The EXIF orientation tag, 1..8; 1 where there is none or none that can be read."""
-    with contextlib.suppress(*_HEADER_ERRORS):
-        return Image.open(io.BytesIO(encoded)).getexif().get(ExifTags.Base.Orientation, 1)
-    return 1
-
-
 def _is_stored_jpeg(encoded: bytes) -> bool:
     with contextlib.suppress(*_HEADER_ERRORS):
         image = Image.open(io.BytesIO(encoded))
         kind = image.format, image.mode, image.size, "progressive" in image.info
-        return kind == ("JPEG", "RGB", (STORED_SIZE, STORED_SIZE), False) and _orientation(encoded) == 1
+        is_upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+        return is_upright and kind == ("JPEG", "RGB", (STORED_SIZE, STORED_SIZE), False)
     return False

@@ -5,7 +5,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pipelines.command import InputError
 
@@ -42,13 +42,14 @@ def read_photograph(path: str) -> bytes:
 def stored_view(encoded: bytes) -> np.ndarray:
     """The view that SIGNATURE_IMAGES takes: shorter side to 256 pixels, centre 256 x 256; uint8 RGB [256,256,3].
 
-    As in pipelines.crops the other side is rounded to whole pixels, the filter is antialiased bilinear, and an
-    orientation mark in the file is not followed. Only the pixels of the view are computed.
+    As in the served graph the other side is rounded to whole pixels, the filter is antialiased bilinear, and the EXIF
+    orientation of a JPEG file is followed (not that of a PNG). Only the pixels of the view are computed.
 
     Raises whatever Pillow raises for an image that it cannot decode.
     """
     with _open(encoded) as opened:
-        image = opened.convert("RGB")
+        upright = ImageOps.exif_transpose(opened) if opened.format == "JPEG" else opened
+        image = upright.convert("RGB")
     shorter = min(image.size)
     resized = [max(_VIEW, round(side * _VIEW / shorter)) for side in image.size]
     offsets = [(side - _VIEW) // 2 for side in resized]
