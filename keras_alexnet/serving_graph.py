@@ -40,7 +40,7 @@ class ServingModule(tf.Module):
         copy.set_weights(model.get_weights())
         # Tracked here as plain variables: tracking the Keras model would store each of them twice.
         self._weights = [variable.value for variable in copy.weights]
-        self._network = _network_function(copy)
+        self._network, self._decode = _network_function(copy), _decoding_function()
 
     def trace(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """The graphs: signature name -> function of a batch."""
@@ -80,11 +80,11 @@ class ServingModule(tf.Module):
         return {name: values[:rows] for name, values in outputs.items()}
 
     def _classify_bytes(self, image_bytes: tf.Tensor, views: str) -> dict[str, tf.Tensor]:
-        stored, valid = _decode(image_bytes)
+        stored, valid = self._decode(image_bytes)
         return _blank_rows(self._classify(stored, views), valid)
 
     def _features(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        stored, valid = _decode(image_bytes)
+        stored, valid = self._decode(image_bytes)
         centre = crops.center_crop(_never_empty(stored), self._crop_size)
         _, features = self._network(tf.cast(centre, tf.float32))
         return _blank_rows({wire.OUTPUT_FEATURES: features[: tf.shape(stored)[0]]}, valid)
@@ -105,18 +105,30 @@ def _network_function(model: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tens
         scores, *features = outputs(images, training=False)
         return tf.nn.softmax(scores) if gives_logits else scores, tf.concat(features, -1)
 
-    # Wrapped, because a tf.Module would store a second copy of a tf.function that it can see.
-    return lambda images: network(images)
+    return _hidden(network)
 
 
-def _decode(image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """uint8 [N,256,256,3] and whether each could be decoded, bool [N]; one bad image touches no other."""
+def _decoding_function() -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """string `[N]` -> uint8 `[N,256,256,3]` and whether each could be decoded, bool `[N]`; no image touches another.
+
+    One function for all signatures: a third of the graph.
+    """
     shape = (crops.STORED_SIZE, crops.STORED_SIZE, 3)
-    return tf.map_fn(
-        decode.stored_view_or_zeros,
-        image_bytes,
-        fn_output_signature=(tf.TensorSpec(shape, tf.uint8), tf.TensorSpec([], tf.bool)),
-    )
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], jit_compile=False)
+    def decode_batch(image_bytes):
+        return tf.map_fn(
+            decode.stored_view_or_zeros,
+            image_bytes,
+            fn_output_signature=(tf.TensorSpec(shape, tf.uint8), tf.TensorSpec([], tf.bool)),
+        )
+
+    return _hidden(decode_batch)
+
+
+def _hidden(function: Callable) -> Callable:
+    """`function`, wrapped: a tf.Module would store a second copy of a tf.function that it can see."""
+    return lambda *arguments: function(*arguments)
 
 
 def _never_empty(stored: tf.Tensor) -> tf.Tensor:
