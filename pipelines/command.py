@@ -58,6 +58,9 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
+        missing = re.findall(r"Flag (--\w+) must have a value other than None", str(error))
+        if missing:
+            sys.exit(f"error: missing {', '.join(missing)} (--help lists the flags)")
         sys.exit(f"error: {' '.join(str(error).split())} (--help lists the flags)")
 
 

@@ -199,6 +199,11 @@ def test_the_command_ends_with_one_line_that_says_how_to_train(images, tmp_path)
     assert f"--dataset={output}" in command
 
 
+def test_the_command_names_the_flags_that_are_missing():
+    done = run_command()
+    assert (done.returncode, done.stderr) == (1, "error: missing --dataset, --output_dir (--help lists the flags)\n")
+
+
 def test_the_command_answers_mistakes_with_one_line(images, tmp_path):
     done = run_command("--dataset=folder:/no/where", f"--output_dir={tmp_path}/out")
     assert (done.returncode, done.stdout) == (1, "")
