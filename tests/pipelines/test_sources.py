@@ -26,12 +26,13 @@ class PrivateTestLabels(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager):
         del dl_manager
-        return {"train": self._examples(100), "validation": self._examples(3), "test": self._examples(3, secret=True)}
+        return {
+            "train": self._generate_examples(100),
+            "validation": self._generate_examples(3),
+            "test": self._generate_examples(3, secret=True),
+        }
 
-    def _generate_examples(self):
-        raise NotImplementedError
-
-    def _examples(self, count: int, secret: bool = False):
+    def _generate_examples(self, count: int, secret: bool = False):
         for index in range(count):
             yield index, {"image": JPEG, "label": -1 if secret else index % 2}
 
