@@ -1,11 +1,22 @@
 """A training step in bare TensorFlow operations: the cost that our layers and optimizer are measured against."""
 
+import dataclasses
+import math
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
-from keras_alexnet.variants import Convolution, Variant
+from keras_alexnet.architecture import (
+    Activation,
+    Convolution,
+    Dense,
+    Dropout,
+    MapNormalization,
+    Normalization,
+    Pooling,
+    Variant,
+)
 
 
 def bare_step(variant: Variant, classes: int, images: tf.Tensor, labels: tf.Tensor) -> Callable[[], tf.Tensor]:
@@ -43,63 +54,95 @@ def bare_step(variant: Variant, classes: int, images: tf.Tensor, labels: tf.Tens
 
 
 def _layers(variant: Variant, classes: int, weight: Callable[..., tf.Variable]) -> list[Callable[[list], list]]:
-    layers, channels, side, towers = [], 3, variant.crop_size, 1
-    for convolution in variant.convolutions:
-        layers.append(
-            _convolution(variant, convolution, channels * (1 if convolution.reads == "own" else towers), weight)
-        )
-        towers, channels = variant.towers, convolution.filters // variant.towers
-        side = (side + sum(convolution.padding[:2]) - convolution.kernel_size) // convolution.strides + 1
-        if "pool" in convolution.then:
-            side = (side - variant.pool_size) // variant.pool_strides + 1
-    rows = side * side * channels * towers
-    for dense in variant.dense:
-        layers.append(_dense(rows, dense.units, variant.towers, weight, dropout=variant.dropout_rate))
-        rows = dense.units
-    return [*layers, _dense(rows, classes, 1, weight, dropout=None)]
+    """One function of a list of towers per layer of the variant. Shapes come from running it on one blank image."""
+    layers, blank = [], [tf.zeros([1, variant.crop_size, variant.crop_size, 3])]
+    for layer in (*variant.layers, *variant.head):
+        layer = dataclasses.replace(layer, units=classes) if layer is variant.head[-1] else layer
+        layers.append(_KINDS[type(layer)](layer, variant, blank, weight))
+        blank = layers[-1](blank)
+    return layers
 
 
-def _convolution(variant: Variant, convolution: Convolution, channels: int, weight) -> Callable[[list], list]:
-    size, outputs = convolution.kernel_size, convolution.filters // variant.towers
+def _convolution(layer: Convolution, variant: Variant, below: list, weight) -> Callable[[list], list]:
+    channels = sum(maps.shape[-1] for maps in (below[:1] if layer.reads == "own" else below))
+    size, outputs = layer.kernel_size, layer.filters // variant.towers
     kernels = [weight(size, size, channels, outputs) for _ in range(variant.towers)]
     biases = [weight(outputs) for _ in range(variant.towers)]
-    top, bottom, left, right = convolution.padding
-    lrn = variant.normalization
-    steps = {
-        "relu": tf.nn.relu,
-        "tanh": tf.nn.tanh,
-        "pool": lambda maps: tf.nn.max_pool2d(maps, variant.pool_size, variant.pool_strides, "VALID"),
-        "lrn": lambda maps: tf.nn.local_response_normalization(maps, lrn.n // 2, lrn.k, lrn.alpha, lrn.beta),
-    }
+    top, bottom, left, right = layer.padding
 
-    def layer(towers: list) -> list:
+    def forward(towers: list) -> list:
         outputs = []
         for index, (kernel, bias) in enumerate(zip(kernels, biases, strict=True)):
-            maps = towers[index] if convolution.reads == "own" else tf.concat(towers, -1)
-            if convolution.strides > 1:
-                maps = tf.nn.conv2d(
-                    tf.pad(maps, [[0, 0], [top, bottom], [left, right], [0, 0]]), kernel, convolution.strides, "VALID"
-                )
+            maps = towers[index] if layer.reads == "own" else tf.concat(towers, -1)
+            if layer.strides > 1:
+                maps = tf.pad(maps, [[0, 0], [top, bottom], [left, right], [0, 0]])
+                maps = tf.nn.conv2d(maps, kernel, layer.strides, "VALID")
             else:
                 maps = tf.nn.conv2d(maps, kernel, 1, "SAME" if top else "VALID")
-            maps = tf.nn.bias_add(maps, bias)
-            for step in convolution.then:
-                maps = steps[step](maps)
-            outputs.append(maps)
+            outputs.append(tf.nn.bias_add(maps, bias))
         return outputs
 
-    return layer
+    return forward
 
 
-def _dense(rows: int, units: int, towers: int, weight, dropout: float | None) -> Callable[[list], list]:
-    kernels = [weight(rows, units // towers) for _ in range(towers)]
-    biases = [weight(units // towers) for _ in range(towers)]
+def _dense(layer: Dense, variant: Variant, below: list, weight) -> Callable[[list], list]:
+    towers = variant.towers if layer.split else 1
+    rows = sum(math.prod(part.shape[1:]) for part in below)
+    kernels = [weight(rows, layer.units // towers) for _ in range(towers)]
+    biases = [weight(layer.units // towers) for _ in range(towers)]
 
-    def layer(inputs: list) -> list:
+    def forward(inputs: list) -> list:
         flat = tf.concat([tf.reshape(part, [part.shape[0], -1]) for part in inputs], -1)
-        outputs = [tf.nn.bias_add(flat @ kernel, bias) for kernel, bias in zip(kernels, biases, strict=True)]
-        if dropout is None:
-            return outputs
-        return [tf.nn.relu(x) * tf.cast(tf.random.uniform(x.shape) >= dropout, x.dtype) for x in outputs]
+        return [tf.nn.bias_add(flat @ kernel, bias) for kernel, bias in zip(kernels, biases, strict=True)]
 
-    return layer
+    return forward
+
+
+def _normalization(layer: Normalization, variant: Variant, below: list, weight) -> Callable[[list], list]:
+    def normalize(maps: tf.Tensor) -> tf.Tensor:
+        return tf.nn.local_response_normalization(maps, layer.n // 2, layer.k, layer.alpha, layer.beta)
+
+    if layer.across == "tower":
+        return lambda towers: [normalize(maps) for maps in towers]
+    return lambda towers: tf.split(normalize(tf.concat(towers, -1)), len(towers), -1)
+
+
+def _map_normalization(layer: MapNormalization, variant: Variant, below: list, weight) -> Callable[[list], list]:
+    edge = layer.n // 2
+
+    def normalize(maps: tf.Tensor) -> tf.Tensor:
+        squares = tf.pad(maps * maps, [[0, 0], [edge, edge], [edge, edge], [0, 0]])
+        return (
+            maps * (layer.k + layer.alpha * layer.n**2 * tf.nn.avg_pool2d(squares, layer.n, 1, "VALID")) ** -layer.beta
+        )
+
+    return lambda towers: [normalize(maps) for maps in towers]
+
+
+def _activation(layer: Activation, variant: Variant, below: list, weight) -> Callable[[list], list]:
+    function = getattr(tf.nn, layer.function)
+    return lambda towers: [function(maps) for maps in towers]
+
+
+def _pooling(layer: Pooling, variant: Variant, below: list, weight) -> Callable[[list], list]:
+    padding = "SAME" if layer.overhang else "VALID"
+    return lambda towers: [tf.nn.max_pool2d(maps, layer.size, layer.strides, padding) for maps in towers]
+
+
+def _dropout(layer: Dropout, variant: Variant, below: list, weight) -> Callable[[list], list]:
+    def drop(values: tf.Tensor) -> tf.Tensor:
+        kept = values * tf.cast(tf.random.uniform(tf.shape(values)) >= layer.rate, values.dtype)
+        return kept if layer.rescale == "inference" else kept / (1 - layer.rate)
+
+    return lambda towers: [drop(values) for values in towers]
+
+
+_KINDS = {
+    Activation: _activation,
+    Convolution: _convolution,
+    Dense: _dense,
+    Dropout: _dropout,
+    MapNormalization: _map_normalization,
+    Normalization: _normalization,
+    Pooling: _pooling,
+}

@@ -2,13 +2,25 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 
 import keras
 import numpy as np
 
+from keras_alexnet.architecture import (
+    Activation,
+    Convolution,
+    Dense,
+    Dropout,
+    MapNormalization,
+    Normalization,
+    Pooling,
+    Variant,
+)
 from keras_alexnet.layers import (
     LocalResponseNormalization,
+    MapResponseNormalization,
     MeanSubtraction,
     OverlappingMaxPool,
     TowerActivation,
@@ -16,7 +28,8 @@ from keras_alexnet.layers import (
     TowerDense,
     TowerDropout,
 )
-from keras_alexnet.variants import IMAGENET_RGB_MEAN, Convolution, Dense, Variant, find_variant
+from keras_alexnet.variants import find_variant
+from keras_alexnet.weights import load_weights
 
 
 def AlexNet(  # noqa: N802 (named as the models of keras.applications are)
@@ -33,25 +46,30 @@ def AlexNet(  # noqa: N802 (named as the models of keras.applications are)
 ) -> keras.Model:
     """The network of Krizhevsky, Sutskever and Hinton (NIPS 2012) as a functional Keras model.
 
-    Takes RGB images `[N, S, S, 3]`, grey levels 0..255, uint8 or float, with S the variant's `crop_size` (224).
-    Gives `[N, classes]` float32: probabilities, or whatever `classifier_activation` makes of the logits (None: the
-    logits); with `include_top=False` the `[N, 4096 * width]` outputs of fc7 after ReLU, before dropout.
+    Takes RGB images `[N, S, S, 3]`, grey levels 0..255, uint8 or float, with S the variant's `crop_size` (224;
+    227 for Caffe's). Gives `[N, classes]` float32: probabilities, or whatever `classifier_activation` makes of the
+    logits (None: the logits); with `include_top=False` the `[N, 4096 * width]` outputs of fc7 after ReLU, before
+    dropout.
 
     Args:
       variant: a name in VARIANTS or a Variant of your own.
-      weights: a `.weights.h5` file written by `model.save_weights` for the same variant, classes and width.
+      weights: a file written by `model.save_weights` for the same variant, classes and width, or published weights:
+        Caffe's `.caffemodel` or its `.npy` conversions, PyTorch's `.pth`. What it is, is seen from its content
+        (`keras_alexnet.weights`). Nothing in it is executed.
       classes: number of classes, at least 1.
       include_top: whether the classifier fc8 is part of the model.
       classifier_activation: of fc8's outputs; a name that Keras knows, or None.
       mean: what is subtracted from the images: RGB means `[3]`, a mean image `[S, S, 3]`, or a larger one such as
-        `Statistics.mean_image` `[256, 256, 3]`, whose central window is taken. By default the RGB means of ILSVRC-2012.
+        `Statistics.mean_image` `[256, 256, 3]`, whose central window is taken. By default the RGB means that
+        published weights of the variant expect, those of ILSVRC-2012.
       name: of the model.
       width: multiplies the number of filters and units, for small machines.
       init: "paper" for the variant's own initial values (the default), "he" for He's, with input scaled by 1/64.
 
     Raises:
       ValueError: for an unknown variant or `init`, a width or number of classes that is not positive, a mean of
-        another shape, or weights of another network.
+        another shape, or weights that cannot be read or are of another network; the message names the layer and both
+        shapes, and nothing is loaded.
     """
     variant = find_variant(variant) if isinstance(variant, str) else variant
     if classes < 1:
@@ -61,81 +79,85 @@ def AlexNet(  # noqa: N802 (named as the models of keras.applications are)
     variant = (variant.he_initialised() if init == "he" else variant).scaled(width)
 
     images = keras.Input((variant.crop_size, variant.crop_size, 3), name="images")
-    centred = MeanSubtraction(_mean(mean, variant), variant.input_scale, name="mean_subtraction")(images)
-    towers = _top(variant, _trunk(variant, [centred]))
+    centring = MeanSubtraction(_mean(mean, variant), variant.input_scale, variant.resize, name="mean_subtraction")
+    towers = [centring(images)]
+    for layer in variant.layers:
+        towers = _BUILDERS[type(layer)](layer, variant, towers)
     if include_top:
-        towers = TowerDropout(variant.dropout_rate, variant.dropout_rescale, name="dropout7")(towers)
-        # One tower: fc8 lives with the softmax on the first GPU (facts of 2012: the last layer reads both, on GPU 0).
-        fc8 = dataclasses.replace(variant.classifier, units=classes)
-        logits = _dense(fc8, variant, name="fc8", towers=1)(towers)[0]
-        outputs = keras.layers.Activation(classifier_activation, dtype="float32", name="predictions")(logits)
+        for layer in variant.head:
+            layer = dataclasses.replace(layer, units=classes) if isinstance(layer, Dense) else layer
+            towers = _BUILDERS[type(layer)](layer, variant, towers)
+        outputs = keras.layers.Activation(classifier_activation, dtype="float32", name="predictions")(towers[0])
     else:
         outputs = keras.layers.Concatenate(name="features")(towers) if variant.towers > 1 else towers[0]
     model = keras.Model(images, outputs, name=name or f"alexnet_{variant.name}")
     if weights is not None:
-        model.load_weights(weights)
+        load_weights(model, weights, variant)
     return model
 
 
-def _trunk(variant: Variant, towers: list) -> list:
-    """conv1 to the last convolution, each with the steps that the variant puts behind it."""
-    for number, convolution in enumerate(variant.convolutions, start=1):
-        towers = _convolution(convolution, variant, name=f"conv{number}")(towers)
-        for step in convolution.then:
-            towers = _step(step, variant, number)(towers)
-    return towers
-
-
-def _top(variant: Variant, towers: list) -> list:
-    """fc6 and fc7: each with its ReLU, and dropout between the two."""
-    for number, dense in enumerate(variant.dense, start=6):
-        if number > 6:
-            towers = TowerDropout(variant.dropout_rate, variant.dropout_rescale, name=f"dropout{number - 1}")(towers)
-        towers = _dense(dense, variant, name=f"fc{number}", towers=variant.towers)(towers)
-        towers = TowerActivation("relu", name=f"relu{number}")(towers)
-    return towers
-
-
-def _convolution(convolution: Convolution, variant: Variant, name: str) -> TowerConv2D:
+def _convolution(layer: Convolution, variant: Variant, towers: list) -> list:
+    read = towers[:1] if layer.reads == "own" else towers
+    fan_in = layer.kernel_size**2 * sum(maps.shape[-1] for maps in read)
     return TowerConv2D(
-        convolution.filters,
-        convolution.kernel_size,
-        convolution.strides,
-        convolution.padding,
+        layer.filters,
+        layer.kernel_size,
+        layer.strides,
+        layer.padding,
         towers=variant.towers,
-        reads=convolution.reads,
-        **_initial_values(convolution, variant),
-        name=name,
+        reads=layer.reads,
+        **_initial_values(layer, variant, fan_in),
+        name=layer.name,
+    )(towers)
+
+
+def _dense(layer: Dense, variant: Variant, towers: list) -> list:
+    fan_in = sum(math.prod(maps.shape[1:]) for maps in towers)
+    initial_values = _initial_values(layer, variant, fan_in)
+    # Not split, it lives with the softmax on the first GPU, as the last layer did in 2012.
+    count = variant.towers if layer.split else 1
+    return TowerDense(layer.units, towers=count, reads="all", **initial_values, name=layer.name)(towers)
+
+
+def _initial_values(
+    layer: Convolution | Dense, variant: Variant, fan_in: int
+) -> dict[str, keras.initializers.Initializer]:
+    if variant.init == "gaussian":
+        kernel = keras.initializers.RandomNormal(stddev=layer.stddev)
+        bias = keras.initializers.Constant(layer.bias)
+    elif variant.init == "he":
+        kernel = keras.initializers.RandomNormal(stddev=math.sqrt(2 / fan_in))
+        bias = keras.initializers.Zeros()
+    else:
+        limit = 1 / math.sqrt(fan_in)
+        kernel, bias = (keras.initializers.RandomUniform(-limit, limit) for _ in range(2))
+    return {"kernel_initializer": kernel, "bias_initializer": bias}
+
+
+def _normalization(layer: Normalization, variant: Variant, towers: list) -> list:
+    return LocalResponseNormalization(layer.n // 2, layer.k, layer.alpha, layer.beta, layer.across, name=layer.name)(
+        towers
     )
 
 
-def _dense(dense: Dense, variant: Variant, name: str, towers: int) -> TowerDense:
-    return TowerDense(dense.units, towers=towers, reads="all", **_initial_values(dense, variant), name=name)
-
-
-def _initial_values(layer: Convolution | Dense, variant: Variant) -> dict[str, keras.initializers.Initializer]:
-    if variant.init == "he":
-        kernel = keras.initializers.VarianceScaling(2.0, "fan_in", "untruncated_normal")
-        return {"kernel_initializer": kernel, "bias_initializer": "zeros"}
-    return {
-        "kernel_initializer": keras.initializers.RandomNormal(stddev=layer.stddev),
-        "bias_initializer": keras.initializers.Constant(layer.bias),
-    }
-
-
-def _step(step: str, variant: Variant, number: int) -> keras.layers.Layer:
-    if step == "lrn":
-        constants = variant.normalization
-        return LocalResponseNormalization(
-            constants.n // 2, constants.k, constants.alpha, constants.beta, name=f"lrn{number}"
-        )
-    if step == "pool":
-        return OverlappingMaxPool(variant.pool_size, variant.pool_strides, name=f"pool{number}")
-    return TowerActivation(step, name=f"{step}{number}")
+# Kind of layer in a Variant -> function of (layer, variant, towers below) that gives the towers above it.
+_BUILDERS = {
+    Convolution: _convolution,
+    Dense: _dense,
+    Normalization: _normalization,
+    MapNormalization: lambda layer, variant, towers: MapResponseNormalization(
+        layer.n, layer.k, layer.alpha, layer.beta, name=layer.name
+    )(towers),
+    Activation: lambda layer, variant, towers: TowerActivation(layer.function, name=layer.name)(towers),
+    Pooling: lambda layer, variant, towers: OverlappingMaxPool(
+        layer.size, layer.strides, layer.overhang, name=layer.name
+    )(towers),
+    Dropout: lambda layer, variant, towers: TowerDropout(layer.rate, layer.rescale, name=layer.name)(towers),
+}
 
 
 def _mean(mean: Sequence | np.ndarray | None, variant: Variant) -> np.ndarray:
-    mean = np.asarray(IMAGENET_RGB_MEAN if mean is None else mean, np.float32)
+    mean = np.asarray(variant.rgb_mean if mean is None else mean, np.float32)
     size = variant.crop_size
     is_image = mean.ndim == 3 and mean.shape[0] == mean.shape[1] >= size and mean.shape[2] == 3
     if mean.shape != (3,) and not is_image:
@@ -148,12 +170,18 @@ def _mean(mean: Sequence | np.ndarray | None, variant: Variant) -> np.ndarray:
     return mean
 
 
-def preprocess_input(images: np.ndarray | Sequence[np.ndarray], crop_size: int = 224) -> np.ndarray:
-    """Makes network input of RGB images: shorter side to 256, then the centre crop (paper, section 2).
+def preprocess_input(
+    images: np.ndarray | Sequence[np.ndarray], crop_size: int | None = None, *, variant: str | Variant = "paper"
+) -> np.ndarray:
+    """Makes network input of RGB images: resized to 256 as the variant has it, then the centre crop.
+
+    For the paper's network the shorter side becomes 256 (section 2); Caffe's networks expect both sides to.
 
     Args:
       images: one image `[H, W, 3]`, a batch `[N, H, W, 3]`, or a sequence of images of any sizes; grey levels 0..255.
-      crop_size: side of the crop, at most 256. Images that already are `crop_size` square are left as they are.
+      crop_size: side of the crop, at most 256; the variant's if not given. Images that already are `crop_size` square
+        are left as they are.
+      variant: the network that gets the images.
 
     Returns:
       float32 `[N, crop_size, crop_size, 3]`, grey levels 0..255. The network subtracts its mean itself.
@@ -163,6 +191,8 @@ def preprocess_input(images: np.ndarray | Sequence[np.ndarray], crop_size: int =
     """
     from pipelines import crops
 
+    variant = find_variant(variant) if isinstance(variant, str) else variant
+    crop_size = crop_size or variant.crop_size
     if isinstance(images, np.ndarray) and images.ndim == 3:
         images = [images]
     batch = []
@@ -171,7 +201,7 @@ def preprocess_input(images: np.ndarray | Sequence[np.ndarray], crop_size: int =
         if image.ndim != 3 or image.shape[-1] != 3:
             raise ValueError(f"an image has shape {image.shape}; expected [height, width, 3]")
         if image.shape[:2] != (crop_size, crop_size):
-            stored = crops.stored_view(np.clip(np.round(image), 0, 255).astype(np.uint8))
+            stored = crops.stored_view(np.clip(np.round(image), 0, 255).astype(np.uint8), variant.resize)
             image = np.asarray(crops.center_crop(stored[None], crop_size)[0])
         batch.append(image.astype(np.float32))
     return np.stack(batch) if batch else np.zeros((0, crop_size, crop_size, 3), np.float32)
