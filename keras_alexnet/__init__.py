@@ -9,8 +9,9 @@ import pipelines  # noqa: F401 (before Keras: this loads TensorFlow without its 
 import keras
 
 from keras_alexnet.model import AlexNet, decode_predictions, preprocess_input
-from keras_alexnet.optimizer import PaperSGD, PlateauSchedule, StagedSchedule
+from keras_alexnet.optimizer import PaperSGD
 from keras_alexnet.placement import TowerMirroredStrategy
+from keras_alexnet.schedules import HandSchedule, PlateauSchedule, StagedSchedule
 from keras_alexnet.variants import VARIANTS, Variant
 
 if keras.backend.backend() != "tensorflow":
@@ -22,6 +23,7 @@ if keras.backend.backend() != "tensorflow":
 __all__ = [
     "VARIANTS",
     "AlexNet",
+    "HandSchedule",
     "PaperSGD",
     "PlateauSchedule",
     "StagedSchedule",

@@ -10,22 +10,23 @@ def ablations(paper: Variant) -> tuple[Variant, ...]:
     half = {"conv1": 48, "conv2": 128, "conv3": 192, "conv4": 192}
     one_gpu = paper.changed(
         "one_gpu",
-        "one tower with half the filters in conv1 to conv4; conv5 and fc are whole (paper, section 3.2)",
+        "one tower with half the filters in conv1 to conv4; conv5 and fc are whole",
+        "paper, section 3.2; net #145-half of the 2012 code",
         **{name: {"filters": filters} for name, filters in half.items()},
     )
-    no_lrn = paper.changed("no_lrn", "without response normalisation (paper, section 3.3)", lrn1=None, lrn2=None)
+    no_lrn = paper.changed("no_lrn", "without response normalisation", "paper, section 3.3", lrn1=None, lrn2=None)
     pool = {"size": 2, "strides": 2, "overhang": True}
-    # Net #147 of the 2012 code: paddings change with the pools, so that fc6 reads 6 x 6 maps as before.
+    # Paddings change with the pools, so that fc6 reads 6 x 6 maps as before.
     non_overlapping = paper.changed(
         "non_overlapping",
-        "pooling over 2 x 2 without overlap (paper, section 3.4)",
+        "pooling over 2 x 2 without overlap",
+        "paper, section 3.4; net #147 of the 2012 code",
         pool1=pool,
         pool2=pool,
         pool5=pool,
         conv2={"padding": all_sides(1)},
         conv5={"padding": all_sides(0)},
     )
-    # Net #146 of the 2012 code.
     sixth = (
         Convolution("conv6", 256, 3, padding=all_sides(1), reads="all", stddev=0.03, bias=1.0),
         Activation("relu_conv6"),
@@ -34,12 +35,13 @@ def ablations(paper: Variant) -> tuple[Variant, ...]:
     conv6 = dataclasses.replace(
         paper,
         name="conv6",
-        summary="with a sixth convolution behind the last pooling: the paper's CNN* (section 6)",
+        summary="with a sixth convolution behind the last pooling: the paper's CNN*",
+        sources=(("", "paper, section 6; net #146 of the 2012 code"),),
         layers=(*paper.layers[:after_pool5], *sixth, *paper.layers[after_pool5:]),
     )
     activations = [layer.name for layer in paper.layers if isinstance(layer, Activation)]
     tanh = paper.changed(
-        "tanh", "tanh in place of ReLU (paper, section 3.1)", **{name: {"function": "tanh"} for name in activations}
+        "tanh", "tanh in place of ReLU", "paper, section 3.1", **{name: {"function": "tanh"} for name in activations}
     )
     return (
         dataclasses.replace(one_gpu, towers=1),
@@ -71,7 +73,8 @@ def _without_one_convolution(paper: Variant) -> tuple[Variant, ...]:
     return tuple(
         paper.changed(
             f"without_conv{number}",
-            f"conv{number} removed (paper, section 7)",
+            f"without conv{number}",
+            "paper, section 7",
             **{f"conv{number}": None, **also.get(number, {f"relu{number}": None})},
         )
         for number in range(1, 6)

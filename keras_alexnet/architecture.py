@@ -118,7 +118,7 @@ class Variant:
       color_shift: of training (`pipelines.augment.COLOR_SHIFTS`).
       weight_decay, bias_lr_multiplier, decay_biases: see `PaperSGD`.
       weight_formats: of which kinds foreign weight files may be, as far as their shapes agree.
-      sources: (field, layer or kind of layer; where its constants come from).
+      sources: (how the name of a field or a layer begins; where its constants come from); "" stands for all others.
     """
 
     name: str
@@ -162,7 +162,7 @@ class Variant:
         """The same network with He's initial values and input of about unit variance (not in the paper)."""
         return dataclasses.replace(self, init="he", input_scale=1 / 64 if self.input_scale == 1 else self.input_scale)
 
-    def changed(self, name: str, summary: str, **changes: dict[str, Any] | None) -> "Variant":
+    def changed(self, name: str, summary: str, source: str, **changes: dict[str, Any] | None) -> "Variant":
         """A variant of this one: for each layer named, the fields to replace, or None to leave the layer out."""
         assert changes.keys() <= {layer.name for layer in self.layers}, changes
         layers = tuple(
@@ -170,7 +170,13 @@ class Variant:
             for layer in self.layers
             if changes.get(layer.name, {}) is not None
         )
-        return dataclasses.replace(self, name=name, summary=summary, layers=layers)
+        return dataclasses.replace(self, name=name, summary=summary, layers=layers, sources=(("", source),))
+
+    def source(self, subject: str) -> str:
+        """Where a layer or a field of this variant comes from: what `sources` says of the longest part of its name."""
+        return max((entry for entry in self.sources if subject.startswith(entry[0])), key=lambda entry: len(entry[0]))[
+            1
+        ]
 
 
 def all_sides(pixels: int) -> tuple[int, int, int, int]:

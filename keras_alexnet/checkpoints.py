@@ -1,114 +1,23 @@
-"""What a training run leaves behind, and how to get it back.
-
-<model_dir>/
-  model.json        how to build the network again: variant, width, classes and their names, ...
-  statistics.npz    mean image and colour covariance of the training set
-  checkpoints/      tf.train.Checkpoint files, the newest few
-  metrics.csv       one row an epoch
-  logs/             for TensorBoard
-"""
+"""Saving and restoring a training run, and the network that has been trained (see `keras_alexnet.description`)."""
 
 import contextlib
-import dataclasses
 import fcntl
 import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_alexnet.model import AlexNet
+from keras_alexnet.description import ModelDescription
 from pipelines.command import InputError, reason_of
-from pipelines.statistics import Statistics
 
-_DESCRIPTION, _STATISTICS, _CHECKPOINTS = "model.json", "statistics.npz", "checkpoints"
+_CHECKPOINTS = "checkpoints"
 # What TensorFlow raises on files that are cut short, damaged, or of another network.
 _UNREADABLE = (tf.errors.OpError, AssertionError, IndexError, KeyError, RuntimeError, ValueError)
-
-
-@dataclass(frozen=True)
-class ModelDescription:
-    """All that is needed to build a trained network again, and to feed it as in training.
-
-    `bad_images` are the keys of training images that cannot be decoded; training leaves them out.
-    """
-
-    variant: str
-    width: float
-    init: str
-    class_names: tuple[str, ...]
-    dataset: str
-    data_dir: str | None
-    resize: str
-    batch_size: int
-    seed: int
-    bad_images: tuple[str, ...] = ()
-
-    def save(self, model_dir: str | os.PathLike, statistics: Statistics) -> None:
-        """Writes statistics.npz and then model.json, each complete or not at all."""
-        part = Path(model_dir) / f"part-{_STATISTICS}"
-        statistics.save(part)
-        os.replace(part, Path(model_dir) / _STATISTICS)
-        replace_file(Path(model_dir) / _DESCRIPTION, json.dumps(dataclasses.asdict(self), indent=2) + "\n")
-
-    @classmethod
-    def load(cls, model_dir: str | os.PathLike) -> "ModelDescription":
-        """Reads model.json.
-
-        Raises:
-          InputError: if there is none, or it is none of ours.
-        """
-        path = Path(model_dir) / _DESCRIPTION
-        try:
-            fields = json.loads(path.read_text())
-            lists = {name: tuple(fields[name]) for name in ("class_names", "bad_images")}
-            return cls(**fields | lists)
-        except FileNotFoundError:
-            found = "a folder without model.json" if Path(model_dir).is_dir() else "no such folder"
-            raise InputError(
-                f"--model_dir={model_dir}: found {found}; expected what `python -m keras_alexnet.train` writes"
-            ) from None
-        except (ValueError, TypeError, KeyError, OSError) as error:
-            raise InputError(
-                f"{path}: found {error!r}; expected a description written by keras_alexnet.train"
-            ) from error
-
-    @staticmethod
-    def exists(model_dir: str | os.PathLike) -> bool:
-        """Whether a training has been started in `model_dir`."""
-        return (Path(model_dir) / _DESCRIPTION).exists()
-
-    @staticmethod
-    def statistics(model_dir: str | os.PathLike) -> Statistics:
-        """The statistics that `save` wrote.
-
-        Raises:
-          InputError: if there are none that can be read.
-        """
-        return Statistics.load(Path(model_dir) / _STATISTICS)
-
-    def build(self, statistics: Statistics) -> keras.Model:
-        """The untrained network, giving logits."""
-        return AlexNet(
-            self.variant,
-            classes=len(self.class_names),
-            classifier_activation=None,
-            mean=statistics.mean_image,
-            width=self.width,
-            init=self.init,
-        )
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Writes `text` to `path` such that readers, and whoever comes after a crash, see the old file or the new one."""
-    part = path.with_name(f"part-{path.name}")
-    part.write_text(text)
-    os.replace(part, path)
 
 
 def has_checkpoint(model_dir: str | os.PathLike) -> bool:
@@ -126,7 +35,7 @@ def load_trained(model_dir: str | os.PathLike) -> tuple[keras.Model, ModelDescri
       InputError: if the folder holds no description, no checkpoint, or one that does not fit.
     """
     description = ModelDescription.load(model_dir)
-    model = description.build(ModelDescription.statistics(model_dir))
+    model = description.build(ModelDescription.mean(model_dir))
     folder = Path(model_dir) / _CHECKPOINTS
     newest = tf.train.latest_checkpoint(folder)
     if newest is None:

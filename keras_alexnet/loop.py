@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras_alexnet.checkpoints import TrainingCheckpoints
 from keras_alexnet.error_rates import Evaluator, error_counts
 from keras_alexnet.logs import EpochMeter, RunLogs
-from keras_alexnet.optimizer import current_rate
+from keras_alexnet.schedules import ConstantSchedule, current_rate
 from pipelines.command import InputError
 
 Row = dict[str, float]
@@ -59,7 +59,7 @@ class TrainingLoop:
       strategy: the tf.distribute strategy under whose scope the model was built.
       data: batches.
       model_dir: gets checkpoints/, logs/ and metrics.csv.
-      schedule: a Keras callback that sets the learning rate; if it has a `state`, that is saved and restored.
+      schedule: sets the learning rate; its `state` is saved and restored.
       checkpoint_steps: a checkpoint is written every so many steps of an epoch, and at its end.
       keep: how many checkpoints stay.
     """
@@ -70,7 +70,7 @@ class TrainingLoop:
         strategy: tf.distribute.Strategy,
         data: Data,
         model_dir: str,
-        schedule: keras.callbacks.Callback,
+        schedule: ConstantSchedule,
         checkpoint_steps: int,
         keep: int,
     ):
@@ -128,7 +128,7 @@ class TrainingLoop:
         print(f"found a run of {self.steps_done} steps: {left}", flush=True)
 
     def _save(self) -> None:
-        self.progress.schedule = getattr(self.schedule, "state", {})
+        self.progress.schedule = self.schedule.state
         self._checkpoints.save(dataclasses.asdict(self.progress), self.steps_done)
 
     def _epoch(self, total: int, caught: list[int]) -> Row:

@@ -1,5 +1,6 @@
-"""The paper's update rule, and the learning-rate schedules."""
+"""The paper's update rule."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -21,11 +22,14 @@ class PaperSGD(keras.optimizers.Optimizer):
       weight_decay: 0.0005 (paper, section 5).
       bias_lr_multiplier: multiplies the rate of biases; 1 in the paper, 2 in the 2012 code's runs.
       decay_biases: whether biases decay; the paper makes no exception, the 2012 code does (weights.cu).
+      layer_lr_multipliers: layer name -> what multiplies the rate of all its variables; 1 for layers not named. With 0
+        they stay exactly as they are, velocity and decay included, as in the 2012 code (weights.cu).
 
-    A variable is a bias if its name contains "bias".
+    A variable is a bias if its name contains "bias". Both multipliers may be set again in the course of training.
 
     Raises:
-      ValueError: if momentum is outside [0, 1), or weight_decay or bias_lr_multiplier is negative.
+      ValueError: if momentum is outside [0, 1), if weight_decay or a multiplier is negative, or if a layer named
+        in layer_lr_multipliers has no variable among those trained.
     """
 
     def __init__(
@@ -35,6 +39,7 @@ class PaperSGD(keras.optimizers.Optimizer):
         weight_decay: float = 0.0005,
         bias_lr_multiplier: float = 1.0,
         decay_biases: bool = True,
+        layer_lr_multipliers: Mapping[str, float] | None = None,
         name: str = "paper_sgd",
         **kwargs,
     ):
@@ -44,10 +49,13 @@ class PaperSGD(keras.optimizers.Optimizer):
             raise ValueError(
                 f"weight_decay={weight_decay}, bias_lr_multiplier={bias_lr_multiplier}; expected neither below 0"
             )
+        for layer, multiplier in (layer_lr_multipliers or {}).items():
+            if not multiplier >= 0:
+                raise ValueError(f"layer_lr_multipliers: {layer}={multiplier}; expected a number not below 0")
         # The base class must not see weight_decay: it would apply Keras' decoupled rule as well.
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
-        self.momentum, self.decay = momentum, weight_decay
-        self.bias_lr_multiplier, self.decay_biases = bias_lr_multiplier, decay_biases
+        self.momentum, self.decay, self.decay_biases = momentum, weight_decay, decay_biases
+        self._bias_lr_multiplier, self._layer_lr_multipliers = bias_lr_multiplier, dict(layer_lr_multipliers or {})
 
     def build(self, variables: list) -> None:
         """Creates one velocity a variable, zero at first, on the variable's own device."""
@@ -56,14 +64,53 @@ class PaperSGD(keras.optimizers.Optimizer):
         super().build(variables)
         self.velocities = self.add_optimizer_variables(variables, "velocity")
         self._is_bias = ["bias" in variable.name for variable in variables]
+        # A variable's path ends in layer/variable.
+        self._layers = [variable.path.split("/")[-2:][0] for variable in variables]
+        unknown = sorted(self._layer_lr_multipliers.keys() - set(self._layers))
+        if unknown:
+            known = ", ".join(dict.fromkeys(self._layers))
+            raise ValueError(f"layer_lr_multipliers: found {unknown[0]!r}; expected some of {known}")
+        # In the checkpoint, because schedules change them.
+        self._multipliers = self.add_variable((len(variables),), "ones", name="lr_multipliers")
+        self._set_multipliers()
+
+    @property
+    def bias_lr_multiplier(self) -> float:
+        """What multiplies the rate of biases."""
+        return self._bias_lr_multiplier
+
+    @bias_lr_multiplier.setter
+    def bias_lr_multiplier(self, multiplier: float) -> None:
+        self._bias_lr_multiplier = multiplier
+        self._set_multipliers()
+
+    @property
+    def layer_lr_multipliers(self) -> dict[str, float]:
+        """Layer name -> what multiplies the rate of all its variables."""
+        return self._layer_lr_multipliers
+
+    @layer_lr_multipliers.setter
+    def layer_lr_multipliers(self, multipliers: Mapping[str, float]) -> None:
+        self._layer_lr_multipliers = dict(multipliers)
+        self._set_multipliers()
+
+    def _set_multipliers(self) -> None:
+        if not self.built:
+            return
+        multipliers = [
+            self._layer_lr_multipliers.get(layer, 1.0) * (self._bias_lr_multiplier if is_bias else 1.0)
+            for layer, is_bias in zip(self._layers, self._is_bias, strict=True)
+        ]
+        self._multipliers.assign(multipliers)
 
     def update_step(self, gradient, variable, learning_rate) -> None:
         """Applies the rule to one variable."""
         index = self._get_variable_index(variable)
-        velocity, is_bias = self.velocities[index], self._is_bias[index]
-        rate = ops.cast(learning_rate, variable.dtype) * (self.bias_lr_multiplier if is_bias else 1.0)
-        change = velocity * self.momentum - rate * ops.cast(gradient, variable.dtype)
-        if self.decay and (self.decay_biases or not is_bias):
+        velocity, multiplier = self.velocities[index], ops.cast(self._multipliers[index], variable.dtype)
+        rate = ops.cast(learning_rate, variable.dtype) * multiplier
+        momentum = self.momentum * ops.cast(multiplier > 0, variable.dtype)
+        change = velocity * momentum - rate * ops.cast(gradient, variable.dtype)
+        if self.decay and (self.decay_biases or not self._is_bias[index]):
             change = change - self.decay * rate * variable
         self.assign(velocity, change)
         self.assign_add(variable, change)
@@ -75,72 +122,5 @@ class PaperSGD(keras.optimizers.Optimizer):
             "weight_decay": self.decay,
             "bias_lr_multiplier": self.bias_lr_multiplier,
             "decay_biases": self.decay_biases,
+            "layer_lr_multipliers": self.layer_lr_multipliers,
         }
-
-
-def current_rate(optimizer: keras.optimizers.Optimizer) -> float:
-    """The learning rate, under any tf.distribute strategy: a mirrored variable cannot be made a float directly."""
-    return float(ops.convert_to_numpy(optimizer.learning_rate))
-
-
-class PlateauSchedule(keras.callbacks.Callback):
-    """Divides the learning rate by ten when validation error stops improving, three times in all (paper, section 5).
-
-    Works in `model.fit(callbacks=[...])` and in the train command, whose checkpoints hold its `state`.
-
-    Args:
-      monitor: the epoch log to watch; lower is better.
-      patience: epochs without a new minimum before a division. The paper's authors judged by eye.
-      divisor: 10 in the paper.
-      divisions: 3 in the paper.
-
-    Raises:
-      KeyError: at an epoch's end, if the logs lack `monitor`.
-    """
-
-    def __init__(self, monitor: str = "val_loss", patience: int = 5, divisor: float = 10.0, divisions: int = 3):
-        super().__init__()
-        self.monitor, self.patience, self.divisor, self.divisions = monitor, patience, divisor, divisions
-        self.best, self.waited, self.divided = float("inf"), 0, 0
-
-    @property
-    def state(self) -> dict[str, float]:
-        """What a resumed run needs beside the optimizer's own learning rate."""
-        return {"best": self.best, "waited": self.waited, "divided": self.divided}
-
-    @state.setter
-    def state(self, state: dict[str, float]) -> None:
-        self.best, self.waited, self.divided = state["best"], int(state["waited"]), int(state["divided"])
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Looks at the epoch's validation error and divides the rate where it has stopped improving."""
-        logs = logs or {}
-        if self.monitor not in logs:
-            raise KeyError(f"PlateauSchedule watches {self.monitor!r}; the epoch's logs hold {sorted(logs)}")
-        if logs[self.monitor] < self.best:
-            self.best, self.waited = logs[self.monitor], 0
-            return
-        self.waited += 1
-        if self.waited >= self.patience and self.divided < self.divisions:
-            self.waited, self.divided = 0, self.divided + 1
-            self.model.optimizer.learning_rate = current_rate(self.model.optimizer) / self.divisor
-
-
-class StagedSchedule(keras.callbacks.Callback):
-    """Four equal stages at the rate times 1, 1/6.3, 1/39.7 and 1/250.
-
-    The author's own later, reproducible schedule (run #170 of the 2012 code: .01, 1.59e-3, 2.52e-4, 4e-5).
-
-    Args:
-      learning_rate: of the first stage.
-      epochs: of the whole run.
-    """
-
-    def __init__(self, learning_rate: float, epochs: int):
-        super().__init__()
-        self.learning_rate, self.epochs = learning_rate, epochs
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Sets the rate of the stage that `epoch` belongs to."""
-        stage = min(3, 4 * epoch // self.epochs)
-        self.model.optimizer.learning_rate = self.learning_rate * 250 ** (-stage / 3)

@@ -4,82 +4,38 @@ python -m keras_alexnet.train --flagfile=keras_alexnet/configs/photos.flags --mo
 """
 
 import dataclasses
-from dataclasses import dataclass
 
 import keras
-from absl import flags
+import numpy as np
 
-from keras_alexnet.checkpoints import ModelDescription, has_checkpoint, locked
+from keras_alexnet.checkpoints import has_checkpoint, locked
+from keras_alexnet.description import ModelDescription
+from keras_alexnet.fine_tuning import StartingPoint, find_starting_point, freeze, learning_rate_multipliers
 from keras_alexnet.loop import Data, Row, Stopped, TrainingLoop
-from keras_alexnet.optimizer import PaperSGD, PlateauSchedule, StagedSchedule
-from keras_alexnet.placement import STRATEGIES, make_strategy
-from keras_alexnet.variants import VARIANTS, find_variant
+from keras_alexnet.optimizer import PaperSGD
+from keras_alexnet.placement import make_strategy
+from keras_alexnet.recipe import TrainingConfig, define_flags, flag_values
+from keras_alexnet.schedules import ConstantSchedule, HandSchedule, PlateauSchedule, StagedSchedule
+from keras_alexnet.variants import Variant, find_variant
 from pipelines.command import InputError, run
 from pipelines.input import evaluation_batches, steps_per_epoch, training_batches
-from pipelines.sources import FORMS, Source, open_source
+from pipelines.sources import Source, open_source
 from pipelines.statistics import Statistics, scan
 
-SCHEDULES = ("plateau", "staged", "constant")
-# What a resumed run cannot change: the network, or which images make up which step.
-_FIXED = ("variant", "width", "init", "dataset", "resize", "batch_size", "seed", "class_names")
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """A recipe: one field a flag, with the paper's values as defaults. The flags' help says what they mean."""
-
-    dataset: str
-    model_dir: str
-    data_dir: str | None = None
-    variant: str = "paper"
-    classes: int | None = None
-    width: float = 1.0
-    init: str = "paper"
-    epochs: int = 90
-    steps: int | None = None
-    batch_size: int = 128
-    learning_rate: float = 0.01
-    schedule: str = "plateau"
-    patience: int = 5
-    strategy: str = "auto"
-    virtual_devices: int = 0
-    seed: int = 0
-    checkpoint_steps: int = 1000
-    keep: int = 3
-    max_bad_fraction: float = 0.001
-
-
-def define_flags() -> None:
-    """One flag a field of TrainingConfig."""
-    default = {field.name: field.default for field in dataclasses.fields(TrainingConfig)}
-    flags.DEFINE_string("dataset", None, f"what to train on: {FORMS}", required=True)
-    flags.DEFINE_string("model_dir", None, "gets checkpoints and logs; a run found there is resumed", required=True)
-    flags.DEFINE_string("data_dir", default["data_dir"], "where TFDS keeps datasets (~/tensorflow_datasets if not set)")
-    flags.DEFINE_enum("variant", default["variant"], list(VARIANTS), "which network")
-    flags.DEFINE_integer(
-        "classes", None, "outputs of the network; as many as the dataset has if not set", lower_bound=1
-    )
-    flags.DEFINE_float("width", default["width"], "multiplies filters and units; 1 is the network as published")
-    flags.DEFINE_enum("init", default["init"], ["paper", "he"], "initial values; he also scales the input by 1/64")
-    flags.DEFINE_integer("epochs", default["epochs"], "passes over the training images", lower_bound=1)
-    flags.DEFINE_integer("steps", None, "stop after so many steps in all, if that is sooner", lower_bound=1)
-    flags.DEFINE_integer("batch_size", default["batch_size"], "images a step, over all replicas", lower_bound=1)
-    flags.DEFINE_float("learning_rate", default["learning_rate"], "at the start; a resumed run keeps its own", 0.0)
-    flags.DEFINE_enum(
-        "schedule",
-        default["schedule"],
-        SCHEDULES,
-        "plateau: a tenth when validation error stops improving, three times; staged: four equal stages down to 1/250",
-    )
-    flags.DEFINE_integer("patience", default["patience"], "epochs without improvement that make a plateau", 1)
-    flags.DEFINE_enum("strategy", default["strategy"], STRATEGIES, "mirrored: a replica a GPU; towers: one a pair")
-    flags.DEFINE_integer("virtual_devices", default["virtual_devices"], "split the CPU into so many devices", 0)
-    flags.DEFINE_integer("seed", default["seed"], "of initial values, order, crops, colour shifts and dropout")
-    flags.DEFINE_integer("checkpoint_steps", default["checkpoint_steps"], "steps between checkpoints in an epoch", 1)
-    flags.DEFINE_integer("keep", default["keep"], "how many checkpoints to keep", lower_bound=1)
-    flags.DEFINE_float(
-        "max_bad_fraction", default["max_bad_fraction"], "share of images that may be undecodable", 0.0, 1.0
-    )
+# What a resumed run cannot change: the network, which images make up which step, what is trained.
+_FIXED = (
+    "variant",
+    "width",
+    "init",
+    "dataset",
+    "resize",
+    "batch_size",
+    "seed",
+    "class_names",
+    "init_from",
+    "freeze",
+    "crop_chunk",
+)
 
 
 def train(config: TrainingConfig) -> Row:
@@ -94,8 +50,7 @@ def train(config: TrainingConfig) -> Row:
     """
     try:
         strategy = make_strategy(config.strategy, config.virtual_devices)
-        variant = find_variant(config.variant)
-        variant.scaled(config.width)
+        find_variant(config.variant).scaled(config.width)
     except ValueError as error:
         raise InputError(f"--{error}") from error
     replicas = strategy.num_replicas_in_sync
@@ -104,27 +59,46 @@ def train(config: TrainingConfig) -> Row:
     source = open_source(config.dataset, config.data_dir)
     new = _describe(config, source)
     with locked(config.model_dir):
-        description, statistics = _found_or_begun(config, source, new)
-        data = _data(config, source, description, statistics)
+        start = _starting_point(config)
+        description, statistics = _found_or_begun(config, source, new, start)
+        schedule = _schedule(config)
         keras.utils.set_random_seed(config.seed)
         with strategy.scope():
-            model = description.build(statistics)
-            model.compile(
-                PaperSGD(
-                    config.learning_rate,
-                    bias_lr_multiplier=variant.bias_lr_multiplier,
-                    decay_biases=variant.decay_biases,
-                )
-            )
+            model = _compiled_model(config, description, start)
+        data = _data(config, source, description, statistics, model, schedule)
         print(
             f"{model.name}: {model.count_params():,} parameters, {len(description.class_names)} classes, "
             f"{source.splits['train']:,} training images, {data.steps_per_epoch} steps an epoch, {replicas} replica(s)",
             flush=True,
         )
-        loop = TrainingLoop(
-            model, strategy, data, config.model_dir, _schedule(config), config.checkpoint_steps, config.keep
-        )
+        loop = TrainingLoop(model, strategy, data, config.model_dir, schedule, config.checkpoint_steps, config.keep)
         return loop.run(config.epochs, config.steps)
+
+
+def _starting_point(config: TrainingConfig) -> StartingPoint | None:
+    """What a new run starts from, if --init_from says so; a resumed one starts from its checkpoint."""
+    if not config.init_from or has_checkpoint(config.model_dir):
+        return None
+    return find_starting_point(config.init_from, find_variant(config.variant), config.width, config.init)
+
+
+def _compiled_model(config: TrainingConfig, description: ModelDescription, start: StartingPoint | None) -> keras.Model:
+    """The network with its optimizer, and the weights to start from, if any."""
+    variant = description.architecture()
+    model = description.build(ModelDescription.mean(config.model_dir))
+    freeze(model, config.freeze)
+    if start is not None:
+        start.apply(model, variant.scaled(config.width))
+        print(f"started from {start.name}; fc8 is new", flush=True)
+    optimizer = PaperSGD(
+        config.learning_rate,
+        weight_decay=variant.weight_decay,
+        bias_lr_multiplier=variant.bias_lr_multiplier,
+        decay_biases=variant.decay_biases,
+        layer_lr_multipliers=learning_rate_multipliers(model, config.lr_multipliers),
+    )
+    model.compile(optimizer)
+    return model
 
 
 def _describe(config: TrainingConfig, source: Source) -> ModelDescription:
@@ -138,6 +112,13 @@ def _describe(config: TrainingConfig, source: Source) -> ModelDescription:
             "expected --schedule=staged or constant"
         )
     steps_per_epoch(source, config.batch_size)  # refuses a batch larger than the training set
+    expected = find_variant(config.variant).resize
+    if source.prepared and source.resize != expected:
+        print(
+            f"--dataset={source.name} was prepared with --resize={source.resize}; --variant={config.variant}, as "
+            f"published, expects {expected}",
+            flush=True,
+        )
     return ModelDescription(
         variant=config.variant,
         width=config.width,
@@ -146,14 +127,17 @@ def _describe(config: TrainingConfig, source: Source) -> ModelDescription:
         class_names=names + tuple(f"unused_{index}" for index in range(len(names), config.classes or 0)),
         dataset=config.dataset,
         data_dir=config.data_dir,
-        resize=source.resize if source.prepared else find_variant(config.variant).resize,
+        resize=source.resize if source.prepared else expected,
         batch_size=config.batch_size,
         seed=config.seed,
+        init_from=config.init_from,
+        freeze=config.freeze,
+        crop_chunk=config.crop_chunk,
     )
 
 
 def _found_or_begun(
-    config: TrainingConfig, source: Source, new: ModelDescription
+    config: TrainingConfig, source: Source, new: ModelDescription, start: StartingPoint | None
 ) -> tuple[ModelDescription, Statistics]:
     """Description and statistics of the run found in model_dir, if it is the same; else of a new one, saved there."""
     if ModelDescription.exists(config.model_dir):
@@ -172,12 +156,29 @@ def _found_or_begun(
         statistics, bad = scan(source, "train", new.resize, config.max_bad_fraction)
         new = dataclasses.replace(new, bad_images=tuple(sorted(bad)))
         steps_per_epoch(source, config.batch_size, new.bad_images)
-    new.save(config.model_dir, statistics)
+    new.save(config.model_dir, statistics, _mean(find_variant(config.variant), statistics, start))
     return new, statistics
 
 
-def _data(config: TrainingConfig, source: Source, description: ModelDescription, statistics: Statistics) -> Data:
-    variant, bad = find_variant(description.variant), frozenset(description.bad_images)
+def _mean(variant: Variant, statistics: Statistics, start: StartingPoint | None) -> np.ndarray:
+    """What a new network is to subtract: what its starting weights expect, or else what its variant says."""
+    if start is not None:
+        return start.mean
+    means = {"image": statistics.mean_image, "channels": statistics.rgb_mean, "constant": variant.rgb_mean}
+    return np.asarray(means[variant.mean], np.float32)
+
+
+def _data(
+    config: TrainingConfig,
+    source: Source,
+    description: ModelDescription,
+    statistics: Statistics,
+    model: keras.Model,
+    schedule: ConstantSchedule,
+) -> Data:
+    variant, bad = description.architecture(), frozenset(description.bad_images)
+    mean = model.get_layer("mean_subtraction").mean
+    own_mean = mean.ndim == 3 and not config.init_from
 
     def training(epoch: int, start_step: int):
         return training_batches(
@@ -188,7 +189,10 @@ def _data(config: TrainingConfig, source: Source, description: ModelDescription,
             seed=config.seed,
             epoch=epoch,
             start_step=start_step,
-            color_shift=variant.color_shift,
+            color_shift=variant.color_shift if schedule.shifts_colors(epoch) else "none",
+            crop_chunk=config.crop_chunk,
+            mean=mean,
+            mean_window=variant.mean_window if own_mean else "central",
             resize=description.resize,
             bad_keys=bad,
         )
@@ -201,18 +205,21 @@ def _data(config: TrainingConfig, source: Source, description: ModelDescription,
     return Data(training, steps, config.batch_size, validation if "validation" in source.splits else None)
 
 
-def _schedule(config: TrainingConfig) -> keras.callbacks.Callback:
+def _schedule(config: TrainingConfig) -> ConstantSchedule:
+    bias_lr_multiplier = find_variant(config.variant).bias_lr_multiplier
     if config.schedule == "plateau":
         return PlateauSchedule("val_top1_error", config.patience)
     if config.schedule == "staged":
-        return StagedSchedule(config.learning_rate, config.epochs)
-    return keras.callbacks.Callback()
+        own_rate = bias_lr_multiplier if bias_lr_multiplier != 1 else None
+        return StagedSchedule(config.learning_rate, config.epochs, own_rate)
+    if config.schedule == "hand2012":
+        return HandSchedule(config.learning_rate, config.epochs)
+    return ConstantSchedule()
 
 
 def main(argv: list[str]) -> int:
     """Trains, and says how it ended and where things are."""
-    values = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(TrainingConfig)}
-    config = TrainingConfig(**values)
+    config = flag_values()
     try:
         row = train(config)
     except Stopped as stopped:

@@ -61,6 +61,8 @@ _PAPER = Variant(
         ("dropout", "paper, section 4.2"),
         ("towers", "paper, section 3.2"),
         ("mean", "paper, section 2"),
+        ("rgb_mean", "cuda-convnet2, input_meta"),
+        ("crop_size", "paper, section 4.1"),
         ("resize", "paper, section 2"),
         ("color_shift", "paper, section 4.1"),
         ("", "paper, section 5"),
@@ -73,6 +75,7 @@ def _source2012() -> Variant:
     same = _PAPER.changed(
         "source2012",
         "the released 2012 code, net #145, whose logs agree with the paper's figures",
+        "layers-145.cfg",
         lrn1=lrn,
         lrn2=lrn,
         conv3={"stddev": 0.03},
@@ -111,6 +114,7 @@ def _caffe() -> Variant:
     same = _PAPER.changed(
         "caffe",
         "Caffe's bvlc_alexnet, so that its weights load and agree",
+        "bvlc_alexnet/train_val.prototxt",
         conv1={"padding": all_sides(0)},
         lrn1=lrn,
         lrn2=lrn,
@@ -147,7 +151,8 @@ def _caffenet() -> Variant:
     """Caffe's other network: it pools before it normalises, and its biases start at 1."""
     caffe = _caffe()
     ones = {name: {"bias": 1.0} for name in ("conv2", "conv4", "conv5", "fc6", "fc7")}
-    same = caffe.changed("caffenet", "Caffe's bvlc_reference_caffenet: pooling before normalisation", **ones)
+    summary = "Caffe's bvlc_reference_caffenet: pooling before normalisation"
+    same = caffe.changed("caffenet", summary, "bvlc_reference_caffenet/train_val.prototxt", **ones)
     layers = list(same.layers)
     for index in [index for index, layer in enumerate(layers) if isinstance(layer, Normalization)]:
         layers[index : index + 2] = layers[index + 1], layers[index]

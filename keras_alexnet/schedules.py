@@ -1,0 +1,150 @@
+"""Learning-rate schedules: Keras callbacks, for `model.fit` and the train command alike."""
+
+from dataclasses import dataclass
+
+import keras
+from keras import ops
+
+
+def current_rate(optimizer: keras.optimizers.Optimizer) -> float:
+    """The learning rate, under any tf.distribute strategy: a mirrored variable cannot be made a float directly."""
+    return float(ops.convert_to_numpy(optimizer.learning_rate))
+
+
+class ConstantSchedule(keras.callbacks.Callback):
+    """Leaves the learning rate as it is; what the others have in common."""
+
+    @property
+    def state(self) -> dict[str, float]:
+        """What a resumed run needs beside the optimizer's own variables."""
+        return {}
+
+    @state.setter
+    def state(self, state: dict[str, float]) -> None:
+        pass
+
+    def shifts_colors(self, epoch: int) -> bool:
+        """Whether the training images of `epoch` (from 0) have their colours shifted."""
+        return True
+
+
+class PlateauSchedule(ConstantSchedule):
+    """Divides the learning rate by ten when validation error stops improving, three times in all (paper, section 5).
+
+    Works in `model.fit(callbacks=[...])` and in the train command, whose checkpoints hold its `state`.
+
+    Args:
+      monitor: the epoch log to watch; lower is better.
+      patience: epochs without a new minimum before a division. The paper's authors judged by eye.
+      divisor: 10 in the paper.
+      divisions: 3 in the paper.
+
+    Raises:
+      KeyError: at an epoch's end, if the logs lack `monitor`.
+    """
+
+    def __init__(self, monitor: str = "val_loss", patience: int = 5, divisor: float = 10.0, divisions: int = 3):
+        super().__init__()
+        self.monitor, self.patience, self.divisor, self.divisions = monitor, patience, divisor, divisions
+        self.best, self.waited, self.divided = float("inf"), 0, 0
+
+    @property
+    def state(self) -> dict[str, float]:
+        """What a resumed run needs beside the optimizer's own learning rate."""
+        return {"best": self.best, "waited": self.waited, "divided": self.divided}
+
+    @state.setter
+    def state(self, state: dict[str, float]) -> None:
+        self.best, self.waited, self.divided = state["best"], int(state["waited"]), int(state["divided"])
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Looks at the epoch's validation error and divides the rate where it has stopped improving."""
+        logs = logs or {}
+        if self.monitor not in logs:
+            raise KeyError(f"PlateauSchedule watches {self.monitor!r}; the epoch's logs hold {sorted(logs)}")
+        if logs[self.monitor] < self.best:
+            self.best, self.waited = logs[self.monitor], 0
+            return
+        self.waited += 1
+        if self.waited >= self.patience and self.divided < self.divisions:
+            self.waited, self.divided = 0, self.divided + 1
+            self.model.optimizer.learning_rate = current_rate(self.model.optimizer) / self.divisor
+
+
+class StagedSchedule(ConstantSchedule):
+    """Four equal stages at the rate times 1, 1/6.3, 1/39.7 and 1/250.
+
+    The author's own later, reproducible schedule (run #170 of the 2012 code: .01, 1.59e-3, 2.52e-4, 4e-5).
+
+    Args:
+      learning_rate: of the first stage.
+      epochs: of the whole run.
+      bias_lr_multiplier: gives biases a rate of their own: so many times that of weights at the start, a tenth of that
+        from the middle of the run on (#170: .02, .002), in a `PaperSGD`. None leaves the optimizer's as it is.
+    """
+
+    def __init__(self, learning_rate: float, epochs: int, bias_lr_multiplier: float | None = None):
+        super().__init__()
+        self.learning_rate, self.epochs, self.bias_lr_multiplier = learning_rate, epochs, bias_lr_multiplier
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Sets the rates of the stage that `epoch` belongs to."""
+        weights = 250 ** (-min(3, 4 * epoch // self.epochs) / 3)
+        biases = 0.1 if 2 * epoch >= self.epochs else 1.0
+        self.model.optimizer.learning_rate = self.learning_rate * weights
+        if self.bias_lr_multiplier is not None:
+            self.model.optimizer.bias_lr_multiplier = self.bias_lr_multiplier * biases / weights
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """From `epoch` of 91 on: rates as shares of those at the start, and whether colours are still shifted."""
+
+    epoch: int
+    weights: float
+    biases: float
+    conv1: float
+    shifts_colors: bool
+
+
+class HandSchedule(ConstantSchedule):
+    """What the authors did by hand in 2012, to net #145 on ILSVRC-2012, in 91 epochs.
+
+    Two things in it are not in the paper: conv1 is slowed down and then frozen, and the colour shift is switched off.
+    Needs a `PaperSGD`. Runs of another length go through the same stages in proportion.
+
+    Args:
+      learning_rate: at the start; .01 in 2012.
+      epochs: of the whole run.
+      bias_lr_multiplier: the rate of biases over that of weights, at the start: .02 over .01 in 2012, and .002 for
+        the rest of the run.
+    """
+
+    # Drops of net #145 on ILSVRC-2012: comments in layer-params-145.cfg of the 2012 code.
+    STAGES = (
+        _Stage(0, 1, 1, 1, True),
+        _Stage(25, 1e-1, 1e-1, 1e-1, True),
+        _Stage(51, 1e-2, 1e-1, 1e-2, True),
+        _Stage(67, 1e-2, 1e-1, 1e-3, False),
+        _Stage(72, 1e-2, 1e-1, 0, False),
+        _Stage(79, 1e-3, 1e-1, 0, False),
+    )
+    EPOCHS = 91
+
+    def __init__(self, learning_rate: float, epochs: int, bias_lr_multiplier: float = 2.0):
+        super().__init__()
+        self.learning_rate, self.epochs, self.bias_lr_multiplier = learning_rate, epochs, bias_lr_multiplier
+
+    def _stage(self, epoch: int) -> _Stage:
+        return [stage for stage in self.STAGES if stage.epoch * self.epochs <= epoch * self.EPOCHS][-1]
+
+    def shifts_colors(self, epoch: int) -> bool:
+        """Whether the training images of `epoch` (from 0) have their colours shifted."""
+        return self._stage(epoch).shifts_colors
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Sets the rates of the stage that `epoch` belongs to."""
+        stage, optimizer = self._stage(epoch), self.model.optimizer
+        optimizer.learning_rate = self.learning_rate * stage.weights
+        optimizer.bias_lr_multiplier = self.bias_lr_multiplier * stage.biases / stage.weights
+        optimizer.layer_lr_multipliers = optimizer.layer_lr_multipliers | {"conv1": stage.conv1 / stage.weights}
