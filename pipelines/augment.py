@@ -1,7 +1,8 @@
 """What training does at random to a photograph: window, reflection and colour shift (paper, section 4.1).
 
-Nothing here keeps a state. Every draw is a function of (seed, epoch, example), so it does not depend on the order
-of the examples, on the number of threads, or on where a run was resumed.
+Nothing here keeps a state. Every draw is a keyed hash of an id, so it does not depend on the order of the examples, on
+the number of threads, or on where a run was resumed. All functions take ids of any shape, so that a whole batch is
+drawn for at once.
 """
 
 import numpy as np
@@ -11,17 +12,23 @@ from numpy.typing import ArrayLike
 from pipelines.command import InputError
 from pipelines.crops import STORED_SIZE
 
-# paper: as printed. none: no shift.
-COLOR_SHIFTS = ("paper", "none")
+# paper: as printed. source2012: as the released code does it. none: no shift.
+COLOR_SHIFTS = ("paper", "source2012", "none")
 
-# Standard deviation of the random factors of the colour shift (paper, section 4.1).
+# Standard deviation of the random factors of the colour shift (paper, section 4.1; the code's "coeff").
 COLOR_SHIFT_STD = 0.1
+
+# The 2012 code divides what it has shifted by 1 + coeff.
+SOURCE2012_DIVISOR = 1 + COLOR_SHIFT_STD
 
 # Eigenvalues of intensities in 0..1 come from those of grey levels 0..255 by dividing by this squared.
 _GREY_LEVELS = 255.0
 
-# The draws of one example come from different streams: they would not be independent otherwise.
-_WINDOW_STREAM, _COLOR_STREAM = 0, 1
+# Each kind of draw hashes with a key of its own: they would not be independent otherwise.
+_WINDOW_STREAM, _COLOR_STREAMS = 0, (1, 2, 3)
+
+# float64 tells this many uniform numbers apart.
+_UNIFORM_STEPS = 2**53
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
@@ -30,21 +37,8 @@ def epoch_seed(seed: int, epoch: int) -> int:
     return int(state[0] >> np.uint64(1))
 
 
-def example_seed(seed: int, epoch: int, key: tf.Tensor) -> tf.Tensor:
-    """The seed of one example in one epoch, int64 [2], for `random_window` and `color_shift`.
-
-    Args:
-      seed: of the run.
-      epoch: from 0.
-      key: string scalar, the source's id of the example.
-    """
-    # FarmHash's fingerprint: the same on every machine and in every version.
-    example = tf.strings.to_hash_bucket_fast(key, tf.int64.max)
-    return tf.stack([tf.constant(epoch_seed(seed, epoch), tf.int64), example])
-
-
 def random_window(
-    seed: tf.Tensor, stored: int = STORED_SIZE, size: int = 224
+    key: tf.Tensor, seed: int, stored: int = STORED_SIZE, size: int = 224
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Where to cut the training crop out of the stored view, and whether to mirror it.
 
@@ -52,17 +46,16 @@ def random_window(
     33 x 33 x 2 for 224 of 256 pixels, as in the 2012 code; the paper counts 32 x 32 x 2.
 
     Args:
-      seed: of the example, [2].
+      key: string [...], an id of each example.
+      seed: of the epoch, as `epoch_seed` gives it.
       stored: side of the stored view in pixels.
       size: side of the crop in pixels, at most `stored`.
 
     Returns:
-      (y, x, flip): int32, int32 and bool scalars; y, x is the upper left corner.
+      (y, x, flip): int32, int32 and bool, each of the shape of `key`; y, x is the upper left corner.
     """
     offsets = stored - size + 1
-    window = tf.random.stateless_uniform(
-        [], _stream(seed, _WINDOW_STREAM), minval=0, maxval=2 * offsets**2, dtype=tf.int32
-    )
+    window = tf.cast(tf.strings.to_hash_bucket_strong(key, 2 * offsets**2, [seed, _WINDOW_STREAM]), tf.int32)
     return window // 2 // offsets, window // 2 % offsets, window % 2 == 1
 
 
@@ -72,35 +65,43 @@ def check_color_shift(mode: str) -> None:
         raise InputError(f"--color_shift={mode}: expected one of {', '.join(COLOR_SHIFTS)}")
 
 
-def color_shift(seed: tf.Tensor, eigenvalues: ArrayLike, eigenvectors: ArrayLike, mode: str = "paper") -> tf.Tensor:
-    """What is added to every pixel of one example.
+def color_shift(
+    key: tf.Tensor, seed: int, eigenvalues: ArrayLike, eigenvectors: ArrayLike, mode: str = "paper"
+) -> tf.Tensor:
+    """What is added to every pixel of an example.
 
     "paper": [p1 p2 p3] [a1 l1, a2 l2, a3 l3]^T, with p and l the eigenvectors and eigenvalues of the covariance of
     RGB values and a ~ N(0, 0.1). The formula depends on the unit of the intensities, which the paper does not
     name. Here it is 0..1, and the shift is then brought back to grey levels. On ImageNet that gives a standard
     deviation of 5.8 grey levels along the first eigenvector; grey levels in the formula itself would give 1,483.
 
+    "source2012": as "paper", with the standard deviations, the square roots of l, in place of l, in grey levels:
+    12.2 along the first eigenvector of ImageNet (convdata_jpeg.py of the 2012 code, which then divides the shifted
+    image by SOURCE2012_DIVISOR).
+
     Args:
-      seed: of the example, [2].
+      key: string [...], an id of each example.
+      seed: of the epoch, as `epoch_seed` gives it.
       eigenvalues: [3], in grey levels 0..255 squared.
       eigenvectors: [3,3], one a column, rows in the order R, G, B.
       mode: one of COLOR_SHIFTS.
 
     Returns:
-      float32 [3], in grey levels: R, G, B.
+      float32 [...,3], in grey levels: R, G, B.
 
     Raises:
       InputError: unknown mode.
     """
     check_color_shift(mode)
     if mode == "none":
-        return tf.zeros([3])
-    factors = tf.random.stateless_normal([3], _stream(seed, _COLOR_STREAM), stddev=COLOR_SHIFT_STD, dtype=tf.float64)
-    along_axes = factors * tf.constant(eigenvalues, tf.float64) / _GREY_LEVELS
-    return tf.cast(tf.linalg.matvec(tf.constant(eigenvectors, tf.float64), along_axes), tf.float32)
+        return tf.zeros(tf.concat([tf.shape(key), [3]], axis=0))
+    scales = np.asarray(eigenvalues, np.float64) / _GREY_LEVELS if mode == "paper" else np.sqrt(eigenvalues)
+    factors = tf.stack([_normal(key, seed, stream) for stream in _COLOR_STREAMS], axis=-1)
+    axes = tf.constant(eigenvectors, tf.float64) * (COLOR_SHIFT_STD * scales)
+    return tf.cast(tf.linalg.matvec(axes, factors), tf.float32)
 
 
-def _stream(seed: tf.Tensor, stream: int) -> tf.Tensor:
-    # The stateless operations scramble their seed, so neighbours have nothing in common (fold_in would draw once
-    # more to get there).
-    return seed + tf.constant([stream, 0], seed.dtype)
+def _normal(key: tf.Tensor, seed: int, stream: int) -> tf.Tensor:
+    """Draws from N(0, 1), float64, of the shape of `key`."""
+    uniform = tf.strings.to_hash_bucket_strong(key, _UNIFORM_STEPS, [seed, stream])
+    return tf.math.ndtri((tf.cast(uniform, tf.float64) + 0.5) / _UNIFORM_STEPS)

@@ -47,6 +47,11 @@ def stored_view(image: tf.Tensor, resize: str = "shorter_side") -> tf.Tensor:
     return tf.ensure_shape(view, [STORED_SIZE, STORED_SIZE, 3])
 
 
+def window(image: tf.Tensor, y: tf.Tensor, x: tf.Tensor, size: int) -> tf.Tensor:
+    """The `size` x `size` window of `image` [H,W,3] whose upper left corner is y, x: [size,size,3], same type."""
+    return tf.slice(image, [y, x, 0], [size, size, 3])
+
+
 def center_crop(images: tf.Tensor, size: int = 224) -> tf.Tensor:
     """The central `size` x `size` window of `images` [N,256,256,3]: [N,size,size,3], same type."""
     start = (STORED_SIZE - size) // 2

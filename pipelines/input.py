@@ -2,6 +2,9 @@
 
 A training batch is a pure function of (source, seed, epoch, step): the order comes from (seed, epoch), and what is
 done to an example from (seed, epoch, its key).
+
+The work is divided for speed: of a prepared record only the window is decoded, what follows is uint8 for as long as it
+can be, and the arithmetic is done for whole batches.
 """
 
 from __future__ import annotations
@@ -9,16 +12,21 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+import numpy as np
 import tensorflow as tf
 
 from pipelines import augment
 from pipelines.command import InputError
-from pipelines.crops import STORED_SIZE, check_resize
+from pipelines.crops import STORED_SIZE, center_crop, check_resize, window
 from pipelines.decode import FORMATS, stored_view_or_zeros
 
 if TYPE_CHECKING:
     from pipelines.sources import Source
     from pipelines.statistics import Statistics
+
+# Which part of the mean image counts for a crop. central: the middle, wherever the crop is from (2012 code).
+# crop: the part where the crop is from, mirrored with it (Caffe).
+MEAN_WINDOWS = ("central", "crop")
 
 
 def steps_per_epoch(source: Source, batch_size: int, bad_keys: Collection[str] = frozenset()) -> int:
@@ -45,6 +53,10 @@ def training_batches(
     color_shift: str = "paper",
     resize: str = "shorter_side",
     bad_keys: Collection[str] = frozenset(),
+    mean: np.ndarray | None = None,
+    mean_window: str = "central",
+    crop_chunk: int = 1,
+    shard: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """One epoch's full batches, from `start_step` on: random windows, reflections and colour shifts.
 
@@ -59,37 +71,63 @@ def training_batches(
       color_shift: one of `augment.COLOR_SHIFTS`.
       resize: one of `crops.RESIZE_POLICIES`; of no effect on prepared records, which are 256 x 256 already.
       bad_keys: keys of images that cannot be decoded; they are left out.
+      mean: what the network will subtract, float32 [crop,crop,3] or [3]; None for the central window of
+        `statistics.mean_image`.
+      mean_window: one of MEAN_WINDOWS.
+      crop_chunk: so many consecutive images of the epoch share one window and one reflection (32 in the 2012 code).
+      shard: (index, count) of `count` machines that train together: each gets its even share of every batch.
 
     Returns:
-      Elements (images float32 [batch,crop,crop,3], labels int32 [batch]). The images are RGB 0..255 plus the colour
-      shift: the mean is not subtracted, and nothing is clipped. Iterating raises tf.errors.InvalidArgumentError
-      at an image that cannot be decoded; the message has its key, unless the source is a prepared one.
+      Elements (images float32 [batch/count,crop,crop,3], labels int32 [batch/count]). The images are RGB 0..255 plus
+      the colour shift: the mean is not subtracted, and nothing is clipped. Once the network has subtracted `mean` they
+      are
+        (window - mean + shift) / divisor
+      where the divisor is 1.1 for "source2012" and otherwise 1; with mean_window="crop", `mean` in this formula is
+      the mean image's own window. Iterating raises tf.errors.InvalidArgumentError at an image that cannot be decoded;
+      the message has its key, unless the source is a prepared one.
 
     Raises:
-      InputError: a batch size without a full batch, unknown `color_shift` or `resize`.
+      InputError: an option that is not one of those above, or a batch size that gives no full batch or that `count`
+        does not divide.
     """
     # Checked here, because errors raised as the pipeline is traced come wrapped in a call stack.
     steps_per_epoch(source, batch_size, bad_keys)
     check_resize(resize)
     augment.check_color_shift(color_shift)
+    _check_layout(mean_window, crop_chunk, batch_size, shard)
+    epoch_seed = augment.epoch_seed(seed, epoch)
 
-    def example(encoded: tf.Tensor, label: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        example_seed = augment.example_seed(seed, epoch, key)
-        y, x, flip = augment.random_window(example_seed, STORED_SIZE, crop_size)
-        view = _prepared_view(encoded) if source.prepared else _stored_view(encoded, key, resize)
-        image = tf.slice(view, [y, x, 0], [crop_size, crop_size, 3])
-        image = tf.cond(flip, lambda: tf.reverse(image, axis=[1]), lambda: image)
-        shift = augment.color_shift(example_seed, statistics.eigenvalues, statistics.eigenvectors, color_shift)
-        return _plus(image, shift), label
+    def example(position: tf.Tensor, stored: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
+        encoded, label, key = stored
+        window_key = key if crop_chunk == 1 else tf.strings.as_string(position // crop_chunk)
+        y, x, flip = augment.random_window(window_key, epoch_seed, STORED_SIZE, crop_size)
+        if source.prepared:
+            image = _prepared_window(encoded, y, x, crop_size)
+        else:
+            image = window(_stored_view(encoded, key, resize), y, x, crop_size)
+        if mean_window == "crop":
+            image = tf.cast(image, tf.float32) - window(tf.constant(statistics.mean_image), y, x, crop_size)
+        return tf.cond(flip, lambda: tf.reverse(image, axis=[1]), lambda: image), label, key
 
-    examples = source.encoded("train", shuffle_seed=augment.epoch_seed(seed, epoch))
-    if bad_keys:
-        bad = tf.constant(sorted(bad_keys))
-        examples = examples.filter(lambda encoded, label, key: tf.reduce_all(key != bad))
+    if mean is None:
+        mean = center_crop(statistics.mean_image[np.newaxis], crop_size)[0]
+    divisor = augment.SOURCE2012_DIVISOR if color_shift == "source2012" else 1.0
+    # So much of the mean has to be put back for the network to subtract.
+    put_back = np.float32(1 if mean_window == "crop" else 1 - 1 / divisor) * np.asarray(mean, np.float32)
+
+    def finished(images: tf.Tensor, labels: tf.Tensor, keys: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        shifts = augment.color_shift(keys, epoch_seed, statistics.eigenvalues, statistics.eigenvectors, color_shift)
+        return _shifted(images, shifts, divisor, put_back), labels
+
+    first, (index, count) = start_step * batch_size, shard
     return (
-        examples.skip(start_step * batch_size)
+        _good_examples(source, epoch_seed, bad_keys)
+        .skip(first)
+        .enumerate(first)
+        .shard(count, index)
         .map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .batch(batch_size, drop_remainder=True)
+        .batch(batch_size // count, drop_remainder=True)
+        .map(finished, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .prefetch(tf.data.AUTOTUNE)
     )
 
@@ -133,16 +171,48 @@ def _stored_view(encoded: tf.Tensor, key: tf.Tensor, resize: str) -> tf.Tensor:
         return tf.identity(view)
 
 
-def _prepared_view(encoded: tf.Tensor) -> tf.Tensor:
-    """uint8 [256,256,3] of a prepared record, which needs neither guard nor resize."""
-    # decode_and_crop_jpeg is no quicker for windows this large, and differs by some grey levels at their edges.
-    view = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
-    return tf.ensure_shape(view, [STORED_SIZE, STORED_SIZE, 3])
+def _prepared_window(encoded: tf.Tensor, y: tf.Tensor, x: tf.Tensor, size: int) -> tf.Tensor:
+    """uint8 [size,size,3]: the window at y, x of a prepared record, which needs neither guard nor resize."""
+    # One pixel more on each side where there is one: at the edges of what is decoded the chroma is interpolated
+    # from less, so the window itself would differ by some grey levels from that of the whole image.
+    top, left = tf.maximum(y - 1, 0), tf.maximum(x - 1, 0)
+    height, width = (tf.minimum(start + size + 1, STORED_SIZE) for start in (y, x))
+    decoded = tf.io.decode_and_crop_jpeg(
+        encoded, [top, left, height - top, width - left], channels=3, dct_method="INTEGER_ACCURATE"
+    )
+    return window(decoded, y - top, x - left, size)
 
 
-def _plus(image: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
-    """float32 `image` [S,S,3] plus `shift` [3]."""
+def _shifted(images: tf.Tensor, shifts: tf.Tensor, divisor: float, put_back: np.ndarray) -> tf.Tensor:
+    """float32 (images + shifts) / divisor + put_back, of images [N,S,S,3], shifts [N,3], put_back [S,S,3] or [3]."""
     # Row by row: TensorFlow's CPU kernel is several times slower at broadcasting over the three channels only.
-    side = image.shape[0]
-    rows = tf.reshape(tf.cast(image, tf.float32), [side, side * 3])
-    return tf.reshape(rows + tf.tile(shift, [side]), [side, side, 3])
+    side = images.shape[1]
+    rows = tf.reshape(tf.cast(images, tf.float32), [-1, side, side * 3])
+    rows += tf.tile(shifts, [1, side])[:, tf.newaxis]
+    if divisor != 1:
+        rows /= divisor
+    if np.any(put_back):
+        rows += np.broadcast_to(put_back, [side, side, 3]).reshape(side, side * 3)
+    return tf.reshape(rows, [-1, side, side, 3])
+
+
+def _good_examples(source: Source, shuffle_seed: int, bad_keys: Collection[str]) -> tf.data.Dataset:
+    """The training images in the order of `shuffle_seed`, without those that cannot be decoded."""
+    examples = source.encoded("train", shuffle_seed=shuffle_seed)
+    if not bad_keys:
+        return examples
+    bad = tf.constant(sorted(bad_keys))
+    return examples.filter(lambda encoded, label, key: tf.reduce_all(key != bad))
+
+
+def _check_layout(mean_window: str, crop_chunk: int, batch_size: int, shard: tuple[int, int]) -> None:
+    """Raises InputError for what `training_batches` cannot use."""
+    if mean_window not in MEAN_WINDOWS:
+        raise InputError(f"--mean_window={mean_window}: expected one of {', '.join(MEAN_WINDOWS)}")
+    if crop_chunk < 1:
+        raise InputError(f"--crop_chunk={crop_chunk}: expected at least 1")
+    index, count = shard
+    if not 0 <= index < count:
+        raise InputError(f"shard {index} of {count}: expected 0 to {count - 1}")
+    if batch_size % count:
+        raise InputError(f"--batch_size={batch_size}: expected a multiple of {count}, the machines that share it")

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 import tensorflow as tf
+from image_files import encode
 from PIL import Image
 
 from pipelines import augment, input
@@ -40,6 +41,9 @@ class FakeSource:
 class FakeStatistics:
     eigenvalues: np.ndarray = dataclasses.field(default_factory=lambda: np.array([14830.4, 1375.96, 388.91]))
     eigenvectors: np.ndarray = dataclasses.field(default_factory=lambda: np.eye(3)[::-1])
+    mean_image: np.ndarray = dataclasses.field(
+        default_factory=lambda: np.random.default_rng(1).uniform(90, 140, (256, 256, 3)).astype(np.float32)
+    )
 
 
 def jpeg(seed: int, width: int = 256, height: int = 256) -> bytes:
@@ -69,21 +73,127 @@ def assert_same(batches, others) -> None:
         np.testing.assert_array_equal(labels, other_labels)
 
 
+EPOCH_SEED = augment.epoch_seed(7, 2)
+
+
+def drawn_window(key: str, crop_size: int = 224) -> tuple[int, int, int]:
+    y, x, flip = augment.random_window(tf.constant(key), EPOCH_SEED, 256, crop_size)
+    return int(y), int(x), int(flip)
+
+
+def drawn_shift(key: str, mode: str) -> np.ndarray:
+    statistics = FakeStatistics()
+    return augment.color_shift(
+        tf.constant(key), EPOCH_SEED, statistics.eigenvalues, statistics.eigenvectors, mode
+    ).numpy()
+
+
+def cut(image: np.ndarray, y: int, x: int, flip: int, size: int = 224) -> np.ndarray:
+    return image[y : y + size, x : x + size][:, :: -1 if flip else 1].astype(np.float64)
+
+
+def decoded(source: FakeSource, key: str, resize: str = "shorter_side") -> np.ndarray:
+    return stored_view(decode_rgb(tf.constant(source.files[key])), resize).numpy()
+
+
 @pytest.mark.parametrize("make", [prepared_source, unprepared_source])
 @pytest.mark.parametrize(("resize", "crop_size"), [("shorter_side", 224), ("warp", 227)])
 def test_a_training_image_is_the_window_mirrored_and_shifted(make, resize, crop_size):
-    source, statistics = make(), FakeStatistics()
+    source = make()
     for images, labels in training(source, resize=resize, crop_size=crop_size):
         assert images.dtype == np.float32
         assert images.shape == (5, crop_size, crop_size, 3)
         for image, label in zip(images, labels, strict=True):
             key = f"image{label}"
-            seed = augment.example_seed(7, 2, tf.constant(key))
-            y, x, flip = (int(value) for value in augment.random_window(seed, 256, crop_size))
-            view = stored_view(decode_rgb(tf.constant(source.files[key])), resize).numpy()
-            window = view[y : y + crop_size, x : x + crop_size].astype(np.float32)
-            shift = augment.color_shift(seed, statistics.eigenvalues, statistics.eigenvectors).numpy()
-            np.testing.assert_array_equal(image, (window[:, ::-1] if flip else window) + shift)
+            crop = cut(decoded(source, key, resize), *drawn_window(key, crop_size), crop_size)
+            np.testing.assert_array_equal(image, crop.astype(np.float32) + drawn_shift(key, "paper"))
+
+
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+@pytest.mark.parametrize("crop_size", [192, 224, 227, 256])
+def test_a_prepared_window_is_that_of_the_whole_decoded_image(subsampling, crop_size):
+    # Noise, where interpolated chroma differs most.
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8))
+    source = prepared_source()
+    for key in source.files:
+        source.files[key] = encode(noise, subsampling=subsampling)
+    (images, labels), *_ = training(source, batch_size=IMAGES, crop_size=crop_size, color_shift="none")
+    for image, label in zip(images, labels, strict=True):
+        key = f"image{label}"
+        np.testing.assert_array_equal(image, cut(decoded(source, key), *drawn_window(key, crop_size), crop_size))
+
+
+@pytest.mark.parametrize("make", [prepared_source, unprepared_source])
+def test_source2012_gives_the_network_the_shifted_difference_from_the_mean_divided_by_1_1(make):
+    source = make()
+    mean = FakeStatistics().mean_image[16:240, 16:240].astype(np.float64)
+    for images, labels in training(source, color_shift="source2012"):
+        for image, label in zip(images, labels, strict=True):
+            key = f"image{label}"
+            crop = cut(decoded(source, key), *drawn_window(key))
+            expected = (crop - mean + drawn_shift(key, "source2012")) / 1.1
+            np.testing.assert_allclose(image - mean, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("mean", [np.float32([120, 110, 100]), np.full((224, 224, 3), 7, np.float32)])
+def test_source2012_takes_the_mean_that_the_network_subtracts(mean):
+    source = prepared_source()
+    images, labels = training(source, color_shift="source2012", mean=mean)[0]
+    for image, label in zip(images, labels, strict=True):
+        key = f"image{label}"
+        expected = (cut(decoded(source, key), *drawn_window(key)) - mean + drawn_shift(key, "source2012")) / 1.1
+        np.testing.assert_allclose(image - mean, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("mode", "divisor"), [("none", 1.0), ("paper", 1.0), ("source2012", 1.1)])
+def test_mean_window_crop_subtracts_the_mean_of_the_crops_own_place(mode, divisor):
+    source, mean_image = prepared_source(), FakeStatistics().mean_image
+    for network_mean in (None, np.float32([120, 110, 100])):
+        subtracted = mean_image[16:240, 16:240] if network_mean is None else network_mean
+        images, labels = training(source, color_shift=mode, mean_window="crop", mean=network_mean)[0]
+        for image, label in zip(images, labels, strict=True):
+            key = f"image{label}"
+            window = drawn_window(key)
+            # Caffe takes the difference first and mirrors it then.
+            difference = cut(decoded(source, key).astype(np.float64) - mean_image, *window)
+            expected = (difference + drawn_shift(key, mode)) / divisor
+            np.testing.assert_allclose(image - subtracted, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("start_step", [0, 1, 2])
+def test_a_crop_chunk_shares_one_window_and_one_reflection_across_batches(start_step):
+    source = prepared_source()
+    batches = training(source, crop_chunk=4, color_shift="none", start_step=start_step)
+    images, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    windows = set()
+    for position, (image, label) in enumerate(zip(images, labels, strict=True), start=start_step * 5):
+        window = drawn_window(str(position // 4))
+        windows.add(window)
+        np.testing.assert_array_equal(image, cut(decoded(source, f"image{label}"), *window))
+    assert len(windows) == len({position // 4 for position in range(start_step * 5, 20)})
+
+
+def test_chunks_take_other_windows_in_another_epoch_and_keep_their_colour_shifts_apart():
+    source = prepared_source()
+    (images, labels), *_ = training(source, crop_chunk=5)
+    crops = [cut(decoded(source, f"image{label}"), *drawn_window("0")) for label in labels]
+    shifts = [(image - crop).mean(axis=(0, 1)) for image, crop in zip(images, crops, strict=True)]
+    for label, shift in zip(labels, shifts, strict=True):
+        np.testing.assert_allclose(shift, drawn_shift(f"image{label}", "paper"), atol=1e-3)
+    assert drawn_window("0") != augment.random_window(tf.constant("0"), augment.epoch_seed(7, 3))
+
+
+@pytest.mark.parametrize("crop_chunk", [1, 4])
+@pytest.mark.parametrize("start_step", [0, 2])
+def test_shards_share_each_batch_evenly(crop_chunk, start_step):
+    options = {"batch_size": 6, "crop_chunk": crop_chunk, "start_step": start_step}
+    whole = training(prepared_source(), **options)
+    shards = [training(prepared_source(), shard=(index, 3), **options) for index in range(3)]
+    assert len(whole) == 3 - start_step
+    for step, (images, labels) in enumerate(whole):
+        for index, shard in enumerate(shards):
+            np.testing.assert_array_equal(shard[step][1], labels[index::3])
+            np.testing.assert_array_equal(shard[step][0], images[index::3])
 
 
 def test_an_epoch_has_each_image_at_most_once_and_only_full_batches():
@@ -200,5 +310,13 @@ def test_unknown_options_are_refused_by_their_flag(make):
         training(make(), resize="squash")
     with pytest.raises(InputError, match=r"^--resize=squash: expected one of shorter_side, warp$"):
         input.evaluation_batches(make(), "validation", batch_size=1, resize="squash")
-    with pytest.raises(InputError, match=r"^--color_shift=fancy: expected one of paper, none$"):
+    with pytest.raises(InputError, match=r"^--color_shift=fancy: expected one of paper, source2012, none$"):
         training(make(), color_shift="fancy")
+    with pytest.raises(InputError, match=r"^--mean_window=left: expected one of central, crop$"):
+        training(make(), mean_window="left")
+    with pytest.raises(InputError, match=r"^--crop_chunk=0: expected at least 1$"):
+        training(make(), crop_chunk=0)
+    with pytest.raises(InputError, match=r"^--batch_size=5: expected a multiple of 2, the machines that share it$"):
+        training(make(), shard=(0, 2))
+    with pytest.raises(InputError, match=r"^shard 2 of 2: expected 0 to 1$"):
+        training(make(), shard=(2, 2), batch_size=4)
