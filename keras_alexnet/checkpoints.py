@@ -35,11 +35,11 @@ def load_trained(model_dir: str | os.PathLike) -> tuple[keras.Model, ModelDescri
       InputError: if the folder holds no description, no checkpoint, or one that does not fit.
     """
     description = ModelDescription.load(model_dir)
-    model = description.build(ModelDescription.mean(model_dir))
     folder = Path(model_dir) / _CHECKPOINTS
     newest = tf.train.latest_checkpoint(folder)
     if newest is None:
         raise InputError(f"--model_dir={model_dir}: found no checkpoint in {folder}; expected one, as training writes")
+    model = description.build(ModelDescription.mean(model_dir))
     steps = tf.Variable(0, dtype=tf.int64)
     try:
         status = tf.train.Checkpoint(weights=tracked_weights(model), steps=steps).restore(newest)

@@ -46,7 +46,7 @@ class ModelDescription:
     seed: int
     bad_images: tuple[str, ...] = ()
     init_from: str | None = None
-    freeze: tuple[str, ...] = ()
+    freeze: str | None = None
     crop_chunk: int = 1
 
     def save(self, model_dir: str | os.PathLike, statistics: Statistics, mean: np.ndarray) -> None:
@@ -69,7 +69,7 @@ class ModelDescription:
         path = Path(model_dir) / _DESCRIPTION
         try:
             fields = json.loads(path.read_text())
-            lists = {name: tuple(fields[name]) for name in ("class_names", "bad_images", "freeze")}
+            lists = {name: tuple(fields[name]) for name in ("class_names", "bad_images")}
             return cls(**fields | lists)
         except FileNotFoundError:
             found = "a folder without model.json" if Path(model_dir).is_dir() else "no such folder"

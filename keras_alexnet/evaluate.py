@@ -15,7 +15,8 @@ from absl import flags
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from keras_alexnet.checkpoints import ModelDescription, load_trained
+from keras_alexnet.checkpoints import load_trained
+from keras_alexnet.description import ModelDescription
 from keras_alexnet.error_rates import ErrorRates, Evaluator
 from pipelines.command import InputError, reason_of, run
 from pipelines.input import evaluation_batches

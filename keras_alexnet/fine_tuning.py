@@ -1,6 +1,7 @@
 """Starting a training from weights that exist: all layers but the classifier, and the preprocessing they expect."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import keras
@@ -60,43 +61,48 @@ def find_starting_point(init_from: str, variant: Variant, width: float, init: st
     return StartingPoint(init_from, trained.get_layer("mean_subtraction").mean, trained)
 
 
-def freeze(model: keras.Model, layers: tuple[str, ...]) -> None:
-    """Excludes layers from training. To be called before `compile`.
+def freeze(model: keras.Model, layers: str | None) -> None:
+    """Excludes layers, such as "conv1,conv2", from training. To be called before `compile`.
 
     Raises:
       InputError: if one has no weights, or none are left to train.
     """
-    _check_layers("freeze", model, layers)
-    for name in layers:
+    names = _parts(layers)
+    _check_layers("freeze", model, names)
+    for name in names:
         model.get_layer(name).trainable = False
     if not model.trainable_variables:
-        raise InputError(f"--freeze={','.join(layers)}: found no layer left to train; expected at least one")
+        raise InputError(f"--freeze={layers}: found no layer left to train; expected at least one")
 
 
-def learning_rate_multipliers(model: keras.Model, settings: tuple[str, ...]) -> dict[str, float]:
-    """Layer name -> multiplier, of settings such as "fc8=10".
+def learning_rate_multipliers(model: keras.Model, settings: str | None) -> dict[str, float]:
+    """Layer name -> multiplier, of settings such as "fc8=10,conv1=0.1".
 
     Raises:
       InputError: for a setting that is no `layer=number`, or a layer that is not trained.
     """
     multipliers = {}
-    for setting in settings:
+    for setting in _parts(settings):
         name, _, number = setting.partition("=")
         try:
             multipliers[name] = float(number)
         except ValueError:
-            raise InputError(f"--lr_multipliers={setting}: expected layer=number, such as fc8=10") from None
+            raise InputError(f"--lr_multipliers={settings}: found {setting!r}; expected layer=number") from None
         if not 0 <= multipliers[name] < float("inf"):
-            raise InputError(f"--lr_multipliers={setting}: expected a number not below 0")
-    _check_layers("lr_multipliers", model, tuple(multipliers))
+            raise InputError(f"--lr_multipliers={settings}: found {setting!r}; expected a number not below 0")
+    _check_layers("lr_multipliers", model, multipliers)
     frozen = [name for name in multipliers if not model.get_layer(name).trainable]
     if frozen:
-        raise InputError(f"--lr_multipliers: found {frozen[0]}, which --freeze names too; expected one of the two")
+        raise InputError(f"--lr_multipliers={settings}: found {frozen[0]}, which --freeze names too")
     return multipliers
 
 
-def _check_layers(flag: str, model: keras.Model, layers: tuple[str, ...]) -> None:
+def _parts(listed: str | None) -> list[str]:
+    return [part.strip() for part in (listed or "").split(",") if part.strip()]
+
+
+def _check_layers(flag: str, model: keras.Model, names: Iterable[str]) -> None:
     known = [layer.name for layer in model.layers if layer.weights]
-    unknown = [name for name in layers if name not in known]
-    if unknown:
-        raise InputError(f"--{flag}: found {unknown[0]!r}; expected layers with weights: {', '.join(known)}")
+    for name in names:
+        if name not in known:
+            raise InputError(f"--{flag}: found {name!r}; expected layers with weights: {', '.join(known)}")

@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from keras_alexnet.checkpoints import replace_file
+from keras_alexnet.description import replace_file
 
 
 class RunLogs:

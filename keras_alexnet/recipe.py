@@ -36,8 +36,8 @@ class TrainingConfig:
     keep: int = 3
     max_bad_fraction: float = 0.001
     init_from: str | None = None
-    freeze: tuple[str, ...] = ()
-    lr_multipliers: tuple[str, ...] = ()
+    freeze: str | None = None
+    lr_multipliers: str | None = None
     crop_chunk: int = 1
 
 
@@ -76,8 +76,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "init_from", None, "weights to start from, all but fc8: a --model_dir of another training, or a file of weights"
     )
-    flags.DEFINE_list("freeze", [], "layers that keep their weights, such as conv1,conv2")
-    flags.DEFINE_list("lr_multipliers", [], "multiplies learning rates of layers, such as fc8=10,conv1=0.1")
+    flags.DEFINE_string("freeze", None, "layers that keep their weights, such as conv1,conv2")
+    flags.DEFINE_string("lr_multipliers", None, "multiplies learning rates of layers, such as fc8=10,conv1=0.1")
     flags.DEFINE_integer(
         "crop_chunk", default["crop_chunk"], "images in a row that share one window and reflection; 32 in 2012", 1
     )
@@ -85,6 +85,4 @@ def define_flags() -> None:
 
 def flag_values() -> TrainingConfig:
     """The recipe that the command line asks for."""
-    values = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(TrainingConfig)}
-    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    return TrainingConfig(**values | lists)
+    return TrainingConfig(**{field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(TrainingConfig)})
