@@ -57,7 +57,7 @@ def _without_one_convolution(paper: Variant) -> tuple[Variant, ...]:
     """Section 7: "removing any convolutional layer ... resulted in inferior performance".
 
     The paper does not say what becomes of the layers around it. Here its ReLU and normalisation go with it, and its
-    stride and pooling stay, so that all later maps keep their sizes and fc6 reads 6 x 6 maps as before.
+    stride and pooling stay, so that from the pooling behind it on all maps keep their sizes.
     """
     also = {
         1: {

@@ -15,9 +15,9 @@ from absl import flags
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from keras_alexnet.checkpoints import load_trained
 from keras_alexnet.description import ModelDescription
 from keras_alexnet.error_rates import ErrorRates, Evaluator
+from keras_alexnet.published import define_network_flags, open_network
 from pipelines.command import InputError, reason_of, run
 from pipelines.input import evaluation_batches
 from pipelines.sources import FORMS, Source, open_source
@@ -40,12 +40,14 @@ COLUMNS = (
 
 def define_flags() -> None:
     """Flags of this command."""
-    flags.DEFINE_string("model_dir", None, "what keras_alexnet.train has written", required=True)
+    define_network_flags()
     flags.DEFINE_string("dataset", None, f"{FORMS}; what the network was trained on if not set")
     flags.DEFINE_string("data_dir", None, "where TFDS keeps datasets; as in training if not set")
     flags.DEFINE_string("split", "validation", "which images: train, validation or test")
     flags.DEFINE_multi_enum("views", list(VIEWS), VIEWS, "center crop, or the paper's ten; may be given twice")
-    flags.DEFINE_string("results_file", None, "CSV to append to; <model_dir>/results.csv if not set")
+    flags.DEFINE_string(
+        "results_file", None, "CSV to append to; <model_dir>/results.csv, or results.csv here, if not set"
+    )
     flags.DEFINE_integer("batch_size", 32, "images at a time", lower_bound=1)
     flags.DEFINE_float("max_bad_fraction", 0.001, "share of images that may be undecodable", 0.0, 1.0)
 
@@ -56,6 +58,8 @@ def open_evaluation_source(description: ModelDescription, dataset: str | None, d
     Raises:
       InputError: if there is no such dataset, or its classes are not the network's.
     """
+    if not (dataset or description.dataset):
+        raise InputError("--dataset is missing: expected what to evaluate published weights on")
     source = open_source(dataset or description.dataset, data_dir or description.data_dir)
     known = description.class_names[: len(source.class_names)]
     for label, (expected, found) in enumerate(zip(known, source.class_names, strict=False)):
@@ -124,9 +128,11 @@ def append_result(path: Path, result: dict[str, object]) -> None:
 def main(argv: list[str]) -> None:
     """Evaluates, prints and appends one row for each kind of views."""
     options = flags.FLAGS
-    model, description, steps = load_trained(options.model_dir)
+    model, description, steps = open_network(options)
+    evaluated = options.model_dir or options.weights
     source = open_evaluation_source(description, options.dataset, options.data_dir)
-    results_file = Path(options.results_file or Path(options.model_dir) / "results.csv")
+    default = Path(options.model_dir) / "results.csv" if options.model_dir else Path("results.csv")
+    results_file = Path(options.results_file or default)
     for views in dict.fromkeys(options.views):
         rates = evaluate(
             model,
@@ -139,7 +145,7 @@ def main(argv: list[str]) -> None:
         )
         result = {
             "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "model_dir": options.model_dir,
+            "model_dir": evaluated,
             "steps": steps,
             "dataset": source.name,
             "split": options.split,

@@ -3,7 +3,7 @@
 A layer that `reads="own"` connects each tower to itself; one that `reads="all"` connects each tower to every tower. A
 single tensor counts as one tower. `layer.get_weights()` gives kernel and bias of tower 0, then of tower 1. Where a
 layer has no `get_config`, Keras makes it of the constructor's arguments. The layers that have weights are written in
-`keras_alexnet.connections`.
+`keras_alexnet.connections`, response normalisation in `keras_alexnet.normalization`.
 """
 
 import base64
@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_alexnet.connections import TowerConv2D, TowerDense
+from keras_alexnet.normalization import LocalResponseNormalization, MapResponseNormalization
 from keras_alexnet.placement import per_tower, tower
 
 __all__ = [
@@ -75,76 +76,6 @@ class MeanSubtraction(keras.layers.Layer):
         """The inverse of `get_config`."""
         mean = np.frombuffer(base64.b64decode(config["mean"]["float32"]), "<f4").reshape(config["mean"]["shape"])
         return cls(**config | {"mean": mean})
-
-
-@register
-class LocalResponseNormalization(keras.layers.Layer):
-    """Divides each activation by `(bias + alpha * sum of squares over 2 * depth_radius + 1 channels) ** beta`.
-
-    The defaults are those printed in the paper (section 3.3). alpha multiplies the plain sum, as in the paper and in
-    TensorFlow; Caffe, PyTorch and the 2012 code divide it by the window's size first.
-    Computed in float32 under any dtype policy.
-
-    Args:
-      depth_radius, bias, alpha, beta: as above; the paper's n = 5 channels are a radius of 2, its k is `bias`.
-      across: "tower" keeps the window of channels inside its tower, as on the two GPUs of 2012; "all" lets it run on
-        into the neighbouring towers, as in Caffe.
-
-    Raises:
-      ValueError: if `across` is neither.
-    """
-
-    def __init__(
-        self,
-        depth_radius: int = 2,
-        bias: float = 2.0,
-        alpha: float = 1e-4,
-        beta: float = 0.75,
-        across: str = "tower",
-        **kwargs,
-    ):
-        super().__init__(**kwargs)
-        if across not in ("tower", "all"):
-            raise ValueError(f"{self.name}: across={across!r}; expected 'tower' or 'all'")
-        self.depth_radius, self.bias, self.alpha, self.beta = depth_radius, bias, alpha, beta
-        self.across = across
-
-    def call(self, inputs):
-        if self.across == "tower" or not isinstance(inputs, list | tuple):
-            return per_tower(self._normalize, inputs)
-        # All maps at once: cutting out just the neighbours' nearest channels takes half as long again on CPU.
-        normalized = self._normalize(tf.concat(inputs, -1))
-        return tf.split(normalized, [maps.shape[-1] for maps in inputs], -1)
-
-    def _normalize(self, maps):
-        constants = (self.depth_radius, self.bias, self.alpha, self.beta)
-        normalized = tf.nn.local_response_normalization(tf.cast(maps, tf.float32), *constants)
-        return tf.cast(normalized, self.compute_dtype)
-
-
-@register
-class MapResponseNormalization(keras.layers.Layer):
-    """Divides each activation by `(bias + alpha * sum of squares over size x size pixels of its map) ** beta`.
-
-    The released 2012 code has one behind its second normalisation, with 5 x 5 pixels (layers-145.cfg); the paper does
-    not mention it. Pixels beyond the map count as 0. Computed in float32 under any dtype policy.
-    """
-
-    def __init__(self, size: int = 5, bias: float = 1.0, alpha: float = 1e-3 / 25, beta: float = 0.75, **kwargs):
-        super().__init__(**kwargs)
-        self.size, self.bias, self.alpha, self.beta = size, bias, alpha, beta
-
-    def call(self, inputs):
-        return per_tower(self._normalize, inputs)
-
-    def _normalize(self, maps):
-        maps = tf.cast(maps, tf.float32)
-        # Padded by hand: average pooling with SAME divides by the number of pixels inside the map.
-        low, high = (self.size - 1) // 2, self.size // 2
-        squares = tf.pad(tf.square(maps), [[0, 0], [low, high], [low, high], [0, 0]])
-        means = tf.nn.avg_pool2d(squares, self.size, 1, "VALID")
-        scales = self.bias + self.alpha * self.size**2 * means
-        return tf.cast(maps * tf.pow(scales, -self.beta), self.compute_dtype)
 
 
 @register

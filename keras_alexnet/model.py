@@ -227,7 +227,7 @@ def decode_predictions(
     if predictions.ndim != 2:
         raise ValueError(f"predictions have shape {predictions.shape}; expected [N, classes]")
     if class_names is None and predictions.shape[1] == 1000:
-        class_names = _imagenet_wnids()
+        class_names = imagenet_wnids()
     if class_names is None or len(class_names) != predictions.shape[1]:
         found = "none" if class_names is None else len(class_names)
         raise ValueError(f"class_names: found {found}; expected {predictions.shape[1]}, one a class")
@@ -238,7 +238,8 @@ def decode_predictions(
 
 
 @functools.cache
-def _imagenet_wnids() -> tuple[str, ...]:
+def imagenet_wnids() -> tuple[str, ...]:
+    """The 1000 wnids of ILSVRC-2012 in sorted order: the label order of Caffe, torchvision, Keras and TFDS."""
     import tensorflow_datasets as tfds
 
     return tuple(tfds.builder("imagenet2012").info.features["label"].names)

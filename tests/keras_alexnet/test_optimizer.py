@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_alexnet import PaperSGD, PlateauSchedule, StagedSchedule
+from keras_alexnet import PaperSGD
 
 
 def variables(*names):
@@ -69,39 +69,68 @@ def test_impossible_constants_are_named():
         PaperSGD(weight_decay=-1)
 
 
-def rates_by(schedule, errors, start=0.01):
-    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    model.compile(PaperSGD(start), "mse")
-    schedule.set_model(model)
-    rates = []
-    for epoch, error in enumerate(errors):
-        schedule.on_epoch_begin(epoch)
-        rates.append(float(model.optimizer.learning_rate))
-        schedule.on_epoch_end(epoch, {"val_top1_error": error})
-    return rates
+class OneLayer(keras.Model):
+    """Variables conv1/kernel, conv1/bias and fc8/kernel, all ones."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = keras.layers.Dense(2, kernel_initializer="ones", bias_initializer="ones", name="conv1")
+        self.fc8 = keras.layers.Dense(2, kernel_initializer="ones", use_bias=False, name="fc8")
+
+    def call(self, inputs):
+        return self.fc8(self.conv1(inputs))
 
 
-def test_the_plateau_schedule_divides_by_ten_three_times_and_no_more():
-    errors = [0.9, 0.8, 0.8, 0.8, 0.7, 0.7, 0.7, 0.7, 0.7, 0.7, 0.7, 0.7]
-    rates = rates_by(PlateauSchedule("val_top1_error", patience=2), errors)
-    np.testing.assert_allclose(rates, [1e-2] * 4 + [1e-3] * 3 + [1e-4] * 2 + [1e-5] * 3, rtol=1e-5)
+def steps_of(optimizer, count: int) -> list[np.ndarray]:
+    """The values of OneLayer's variables after `count` steps whose gradients are all 1."""
+    model = OneLayer()
+    model(np.zeros((1, 2), np.float32))
+    for _ in range(count):
+        optimizer.apply([keras.ops.ones(v.shape) for v in model.trainable_variables], model.trainable_variables)
+    return [v.numpy() for v in model.trainable_variables]
 
 
-def test_the_plateau_schedule_goes_on_from_its_state():
-    whole, first, second = (PlateauSchedule("val_top1_error", patience=2) for _ in range(3))
-    errors = [0.9, 0.8, 0.8, 0.8, 0.8, 0.8]
-    expected = rates_by(whole, errors)
-    got = rates_by(first, errors[:3])
-    second.state = first.state
-    got += rates_by(second, errors[3:])
-    np.testing.assert_allclose(got, expected)
+def one_weight(rate: float, decay: float, count: int) -> float:
+    """The paper's rule for a weight of 1 and gradients of 1, in Python's floats."""
+    weight, velocity = 1.0, 0.0
+    for _ in range(count):
+        velocity = 0.9 * velocity - decay * rate * weight - rate * 1.0
+        weight += velocity
+    return weight
 
 
-def test_the_plateau_schedule_says_what_it_misses():
-    with pytest.raises(KeyError, match="watches 'val_loss'"):
-        rates_by(PlateauSchedule(), [0.5])
+def test_every_layer_has_its_multiplier_and_biases_another():
+    optimizer = PaperSGD(
+        0.01, weight_decay=0.1, bias_lr_multiplier=2.0, decay_biases=False, layer_lr_multipliers={"fc8": 10.0}
+    )
+    kernel, bias, fc8 = steps_of(optimizer, 3)
+    np.testing.assert_allclose(kernel, one_weight(0.01, 0.1, 3), rtol=1e-6)
+    np.testing.assert_allclose(bias, one_weight(0.02, 0.0, 3), rtol=1e-6)
+    np.testing.assert_allclose(fc8, one_weight(0.1, 0.1, 3), rtol=1e-6)
 
 
-def test_the_staged_schedule_has_four_equal_stages():
-    rates = rates_by(StagedSchedule(0.01, epochs=8), [0.5] * 8)
-    np.testing.assert_allclose(rates, np.repeat([1e-2, 1.59e-3, 2.52e-4, 4e-5], 2), rtol=5e-3)
+def test_a_layer_with_multiplier_0_stands_still_though_it_had_momentum():
+    optimizer = PaperSGD(0.01)
+    model = OneLayer()
+    model(np.zeros((1, 2), np.float32))
+    ones = [keras.ops.ones(v.shape) for v in model.trainable_variables]
+    optimizer.apply(ones, model.trainable_variables)
+    kernel, bias, fc8 = (v.numpy() for v in model.trainable_variables)
+    optimizer.layer_lr_multipliers = {"conv1": 0.0}
+    optimizer.apply(ones, model.trainable_variables)
+    np.testing.assert_array_equal(model.trainable_variables[0].numpy(), kernel)
+    np.testing.assert_array_equal(model.trainable_variables[1].numpy(), bias)
+    assert np.all(model.trainable_variables[2].numpy() < fc8)
+
+
+def test_multipliers_survive_the_optimizers_configuration():
+    optimizer = PaperSGD(layer_lr_multipliers={"fc8": 10.0}, bias_lr_multiplier=2.0)
+    twin = PaperSGD.from_config(optimizer.get_config())
+    assert twin.layer_lr_multipliers == {"fc8": 10.0} and twin.bias_lr_multiplier == 2.0
+
+
+def test_multipliers_of_layers_that_are_not_there_are_refused():
+    with pytest.raises(ValueError, match=r"found 'fc9'; expected some of conv1, fc8"):
+        steps_of(PaperSGD(layer_lr_multipliers={"fc9": 2.0}), 1)
+    with pytest.raises(ValueError, match=r"fc8=-1"):
+        PaperSGD(layer_lr_multipliers={"fc8": -1})

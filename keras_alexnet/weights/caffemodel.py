@@ -1,0 +1,169 @@
+"""Caffe's `.caffemodel`: a binary NetParameter, of today's kind (`layer`) or the one before (`layers`)."""
+
+import functools
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError, Message
+
+from keras_alexnet.architecture import Convolution, Dense, Layer, MapNormalization, Normalization, Pooling
+from keras_alexnet.weights.contents import KINDS, Layout, Operation, WeightFile
+from pipelines.command import InputError
+
+_LAYOUT = Layout("OIHW", bgr=True)
+
+# What we read of caffe.proto: message -> field -> (number, type, whether it is repeated). Layers' names and types are
+# bytes here, so that a wrong letter in one is no reason to refuse the file.
+_SCHEMA: dict[str, dict[str, tuple[int, str, bool]]] = {
+    "BlobShape": {"dim": (1, "int64", True)},
+    "BlobProto": {
+        "num": (1, "int64", False),
+        "channels": (2, "int64", False),
+        "height": (3, "int64", False),
+        "width": (4, "int64", False),
+        "data": (5, "float", True),
+        "shape": (7, "BlobShape", False),
+        "double_data": (8, "double", True),
+    },
+    "LRNParameter": {
+        "local_size": (1, "uint32", False),
+        "alpha": (2, "float", False),
+        "beta": (3, "float", False),
+        "norm_region": (4, "int32", False),
+        "k": (5, "float", False),
+    },
+    "V1LayerParameter": {
+        "layer": (1, "bytes", False),  # of the kind before V1
+        "name": (4, "bytes", False),
+        "type": (5, "int32", False),
+        "blobs": (6, "BlobProto", True),
+        "lrn_param": (18, "LRNParameter", False),
+    },
+    "LayerParameter": {
+        "name": (1, "bytes", False),
+        "type": (2, "bytes", False),
+        "blobs": (7, "BlobProto", True),
+        "lrn_param": (118, "LRNParameter", False),
+    },
+    "NetParameter": {"layers": (2, "V1LayerParameter", True), "layer": (100, "LayerParameter", True)},
+}
+# Defaults that caffe.proto gives these fields, and protocol buffers would not.
+_DEFAULTS = {"local_size": "5", "alpha": "1", "beta": "0.75", "k": "1"}
+
+# A layer's type -> ours; names since 2014, numbers before (V1LayerParameter.LayerType).
+_TYPES: dict[bytes | int, type[Layer]] = {
+    **dict.fromkeys((b"Convolution", 4), Convolution),
+    **dict.fromkeys((b"InnerProduct", 14), Dense),
+    **dict.fromkeys((b"LRN", 15), Normalization),
+    **dict.fromkeys((b"Pooling", 17), Pooling),
+}
+
+
+@functools.cache
+def _net_parameter(packed: bool) -> type[Message]:
+    """The class NetParameter.
+
+    A packed list of numbers looks like a string of bytes on the wire, and is read as such if `packed`: that takes a
+    copy, where a list of 60 million numbers takes seconds and a multiple of the memory.
+    """
+    file = descriptor_pb2.FileDescriptorProto(name="caffe.proto", package="caffe", syntax="proto2")
+    field_type = descriptor_pb2.FieldDescriptorProto
+    for message_name, fields in _SCHEMA.items():
+        message = file.message_type.add(name=message_name)
+        for name, (number, kind, repeated) in fields.items():
+            label = field_type.LABEL_REPEATED if repeated else field_type.LABEL_OPTIONAL
+            field = message.field.add(name=name, number=number, label=label, default_value=_DEFAULTS.get(name))
+            if kind in _SCHEMA:
+                field.type, field.type_name = field_type.TYPE_MESSAGE, f".caffe.{kind}"
+            else:
+                as_bytes = packed and repeated and kind in ("float", "double")
+                field.type = field_type.Type.Value("TYPE_BYTES" if as_bytes else f"TYPE_{kind.upper()}")
+    # A pool of its own: programs may have loaded the whole of caffe.proto.
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("caffe.NetParameter"))
+
+
+def read_caffemodel(path: Path) -> WeightFile:
+    """Reads the weights, and the order of normalisation and pooling.
+
+    Raises:
+      InputError: if the file is damaged, or has weights in layers of other kinds than AlexNet's.
+    """
+    layers = _layers(path, packed=True)
+    if any(not (blob.data or blob.double_data) for layer in layers for blob in layer.blobs):
+        layers = _layers(path, packed=False)
+    weights: dict[str, list[np.ndarray]] = {}
+    operations = []
+    for layer in layers:
+        name, kind = layer.name.decode(errors="replace"), _TYPES.get(layer.type)
+        if kind in (Normalization, Pooling):
+            operations.append(_operation(name, kind, layer))
+        if not layer.blobs:
+            continue
+        if kind not in (Convolution, Dense):
+            found = layer.type if isinstance(layer.type, int) else layer.type.decode(errors="replace")
+            raise InputError(
+                f"{path}: {name}: found weights in a layer of type {found}; expected them in Convolution and "
+                "InnerProduct only"
+            )
+        if name in weights:
+            raise InputError(f"{path}: {name}: found two layers of this name")
+        weights[name] = _weights(path, name, kind, layer.blobs)
+    if not weights:
+        raise InputError(f"{path}: found no layer with weights; expected {KINDS['caffemodel']}")
+    return WeightFile(path, "caffemodel", weights, _LAYOUT, tuple(operations))
+
+
+def _layers(path: Path, packed: bool) -> list[Any]:
+    net = _net_parameter(packed)()
+    try:
+        net.ParseFromString(path.read_bytes())
+    except DecodeError as error:
+        raise InputError(f"{path}: found a damaged, truncated or other file; expected {KINDS['caffemodel']}") from error
+    layers = list(net.layer or net.layers)
+    if any("layer" in layer.DESCRIPTOR.fields_by_name and layer.HasField("layer") for layer in layers):
+        raise InputError(
+            f"{path}: found Caffe's format of 2013; expected a later one: Caffe's upgrade_net_proto_binary makes it"
+        )
+    return layers
+
+
+def _weights(path: Path, name: str, kind: type[Layer], blobs: Any) -> list[np.ndarray]:
+    if len(blobs) != 2:
+        raise InputError(f"{path}: {name}: found {len(blobs)} blob(s); expected weights and biases")
+    arrays = []
+    for blob, rank in zip(blobs, (4 if kind is Convolution else 2, 1), strict=True):
+        shape = tuple(blob.shape.dim) if blob.HasField("shape") else (blob.num, blob.channels, blob.height, blob.width)
+        # Blobs had four dimensions always: a dense kernel was 1 x 1 x out x in.
+        while len(shape) > rank and shape[0] == 1:
+            shape = shape[1:]
+        values = _values(path, name, blob)
+        if min(shape, default=0) < 0 or values.size != math.prod(shape):
+            raise InputError(f"{path}: {name}: found a blob of {values.size} numbers; expected those of shape {shape}")
+        arrays.append(values.reshape(shape))
+    return arrays
+
+
+def _values(path: Path, name: str, blob: Any) -> np.ndarray:
+    numbers, dtype = (blob.double_data, "<f8") if blob.double_data else (blob.data, "<f4")
+    if not numbers or not isinstance(numbers[0], bytes):
+        return np.fromiter(numbers, dtype, len(numbers))
+    try:
+        return np.frombuffer(b"".join(numbers), dtype)
+    except ValueError as error:
+        raise InputError(f"{path}: {name}: found a blob that ends within a number; the file is damaged") from error
+
+
+def _operation(name: str, kind: type[Layer], layer: Any) -> Operation:
+    if kind is Pooling or not layer.HasField("lrn_param"):
+        return Operation(name, kind)
+    lrn = layer.lrn_param
+    if lrn.norm_region == 1:
+        return Operation(name, MapNormalization)
+    # Caffe divides alpha by the window's size (lrn_layer.cpp).
+    constants = Normalization(name, lrn.k, lrn.local_size, lrn.alpha / max(1, lrn.local_size), lrn.beta, "all")
+    return Operation(name, kind, constants)
