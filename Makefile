@@ -23,7 +23,8 @@ quickstart: venv  ## photographs in, a named answer over gRPC out, in a few minu
 test: venv  ## the tests
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: venv  ## the tests and the long ones
+test-all: venv  ## the tests, the long ones, and the comparison with PyTorch
+	$(BIN)/pip install --quiet --editable '.[photos,dev,torch]'
 	$(BIN)/python -m pytest
 
 lint: venv  ## formatting and static checks

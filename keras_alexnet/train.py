@@ -13,7 +13,7 @@ from keras_alexnet.description import ModelDescription
 from keras_alexnet.fine_tuning import StartingPoint, find_starting_point, freeze, learning_rate_multipliers
 from keras_alexnet.loop import Data, Row, Stopped, TrainingLoop
 from keras_alexnet.optimizer import PaperSGD
-from keras_alexnet.placement import make_strategy
+from keras_alexnet.placement import TowerMirroredStrategy, make_strategy
 from keras_alexnet.recipe import TrainingConfig, define_flags, flag_values
 from keras_alexnet.schedules import ConstantSchedule, HandSchedule, PlateauSchedule, StagedSchedule
 from keras_alexnet.variants import Variant, find_variant
@@ -54,6 +54,8 @@ def train(config: TrainingConfig) -> Row:
     except ValueError as error:
         raise InputError(f"--{error}") from error
     replicas = strategy.num_replicas_in_sync
+    if isinstance(strategy, TowerMirroredStrategy) and find_variant(config.variant).towers < 2:
+        raise InputError(f"--strategy=towers: --variant={config.variant} has one tower; expected a network of two")
     if config.batch_size % replicas:
         raise InputError(f"--batch_size={config.batch_size}; expected a multiple of the {replicas} replicas")
     source = open_source(config.dataset, config.data_dir)
