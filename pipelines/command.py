@@ -38,6 +38,10 @@ def run(main: Callable[[Sequence[str]], int | None], define_flags: Callable[[], 
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return 128 + signal.SIGINT
+        except BrokenPipeError:
+            # Who read our output has left, as `| head` does; what is still buffered has nowhere to go.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 128 + signal.SIGPIPE
 
     define_flags()
     app.run(guarded, flags_parser=_parse_flags)

@@ -1,0 +1,133 @@
+"""Which model at which server is asked, and what is said when it does not answer."""
+
+import re
+import ssl
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from absl import flags
+
+from pipelines.command import InputError
+
+_LOOPBACK = re.compile(r"(https?://)?(localhost|127\.[0-9.]+|\[::1\])(:|/|$)")
+_FLAGS = ("server", "model_name", "timeout_s", "version", "version_label", "ca_certificate")
+
+
+class ServingError(InputError):
+    """The server was not reached or refused: one line that says why and what to do.
+
+    Attributes:
+        code: the gRPC status; over REST the one that the HTTP status stands for.
+    """
+
+    def __init__(self, message: str, code: grpc.StatusCode = grpc.StatusCode.UNKNOWN):
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Target:
+    """A model at a server.
+
+    Attributes:
+        server: "host:port" of the gRPC port, or "http://host:port" (https://) of the REST port.
+        model_name: name under which the server serves the model.
+        timeout_s: seconds that one request may take, its retries included.
+        version: number of the version to ask; None asks the newest.
+        version_label: label of the version to ask ("stable"); None asks the newest.
+        ca_certificate: PEM file with the certificates that the server's own must be signed by. It turns TLS on over
+            gRPC; over REST https:// does, and takes the system's certificates if there is no file.
+
+    Raises:
+        InputError: version and label both given, or the certificates cannot be read.
+    """
+
+    server: str
+    model_name: str = "alexnet"
+    timeout_s: float = 60.0
+    version: int | None = None
+    version_label: str | None = None
+    ca_certificate: str | None = None
+
+    def __post_init__(self):
+        if self.version is not None and self.version_label is not None:
+            raise InputError(
+                f"--version={self.version} and --version_label={self.version_label}: expected at most one of them"
+            )
+        if self.ca_certificate is not None:
+            self.tls_context()
+
+    @property
+    def is_rest(self) -> bool:
+        """Whether `server` is a REST address."""
+        return self.server.startswith(("http://", "https://"))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether `server` is this machine, which a proxy meant for the internet would not find."""
+        return bool(_LOOPBACK.match(self.server))
+
+    def tls_context(self) -> ssl.SSLContext:
+        """What the server's certificate is checked against.
+
+        Raises:
+            InputError: the certificates cannot be read.
+        """
+        try:
+            return ssl.create_default_context(cafile=self.ca_certificate)
+        except OSError as error:  # an SSLError is one
+            reason = "no PEM certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
+            raise InputError(f"--ca_certificate={self.ca_certificate}: {reason}; expected a PEM file") from error
+
+    def explained(
+        self, code: grpc.StatusCode, details: str, signature: str = "", offered: Collection[str] = ()
+    ) -> ServingError:
+        """The error to raise for a status.
+
+        Args:
+            code: the status.
+            details: what the server or the channel said.
+            signature: the signature that was asked for.
+            offered: the signatures that the model has, if it was asked.
+        """
+        return ServingError(self._message(code, " ".join(details.split()), signature, offered), code)
+
+    def _message(self, code: grpc.StatusCode, details: str, signature: str, offered: Collection[str]) -> str:
+        if code == grpc.StatusCode.UNAVAILABLE:
+            port = "REST port (8501" if self.is_rest else "gRPC port (8500, not 8501"
+            return (
+                f"--server={self.server}: no server answers ({details}); "
+                f"start one with `python -m serving.server`, or name its {port}, by default)"
+            )
+        if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+            return f"--timeout_s={self.timeout_s:g}: {self.server} did not answer in time ({details}); allow more"
+        if code == grpc.StatusCode.NOT_FOUND:
+            version = "" if self.version is None else f" --version={self.version}"
+            return f"--model_name={self.model_name}{version}: {self.server} does not serve it ({details})"
+        if code == grpc.StatusCode.INVALID_ARGUMENT and self.version_label and "label" in details:
+            return f"--version_label={self.version_label}: {self.server} has no such version ({details})"
+        if offered and signature not in offered:
+            return (
+                f"--signature={signature}: {self.model_name} at {self.server} has no such signature; "
+                f"expected one of {', '.join(offered)}"
+            )
+        return f"--server={self.server}: {code.name}: {details}"
+
+
+def define_target_flags(timeout_help: str) -> None:
+    """The flags that name a Target, for every command that asks a server."""
+    flags.DEFINE_string("server", "127.0.0.1:8500", "host:port of the server's gRPC port.")
+    flags.DEFINE_string("model_name", "alexnet", "Name under which the server serves the model.")
+    flags.DEFINE_float("timeout_s", 60.0, timeout_help, 0.001)
+    flags.DEFINE_integer("version", None, "Version of the model to ask; the newest if not given.", 0, 2**63 - 1)
+    flags.DEFINE_string("version_label", None, "Label of the version to ask, for example stable.")
+    flags.DEFINE_string(
+        "ca_certificate", None, "PEM file: talk TLS, to a server whose certificate is signed by one in it."
+    )
+
+
+def target_flags() -> dict[str, Any]:
+    """The values of these flags, by the names of Target's attributes."""
+    return {name: flags.FLAGS[name].value for name in _FLAGS}
