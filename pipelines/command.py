@@ -71,6 +71,7 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
 def _load_tensorflow_quietly() -> None:
     """Imports TensorFlow and looks for devices with the C-level stderr held back."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # else a failed handshake is told in lines of gRPC's own
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as messages:

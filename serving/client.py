@@ -33,7 +33,7 @@ from serving.target import ServingError, define_target_flags, target_flags
 __all__ = ["AsyncClient", "Client", "Result", "ServingError"]
 
 _STDIN = "-"
-_REST_SERVER = "http://127.0.0.1:8501"
+REST_SERVER = "http://127.0.0.1:8501"
 
 
 def define_flags() -> None:
@@ -45,7 +45,7 @@ def define_flags() -> None:
     flags.DEFINE_boolean("json", False, "Print one JSON object per file and line instead of a table.")
     flags.DEFINE_boolean("csv", False, "Print one line per class, separated by commas, instead of a table.")
     flags.DEFINE_boolean(
-        "rest", False, f"Ask TensorFlow Serving's REST port, {_REST_SERVER} by default; http:// in --server does too."
+        "rest", False, f"Ask TensorFlow Serving's REST port, {REST_SERVER} by default; http:// in --server does too."
     )
 
 
@@ -113,7 +113,7 @@ def _printer() -> AbstractContextManager[Callable[[Record], None]]:
 def _client() -> Client:
     options, target = flags.FLAGS, target_flags()
     if options.rest and not options["server"].present:
-        target["server"] = _REST_SERVER
+        target["server"] = REST_SERVER
     elif options.rest and "://" not in options.server:
         target["server"] = f"http://{options.server}"
     return Client(**target)

@@ -147,7 +147,7 @@ class AsyncConnection:
 def _check_address(target: Target) -> None:
     if target.is_rest:
         raise InputError(f"--server={target.server}: expected host:port of the gRPC port; REST is not spoken here")
-    if not re.fullmatch(r".+:[0-9]{1,5}|unix:.+", target.server):
+    if not re.fullmatch(r".+:[0-9]+|unix:.+", target.server):
         raise InputError(f"--server={target.server}: expected host:port, for example 127.0.0.1:8500")
 
 

@@ -24,7 +24,7 @@ from serving.connection import ATTEMPTS, BACKOFF_S, SIGNATURE_CODES
 from serving.questions import Question
 from serving.target import Target
 
-_ADDRESS = re.compile(r"https?://([^\s/?#:\[\]]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?")
+_ADDRESS = re.compile(r"https?://([^\s/?#:\[\]]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?/?")
 _JSON = {"Content-Type": "application/json"}
 _LONGEST_DETAILS = 300
 
@@ -130,7 +130,8 @@ class RestConnection:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             late = isinstance(reason, TimeoutError)
             code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.UNAVAILABLE
-            return code, str(reason) or type(reason).__name__
+            # What is said of an answer that is no HTTP holds the answer's raw bytes.
+            return code, repr(reason) if isinstance(reason, http.client.HTTPException) else str(reason)
         if response.status == http.HTTPStatus.OK:
             return grpc.StatusCode.OK, text
         return _CODES.get(response.status, grpc.StatusCode.UNKNOWN), _error_message(response.status, text)

@@ -12,6 +12,7 @@ from absl import flags
 from pipelines.command import InputError
 
 _LOOPBACK = re.compile(r"(https?://)?(localhost|127\.[0-9.]+|\[::1\])(:|/|$)")
+_GREATEST_PORT = 65535
 _FLAGS = ("server", "model_name", "timeout_s", "version", "version_label", "ca_certificate")
 
 
@@ -56,6 +57,9 @@ class Target:
             raise InputError(
                 f"--version={self.version} and --version_label={self.version_label}: expected at most one of them"
             )
+        port = re.search(r":([0-9]+)/?$", self.server)
+        if port and int(port[1]) > _GREATEST_PORT:
+            raise InputError(f"--server={self.server}: expected a port of at most {_GREATEST_PORT}")
         if self.ca_certificate is not None:
             self.tls_context()
 
@@ -96,11 +100,7 @@ class Target:
 
     def _message(self, code: grpc.StatusCode, details: str, signature: str, offered: Collection[str]) -> str:
         if code == grpc.StatusCode.UNAVAILABLE:
-            port = "REST port (8501" if self.is_rest else "gRPC port (8500, not 8501"
-            return (
-                f"--server={self.server}: no server answers ({details}); "
-                f"start one with `python -m serving.server`, or name its {port}, by default)"
-            )
+            return f"--server={self.server}: no server answers ({details}); {self._remedy(details)}"
         if code == grpc.StatusCode.DEADLINE_EXCEEDED:
             return f"--timeout_s={self.timeout_s:g}: {self.server} did not answer in time ({details}); allow more"
         if code == grpc.StatusCode.NOT_FOUND:
@@ -114,6 +114,13 @@ class Target:
                 f"expected one of {', '.join(offered)}"
             )
         return f"--server={self.server}: {code.name}: {details}"
+
+    def _remedy(self, details: str) -> str:
+        if self.ca_certificate is not None and re.search("handshake|certificate", details, re.IGNORECASE):
+            return f"expected one that talks TLS, its certificate signed by --ca_certificate={self.ca_certificate}"
+        if self.is_rest:
+            return "start TensorFlow Serving with --rest_api_port, or name its REST port (8501, not 8500, by default)"
+        return "start one with `python -m serving.server`, or name its gRPC port (8500, not 8501, by default)"
 
 
 def define_target_flags(timeout_help: str) -> None:

@@ -9,13 +9,8 @@ from concurrent import futures
 import grpc
 import numpy as np
 import pytest
-import tensorflow as tf
+from fake_service import FakeService, serving_at
 from PIL import Image
-from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
-from tensorflow_serving.apis.prediction_service_pb2_grpc import (
-    PredictionServiceServicer,
-    add_PredictionServiceServicer_to_server,
-)
 
 import serving
 from pipelines.command import InputError
@@ -41,44 +36,11 @@ def free_address() -> str:
         return f"127.0.0.1:{taken.getsockname()[1]}"
 
 
-class FakeService(PredictionServiceServicer):
-    """Answers every image with class 0; keeps the requests; fails as often as it is told."""
-
-    def __init__(self) -> None:
-        self.requests: list[PredictRequest] = []
-        self.failures = 0
-        self.code = grpc.StatusCode.UNAVAILABLE
-        self.hold: threading.Event | None = None
-
-    def Predict(self, request, context):  # noqa: N802 (the protocol's name)
-        self.requests.append(request)
-        if self.hold:
-            self.hold.wait(30)
-        if self.failures:
-            self.failures -= 1
-            context.abort(self.code, "the queue\nis full")
-        rows = request.inputs["image_bytes"].tensor_shape.dim[0].size
-        response = PredictResponse()
-        values = {
-            "labels": np.full((rows, 1), b"only", object),
-            "classes": np.zeros((rows, 1), np.int32),
-            "scores": np.ones((rows, 1), np.float32),
-            "valid": np.ones(rows, bool),
-        }
-        for name, value in values.items():
-            response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
-        return response
-
-
 @pytest.fixture
 def fake() -> Iterator[tuple[FakeService, str]]:
     service = FakeService()
-    server = grpc.server(futures.ThreadPoolExecutor(4), options=[("grpc.max_receive_message_length", -1)])
-    add_PredictionServiceServicer_to_server(service, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield service, f"127.0.0.1:{port}"
-    server.stop(None).wait()
+    with serving_at(service) as address:
+        yield service, address
 
 
 def expected(mean_rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -244,6 +206,11 @@ def test_the_features_signature_gives_no_classes(client):
         client.classify([b"x"], "features")
 
 
+def test_a_port_that_cannot_be_is_refused():
+    with pytest.raises(InputError, match=r"--server=127\.0\.0\.1:99999: expected a port of at most 65535"):
+        Client("127.0.0.1:99999")
+
+
 @pytest.mark.parametrize("address", ["localhost", "8500", "host:", ""])
 def test_an_address_without_a_port_is_refused(address):
     with pytest.raises(InputError, match=f"--server={address}: expected host:port"):
@@ -252,6 +219,91 @@ def test_an_address_without_a_port_is_refused(address):
 
 def test_signatures_are_those_of_the_model(client):
     assert client.signatures() == ["center_crop", "features", "images", "serving_default"]
+
+
+def test_files_are_read_by_their_paths(client, photograph, tmp_path):
+    path = tmp_path / "grün.jpg"
+    path.write_bytes(photograph(COLOURS[1]))
+    from_path, from_text, from_bytes = client.classify([path, str(path), path.read_bytes()])
+    assert from_path == from_text == from_bytes
+    np.testing.assert_array_equal(client.features([path])[0], client.features([path.read_bytes()])[0])
+
+
+def test_a_file_that_is_no_image_is_named_before_it_is_sent(fake, tmp_path):
+    service, address = fake
+    path = tmp_path / "notes.txt"
+    path.write_text("hello, world")
+    with Client(address) as client, pytest.raises(InputError, match=rf"{path}: begins with b'hello, w'"):
+        client.classify([path])
+    assert service.requests == []
+
+
+@pytest.mark.parametrize("single", [b"\xff\xd8\xff", "photo.jpg"])
+def test_a_single_image_instead_of_a_list_is_told(client, single):
+    with pytest.raises(InputError, match="expected a list of images"):
+        client.classify(single)
+    with pytest.raises(InputError, match="expected a list of images"):
+        client.features(single)
+
+
+def test_version_and_label_travel_in_the_request(fake, photograph):
+    service, address = fake
+    for arguments in ({}, {"version": 7}, {"version_label": "stable"}):
+        with Client(address, **arguments) as client:
+            client.classify([photograph(COLOURS[0])])
+    none, version, label = (request.model_spec for request in service.requests)
+    assert none.WhichOneof("version_choice") is None
+    assert version.version.value == 7
+    assert label.version_label == "stable"
+
+
+def test_the_version_that_is_asked_for_answers(server, photograph):
+    with Client(server.address, version=1) as client:
+        assert client.classify([photograph(COLOURS[0])])[0].valid
+
+
+def test_a_version_or_label_that_is_not_served_is_named(server):
+    with Client(server.address, version=9) as client, pytest.raises(ServingError, match="--version=9: ") as caught:
+        client.classify([b"x"])
+    assert caught.value.code == grpc.StatusCode.NOT_FOUND
+    with Client(server.address, version_label="nope") as client, pytest.raises(ServingError) as caught:
+        client.classify([b"x"])
+    assert str(caught.value).startswith("--version_label=nope: ")
+
+
+def test_version_and_label_exclude_each_other():
+    with pytest.raises(InputError, match="--version=1 and --version_label=stable"):
+        Client("127.0.0.1:8500", version=1, version_label="stable")
+
+
+def test_only_unavailable_is_tried_again(fake):
+    service, address = fake
+    for code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.ABORTED):
+        service.requests.clear()
+        service.failures, service.code = 1, code
+        with Client(address) as client, pytest.raises(ServingError) as caught:
+            client.classify([b"x"])
+        assert caught.value.code == code
+        assert len(service.requests) == 1
+
+
+def test_a_server_that_is_just_starting_is_waited_for(free_address):
+    service = FakeService()
+    started = threading.Event()
+
+    def start_late() -> None:
+        started.wait(0.3)
+        with serving_at(service, address=free_address):
+            started.wait(30)
+
+    late = threading.Thread(target=start_late)
+    late.start()
+    try:
+        with Client(free_address) as client:
+            assert client.classify([b"x"])[0].valid
+    finally:
+        started.set()
+        late.join()
 
 
 def test_a_client_serves_many_threads(client, photograph):
