@@ -1,6 +1,6 @@
 """TensorFlow Serving's REST API as far as the client uses it, over a SavedModel.
 
-After https://www.tensorflow.org/tfx/serving/api_rest, and tensorflow_serving/util/json_tensor.cc for parsing and writing.
+After https://www.tensorflow.org/tfx/serving/api_rest; parsing and writing after tensorflow_serving/util/json_tensor.cc.
 """
 
 import base64
