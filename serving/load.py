@@ -55,7 +55,7 @@ class Measured:
         errors: failed requests by the name of their gRPC code.
         not_sent: requests that were due and found no free place before the end.
         undecoded: images that the server could not decode; they cost it less than others.
-        elapsed_s: seconds from the start to the last answer.
+        elapsed_s: seconds from the start to the last answer; at the end, at least what was planned.
     """
 
     latencies_s: list[float] = field(default_factory=list)
@@ -109,6 +109,7 @@ async def measure(
 
     with tqdm(unit=" requests", disable=None, leave=False) as progress:
         await asyncio.gather(*(keep_asking() for _ in range(concurrency)))
+    measured.elapsed_s = max(measured.elapsed_s, duration_s)
 
 
 async def warm_up(connection: AsyncConnection, questions: Sequence[Question], concurrency: int) -> None:

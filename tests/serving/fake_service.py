@@ -1,7 +1,7 @@
 """A server that answers without a model, keeps what it was asked, and misbehaves as told."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import contextmanager
 
@@ -16,11 +16,20 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import (
 
 
 class FakeService(PredictionServiceServicer):
-    """Answers every image with class 0; keeps the requests; fails as often as it is told."""
+    """Answers every image with class 0, and keeps the requests.
+
+    Attributes:
+        failures: how many requests to refuse before it answers.
+        refuses: which of the requests, counted from 1, to refuse too.
+        code: the status of the refusals.
+        hold: an event to wait for before each answer.
+        most_at_once: the most requests that were under way.
+    """
 
     def __init__(self) -> None:
         self.requests: list[PredictRequest] = []
         self.failures = 0
+        self.refuses: Callable[[int], bool] = lambda number: False
         self.code = grpc.StatusCode.UNAVAILABLE
         self.hold: threading.Event | None = None
         self.most_at_once = 0
@@ -30,19 +39,20 @@ class FakeService(PredictionServiceServicer):
     def Predict(self, request, context):  # noqa: N802 (the protocol's name)
         with self._lock:
             self.requests.append(request)
+            number = len(self.requests)
             self._now += 1
             self.most_at_once = max(self.most_at_once, self._now)
         try:
-            return self._answer(request, context)
+            return self._answer(request, number, context)
         finally:
             with self._lock:
                 self._now -= 1
 
-    def _answer(self, request: PredictRequest, context: grpc.ServicerContext) -> PredictResponse:
+    def _answer(self, request: PredictRequest, number: int, context: grpc.ServicerContext) -> PredictResponse:
         if self.hold:
             self.hold.wait(30)
-        if self.failures:
-            self.failures -= 1
+        if self.failures or self.refuses(number):
+            self.failures = max(0, self.failures - 1)
             context.abort(self.code, "the queue\nis full")
         rows = request.inputs["image_bytes"].tensor_shape.dim[0].size
         response = PredictResponse()

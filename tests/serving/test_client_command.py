@@ -178,14 +178,7 @@ def test_files_are_asked_about_at_once(command, files, capsys, concurrency, requ
 
 def test_a_refusal_ends_it_and_what_was_answered_before_is_shown(command, files, capsys):
     service = FakeService()
-    service.failures, service.code = 0, grpc.StatusCode.INTERNAL
-    answer = service.Predict
-
-    def answer_once(request, context):
-        service.failures = len(service.requests)
-        return answer(request, context)
-
-    service.Predict = answer_once
+    service.code, service.refuses = grpc.StatusCode.INTERNAL, lambda number: number > 1
     paths = [files["red.jpg"]] * 40
     with serving_at(service) as address, pytest.raises(ServingError, match="INTERNAL"):
         command(client_module, f"--server={address}", "--concurrency=1", "--json", *paths)
