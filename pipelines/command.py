@@ -43,6 +43,8 @@ def run(main: Callable[[Sequence[str]], int | None], define_flags: Callable[[], 
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 128 + signal.SIGPIPE
 
+    # A file's or a class' name may have characters that the terminal's encoding lacks.
+    sys.stdout.reconfigure(errors="backslashreplace")
     define_flags()
     app.run(guarded, flags_parser=_parse_flags)
 

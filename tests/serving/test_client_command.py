@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -196,13 +197,14 @@ def test_values_out_of_range_are_refused(command, flag):
         command(client_module, flag, "a.jpg")
 
 
-def start(*arguments: str) -> subprocess.Popen:
+def start(*arguments: str | bytes, **environment: str) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-m", "serving.client", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=Path(client_module.__file__).parents[1],
+        env=os.environ | environment,
     )
 
 
@@ -213,6 +215,19 @@ def test_the_command_ends_with_one_line_and_1_when_no_server_answers(files):
     assert output == ""
     assert errors.startswith("error: --server=127.0.0.1:1: no server answers")
     assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("output", ["--csv", "--json", "--top_k=1"])
+def test_names_that_the_terminal_cannot_show_are_escaped(server, photograph, tmp_path, output):
+    folder = os.fsencode(tmp_path)
+    for name in (b"\xe7\x8b\x97.jpg", b"\xff.jpg"):
+        with open(os.path.join(folder, name), "wb") as file:
+            file.write(photograph((40, 200, 40)))
+    process = start(f"--server={server.address}", output, str(tmp_path), PYTHONIOENCODING="ascii", COLUMNS="200")
+    found, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (0, "")
+    assert "\\u72d7.jpg" in found
+    assert ("gr\\u00fcn" if output == "--json" else "gr\\xfcn") in found
 
 
 def test_the_command_ends_quietly_when_nobody_reads_on(server, files):
