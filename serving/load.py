@@ -84,16 +84,18 @@ async def measure(
         rate: requests per second; None sends the next one when there is a place.
     """
     numbers, start = itertools.count(), time.monotonic()
+    end = start + duration_s
 
     async def keep_asking() -> None:
         for number in numbers:
             due = start + number / rate if rate else time.monotonic()
-            if due >= start + duration_s:
+            if due >= end:
                 return
-            await asyncio.sleep(due - time.monotonic())
-            if time.monotonic() >= start + duration_s:
-                measured.not_sent += 1
-                continue
+            if rate:
+                await asyncio.sleep(due - time.monotonic())
+                if time.monotonic() >= end:
+                    measured.not_sent += 1
+                    continue
             await ask(questions[number % len(questions)], due)
             progress.update()
 

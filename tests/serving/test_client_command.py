@@ -4,9 +4,12 @@ import csv
 import io
 import json
 import os
+import pty
 import signal
+import socket
 import subprocess
 import sys
+import termios
 import threading
 import time
 from pathlib import Path
@@ -197,11 +200,11 @@ def test_values_out_of_range_are_refused(command, flag):
         command(client_module, flag, "a.jpg")
 
 
-def start(*arguments: str | bytes, **environment: str) -> subprocess.Popen:
+def start(*arguments: str, stderr: int = subprocess.PIPE, **environment: str) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-m", "serving.client", *arguments],
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
         cwd=Path(client_module.__file__).parents[1],
         env=os.environ | environment,
@@ -257,3 +260,36 @@ def test_the_command_can_be_interrupted_while_the_server_holds_it(files, table):
             process.kill()
             process.wait()
     assert (process.returncode, output, errors) == (128 + signal.SIGINT, "", "interrupted\n")
+
+
+def test_the_command_can_be_interrupted_while_a_rest_server_holds_it(files):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        process = start(f"--server=http://127.0.0.1:{silent.getsockname()[1]}", files["red.jpg"])
+        try:
+            connection, _ = silent.accept()
+            with connection:
+                connection.recv(1)
+                process.send_signal(signal.SIGINT)
+                output, errors = process.communicate(timeout=25)  # the command would wait for 60
+        finally:
+            process.kill()
+            process.wait()
+    assert (process.returncode, output, errors) == (128 + signal.SIGINT, "", "interrupted\n")
+
+
+def test_a_bar_on_the_terminal_shows_how_far_it_is(files):
+    service = FakeService()
+    service.refuses = lambda number: bool(time.sleep(0.3))
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    with serving_at(service) as address:
+        arguments = [f"--server={address}", "--csv", "--concurrency=1", *[files["red.jpg"]] * 80]
+        process = start(*arguments, stderr=theirs)
+        os.close(theirs)
+        output, _ = process.communicate(timeout=120)
+    shown = os.read(ours, 10_000).decode()
+    os.close(ours)
+    assert process.returncode == 0
+    assert "48/80" in shown
+    assert len(list(csv.reader(io.StringIO(output)))) == 81
