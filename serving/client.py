@@ -24,11 +24,12 @@ from tqdm import tqdm
 
 from pipelines.command import InputError, run
 from serving import signatures as wire
+from serving import target_flags
 from serving.client_library import AsyncClient, Client
 from serving.photographs import checked_photograph, find_photographs, read_photograph
 from serving.printing import Record, print_json, printed_csv, printed_table
 from serving.questions import IMAGES_PER_REQUEST, Result
-from serving.target import ServingError, define_target_flags, target_flags
+from serving.target import ServingError
 
 __all__ = ["AsyncClient", "Client", "Result", "ServingError"]
 
@@ -38,7 +39,8 @@ REST_SERVER = "http://127.0.0.1:8501"
 
 def define_flags() -> None:
     """Flags of `python -m serving.client`."""
-    define_target_flags(f"Seconds to wait for each request of at most {IMAGES_PER_REQUEST} files.")
+    target_flags.define(f"Seconds to wait for each request of at most {IMAGES_PER_REQUEST} files.")
+    flags.adopt_module_key_flags(target_flags)
     flags.DEFINE_string("signature", wire.SIGNATURE_TEN_CROP, "What to ask for: one of the signatures above.")
     flags.DEFINE_integer("top_k", wire.TOP_K, "Classes to show per file, best first.", 1, wire.TOP_K)
     flags.DEFINE_integer("concurrency", 2, "Requests under way at once.", 1, 256)
@@ -111,7 +113,7 @@ def _printer() -> AbstractContextManager[Callable[[Record], None]]:
 
 
 def _client() -> Client:
-    options, target = flags.FLAGS, target_flags()
+    options, target = flags.FLAGS, target_flags.values()
     if options.rest and not options["server"].present:
         target["server"] = REST_SERVER
     elif options.rest and "://" not in options.server:

@@ -29,15 +29,17 @@ from tqdm import tqdm
 
 from pipelines.command import InputError, run
 from serving import signatures as wire
+from serving import target_flags
 from serving.connection import AsyncConnection
 from serving.photographs import find_photographs, read_photograph
 from serving.questions import Question, question_about
-from serving.target import ServingError, Target, define_target_flags, target_flags
+from serving.target import ServingError, Target
 
 
 def define_flags() -> None:
     """Flags of `python -m serving.load`."""
-    define_target_flags("Seconds after which a request has failed, with DEADLINE_EXCEEDED.")
+    target_flags.define("Seconds after which a request has failed, with DEADLINE_EXCEEDED.")
+    flags.adopt_module_key_flags(target_flags)
     flags.DEFINE_string("signature", wire.SIGNATURE_TEN_CROP, "Signature to ask.")
     flags.DEFINE_integer("batch", 1, "Images per request.", 1, 1024)
     flags.DEFINE_integer("concurrency", 4, "Requests under way at once.", 1, 10_000)
@@ -198,7 +200,7 @@ def main(argv: Sequence[str]) -> int:
     options, files = flags.FLAGS, find_photographs(argv[1:])
     if not files:
         raise InputError("no image file given; expected python -m serving.load --server=host:port FILE ...")
-    target, measured, code = Target(**target_flags()), Measured(), 0
+    target, measured, code = Target(**target_flags.values()), Measured(), 0
     questions = questions_of(files, options.signature, options.batch)
     try:
         asyncio.run(_run(target, questions, measured))

@@ -4,16 +4,13 @@ import re
 import ssl
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 import grpc
-from absl import flags
 
 from pipelines.command import InputError
 
 _LOOPBACK = re.compile(r"(https?://)?(localhost|127\.[0-9.]+|\[::1\])(:|/|$)")
 _GREATEST_PORT = 65535
-_FLAGS = ("server", "model_name", "timeout_s", "version", "version_label", "ca_certificate")
 
 
 class ServingError(InputError):
@@ -121,20 +118,3 @@ class Target:
         if self.is_rest:
             return "start TensorFlow Serving with --rest_api_port, or name its REST port (8501, not 8500, by default)"
         return "start one with `python -m serving.server`, or name its gRPC port (8500, not 8501, by default)"
-
-
-def define_target_flags(timeout_help: str) -> None:
-    """The flags that name a Target, for every command that asks a server."""
-    flags.DEFINE_string("server", "127.0.0.1:8500", "host:port of the server's gRPC port.")
-    flags.DEFINE_string("model_name", "alexnet", "Name under which the server serves the model.")
-    flags.DEFINE_float("timeout_s", 60.0, timeout_help, 0.001)
-    flags.DEFINE_integer("version", None, "Version of the model to ask; the newest if not given.", 0, 2**63 - 1)
-    flags.DEFINE_string("version_label", None, "Label of the version to ask, for example stable.")
-    flags.DEFINE_string(
-        "ca_certificate", None, "PEM file: talk TLS, to a server whose certificate is signed by one in it."
-    )
-
-
-def target_flags() -> dict[str, Any]:
-    """The values of these flags, by the names of Target's attributes."""
-    return {name: flags.FLAGS[name].value for name in _FLAGS}
