@@ -100,7 +100,11 @@ def _question(client: Client, signature: str, top_k: int) -> tuple[Callable[[lis
 
 
 def _read(file: str) -> bytes:
-    return checked_photograph(sys.stdin.buffer.read(), file) if file == _STDIN else read_photograph(file)
+    if file != _STDIN:
+        return read_photograph(file)
+    # Not sys.stdin: Python cannot end while a thread waits in it.
+    with open(0, "rb", closefd=False) as stdin:
+        return checked_photograph(stdin.read(), file)
 
 
 def _printer() -> AbstractContextManager[Callable[[Record], None]]:
@@ -132,8 +136,8 @@ def main(argv: Sequence[str]) -> int:
     answered = 0
     with (
         bar,
-        _printer() as show,
         _client() as client,
+        _printer() as show,
         closing(answers(client, files, options.signature, options.top_k, options.concurrency)) as found,
     ):
         for records, complaints in found:

@@ -115,6 +115,8 @@ class Target:
     def _remedy(self, details: str) -> str:
         if self.ca_certificate is not None and re.search("handshake|certificate", details, re.IGNORECASE):
             return f"expected one that talks TLS, its certificate signed by --ca_certificate={self.ca_certificate}"
+        if "Socket closed" in details:
+            return "if the server talks TLS, name its --ca_certificate"
         if self.is_rest:
             return "start TensorFlow Serving with --rest_api_port, or name its REST port (8501, not 8500, by default)"
         return "start one with `python -m serving.server`, or name its gRPC port (8500, not 8501, by default)"
