@@ -38,7 +38,13 @@ def run(main: Callable[[Sequence[str]], int | None], define_flags: Callable[[], 
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return 128 + signal.SIGINT
+        except BrokenPipeError:
+            # Who read our output has left, as `| head` does; what is still buffered has nowhere to go.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 128 + signal.SIGPIPE
 
+    # A file's or a class' name may have characters that the terminal's encoding lacks.
+    sys.stdout.reconfigure(errors="backslashreplace")
     define_flags()
     app.run(guarded, flags_parser=_parse_flags)
 
@@ -67,6 +73,7 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
 def _load_tensorflow_quietly() -> None:
     """Imports TensorFlow and looks for devices with the C-level stderr held back."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # else a failed handshake is told in lines of gRPC's own
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as messages:

@@ -1,19 +1,21 @@
 """What stands on either side of the wire; knows the signatures, not the network.
 
-`serving.Client` asks a server for answers, `serving.ModelServer` is the embedded server. Both are loaded when
-first used, so that `import serving` costs nothing.
+`serving.Client` and `serving.AsyncClient` ask a server for answers, `serving.ModelServer` is the embedded server. They
+are loaded when first used, so that `import serving` costs nothing.
 """
 
-__all__ = ["Client", "ModelServer"]
+import importlib
+
+_MODULES = {
+    "AsyncClient": "serving.client_library",
+    "Client": "serving.client_library",
+    "ModelServer": "serving.server",
+}
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> type:
-    if name == "Client":
-        from serving.client import Client
-
-        return Client
-    if name == "ModelServer":
-        from serving.server import ModelServer
-
-        return ModelServer
-    raise AttributeError(f"module 'serving' has no attribute {name!r}")
+    if name not in _MODULES:
+        raise AttributeError(f"module 'serving' has no attribute {name!r}")
+    importlib.import_module("pipelines.command")  # first: it loads TensorFlow without its start-up chatter
+    return getattr(importlib.import_module(_MODULES[name]), name)

@@ -1,55 +1,61 @@
-"""The library client: images in, named classes out."""
+"""The library clients: images in, named classes out, in threads and in asyncio."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 
-from pipelines.command import InputError
 from serving import signatures as wire
-from serving.connection import Connection
-from serving.photographs import stored_view
+from serving.connection import AsyncConnection, Connection
+from serving.questions import (
+    BYTES_PER_REQUEST,
+    IMAGES_PER_REQUEST,
+    Photograph,
+    Question,
+    Result,
+    check_classifying,
+    questions_about,
+    read_features,
+    read_results,
+)
+from serving.rest import RestConnection
+from serving.target import Target
 
-IMAGES_PER_REQUEST = 16
-BYTES_PER_REQUEST = 64_000_000
-
-_CLASSIFIED = (wire.OUTPUT_SCORES, wire.OUTPUT_CLASSES, wire.OUTPUT_LABELS)
-
-
-@dataclass(frozen=True)
-class Result:
-    """Answer for one image, best class first.
-
-    Attributes:
-        valid: whether the image could be decoded; if not, the rest is empty.
-        labels: class names.
-        classes: class indices, from 0.
-        scores: probabilities, 0 to 1.
-    """
-
-    valid: bool
-    labels: tuple[str, ...] = ()
-    classes: tuple[int, ...] = ()
-    scores: tuple[float, ...] = ()
+__all__ = ["BYTES_PER_REQUEST", "IMAGES_PER_REQUEST", "AsyncClient", "Client", "Result"]
 
 
 class Client:
     """Asks a server for the classes or the features of images; a context manager that closes its channel.
 
     Args:
-        server: "host:port" of the gRPC port.
+        server: "host:port" of the gRPC port, or "http://host:port" (https://) of TensorFlow Serving's REST port.
         model_name: name under which the server serves the model.
         timeout_s: seconds that each request may take, attempts and waiting included. A request carries at most
             IMAGES_PER_REQUEST images or BYTES_PER_REQUEST bytes, whichever is reached first.
+        version: version of the model to ask, the newest if None.
+        version_label: label of the version to ask, instead of its number.
+        ca_certificate: PEM file; talk TLS, to a server whose certificate is signed by one in it.
 
-    Every method raises ServingError when the server cannot be reached or refuses. Nothing is sent before the first
-    call. Safe to share between threads.
+    Every method raises ServingError when the server cannot be reached or refuses. A request that finds the server
+    unavailable is sent again, twice at most. Nothing is sent before the first call. Safe to share between threads.
+
+    Raises:
+        InputError: an argument that cannot be used.
     """
 
-    def __init__(self, server: str, model_name: str = "alexnet", timeout_s: float = 60.0):
-        self._connection = Connection(server, model_name, timeout_s)
+    def __init__(
+        self,
+        server: str,
+        model_name: str = "alexnet",
+        timeout_s: float = 60.0,
+        version: int | None = None,
+        version_label: str | None = None,
+        ca_certificate: str | None = None,
+    ):
+        target = Target(server, model_name, timeout_s, version, version_label, ca_certificate)
+        self._connection = RestConnection(target) if target.is_rest else Connection(target)
 
     def __enter__(self) -> Self:
         return self
@@ -64,89 +70,102 @@ class Client:
         self._connection.close()
 
     def classify(
-        self, images: Sequence[bytes], signature: str = wire.SIGNATURE_TEN_CROP, top_k: int = wire.TOP_K
+        self, images: Sequence[Photograph], signature: str = wire.SIGNATURE_TEN_CROP, top_k: int = wire.TOP_K
     ) -> list[Result]:
         """The best classes of each image.
 
         Args:
-            images: JPEG or PNG files' contents, any number.
+            images: JPEG or PNG files' contents (bytes) or paths, any number. Contents are sent as they are; a path
+                is read when its turn comes, and must name a JPEG or PNG file.
             signature: SIGNATURE_TEN_CROP, SIGNATURE_CENTER, or SIGNATURE_IMAGES, for which the images are decoded
                 and cut to 256 x 256 here.
             top_k: how many classes, 1 to TOP_K; a model of fewer classes answers with those it has.
 
         Returns:
             One Result per image, in order.
-        """
-        if not 1 <= top_k <= wire.TOP_K:
-            raise InputError(f"--top_k={top_k}: expected 1 to {wire.TOP_K}, which is what the server answers with")
-        if signature == wire.SIGNATURE_FEATURES:
-            raise InputError(f"--signature={signature} gives no classes; Client.features() asks for it")
-        ask = self._classify_views if signature == wire.SIGNATURE_IMAGES else self._classify_files
-        return [result for part in _parts(images) for result in ask(part, signature, top_k)]
 
-    def features(self, images: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+        Raises:
+            InputError: a file that is no image, by name; a signature or `top_k` that gives no classes.
+        """
+        check_classifying(signature, top_k)
+        results = []
+        for question in questions_about(images, signature):
+            results += read_results(question, self._connection.predict(question), top_k)
+        return results
+
+    def features(self, images: Sequence[Photograph]) -> tuple[np.ndarray, np.ndarray]:
         """The fc7 activations of each image's centre view.
 
         Args:
-            images: JPEG or PNG files' contents, any number.
+            images: JPEG or PNG files' contents (bytes) or paths, any number.
 
         Returns:
             features float32 [N,4096] (fewer columns from a narrower network) and valid bool [N]; a row that is not
             valid holds zeros.
+
+        Raises:
+            InputError: a file that is no image, by name.
         """
-        outputs = (wire.OUTPUT_FEATURES, wire.OUTPUT_VALID)
-        answers = [
-            self._connection.predict(wire.SIGNATURE_FEATURES, wire.INPUT_BYTES, np.array(part, object), outputs)
-            for part in _parts(images)
-        ]
-        if not answers:
-            return np.zeros((0, 4096), np.float32), np.zeros(0, bool)
-        features, valid = (np.concatenate([answer[name] for answer in answers]) for name in outputs)
-        return features, valid
+        questions = questions_about(images, wire.SIGNATURE_FEATURES)
+        return read_features([self._connection.predict(question) for question in questions])
 
     def signatures(self) -> list[str]:
         """Names of the signatures that the model offers, sorted."""
         return self._connection.signatures()
 
-    def _classify_files(self, images: Sequence[bytes], signature: str, top_k: int) -> list[Result]:
-        outputs = (*_CLASSIFIED, wire.OUTPUT_VALID)
-        answer = self._connection.predict(signature, wire.INPUT_BYTES, np.array(images, object), outputs)
-        return _results(answer, answer[wire.OUTPUT_VALID], top_k)
 
-    def _classify_views(self, images: Sequence[bytes], signature: str, top_k: int) -> list[Result]:
-        views = [_view_or_none(image) for image in images]
-        decoded = [view for view in views if view is not None]
-        if not decoded:
-            return [Result(valid=False) for _ in views]
-        answer = self._connection.predict(signature, wire.INPUT_IMAGES, np.stack(decoded), _CLASSIFIED)
-        results = iter(_results(answer, np.ones(len(decoded), bool), top_k))
-        return [Result(valid=False) if view is None else next(results) for view in views]
+class AsyncClient:
+    """Client for asyncio, over gRPC: the same arguments and methods, to be awaited; an asynchronous context manager.
+
+    Requests of one call follow each other; `asyncio.gather` several calls to have more under way. A client belongs to
+    the event loop of its first call.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        model_name: str = "alexnet",
+        timeout_s: float = 60.0,
+        version: int | None = None,
+        version_label: str | None = None,
+        ca_certificate: str | None = None,
+    ):
+        self._connection = AsyncConnection(
+            Target(server, model_name, timeout_s, version, version_label, ca_certificate)
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """As Client.close."""
+        await self._connection.close()
+
+    async def classify(
+        self, images: Sequence[Photograph], signature: str = wire.SIGNATURE_TEN_CROP, top_k: int = wire.TOP_K
+    ) -> list[Result]:
+        """As Client.classify. Files are read and decoded beside the event loop."""
+        check_classifying(signature, top_k)
+        results = []
+        async for question in _beside_the_loop(questions_about(images, signature)):
+            results += read_results(question, await self._connection.predict(question), top_k)
+        return results
+
+    async def features(self, images: Sequence[Photograph]) -> tuple[np.ndarray, np.ndarray]:
+        """As Client.features."""
+        questions = _beside_the_loop(questions_about(images, wire.SIGNATURE_FEATURES))
+        return read_features([await self._connection.predict(question) async for question in questions])
+
+    async def signatures(self) -> list[str]:
+        """As Client.signatures."""
+        return await self._connection.signatures()
 
 
-def _parts(images: Sequence[bytes]) -> Iterator[list[bytes]]:
-    """Cuts `images` into requests; an image above BYTES_PER_REQUEST travels alone."""
-    part: list[bytes] = []
-    for image in images:
-        if part and (len(part) == IMAGES_PER_REQUEST or sum(map(len, part)) + len(image) > BYTES_PER_REQUEST):
-            yield part
-            part = []
-        part.append(image)
-    if part:
-        yield part
-
-
-def _results(answer: dict[str, np.ndarray], valid: np.ndarray, top_k: int) -> list[Result]:
-    columns = (answer[wire.OUTPUT_LABELS], answer[wire.OUTPUT_CLASSES], answer[wire.OUTPUT_SCORES])
-    results = []
-    for is_valid, *rows in zip(valid, *columns, strict=True):
-        labels, classes, scores = (row[:top_k].tolist() for row in rows)
-        names = tuple(label.decode() for label in labels)
-        results.append(Result(True, names, tuple(classes), tuple(scores)) if is_valid else Result(False))
-    return results
-
-
-def _view_or_none(encoded: bytes) -> np.ndarray | None:
-    try:
-        return stored_view(encoded)
-    except Exception:  # Pillow's readers raise many kinds for a broken file; it is this image's answer, not an error
-        return None
+async def _beside_the_loop(questions: Iterator[Question]) -> AsyncIterator[Question]:
+    while (question := await asyncio.to_thread(next, questions, None)) is not None:
+        yield question

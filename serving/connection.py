@@ -1,18 +1,34 @@
-"""One channel to a server: requests with a deadline and retries, failures told in one line."""
+"""One gRPC channel to a server, for threads or for asyncio: requests with a deadline and retries."""
 
+import functools
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import grpc
+import grpc.aio
 import numpy as np
 import tensorflow as tf
-from google.protobuf.message import Message
-from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataRequest, SignatureDefMap
-from tensorflow_serving.apis.predict_pb2 import PredictRequest
+from tensorflow_serving.apis.get_model_metadata_pb2 import (
+    GetModelMetadataRequest,
+    GetModelMetadataResponse,
+    SignatureDefMap,
+)
+from tensorflow_serving.apis.model_pb2 import ModelSpec
+from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
 from pipelines.command import InputError
+from serving.questions import Question
+from serving.target import ServingError, Target
+
+__all__ = ["AsyncConnection", "Connection", "ServingError"]
+
+ATTEMPTS = 3
+BACKOFF_S = (0.5, 1.0)  # between the attempts; gRPC varies them by a fifth
 
 # gRPC itself tries again: a full queue or a server that is just starting answers UNAVAILABLE.
 _RETRIES = {
@@ -20,9 +36,9 @@ _RETRIES = {
         {
             "name": [{}],
             "retryPolicy": {
-                "maxAttempts": 3,
-                "initialBackoff": "0.5s",
-                "maxBackoff": "2s",
+                "maxAttempts": ATTEMPTS,
+                "initialBackoff": f"{BACKOFF_S[0]}s",
+                "maxBackoff": f"{BACKOFF_S[-1]}s",
                 "backoffMultiplier": 2,
                 "retryableStatusCodes": ["UNAVAILABLE"],
             },
@@ -36,55 +52,38 @@ _CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),  # the default is 4 MiB
 )
-_LOOPBACK = re.compile(r"localhost:|127\.|\[::1\]:")
-
-
-class ServingError(InputError):
-    """The server was not reached or refused: one line that says why and what to do."""
+# How TensorFlow Serving answers to an unknown signature: over gRPC, over REST.
+SIGNATURE_CODES = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.INVALID_ARGUMENT)
 
 
 class Connection:
     """Calls PredictionService for one model. Nothing is sent before the first call; threads may share it.
 
-    Args:
-        server: "host:port" of the gRPC port.
-        model_name: name under which the server serves the model.
-        timeout_s: seconds that one request may take, its retries included.
-
     Raises:
-        InputError: `server` is no address.
+        InputError: `target.server` is no gRPC address.
     """
 
-    def __init__(self, server: str, model_name: str, timeout_s: float):
-        if not re.fullmatch(r".+:[0-9]+|unix:.+", server):
-            raise InputError(f"--server={server}: expected host:port, for example 127.0.0.1:8500")
-        self._server, self._model_name, self._timeout_s = server, model_name, timeout_s
-        # A proxy meant for the internet would not find this machine's own ports.
-        proxy = ("grpc.enable_http_proxy", int(not _LOOPBACK.match(server)))
-        self._channel = grpc.insecure_channel(server, options=(*_CHANNEL_OPTIONS, proxy))
+    def __init__(self, target: Target):
+        self._target = target
+        self._channel = _open_channel(grpc, target)
         self._stub = PredictionServiceStub(self._channel)
 
     def close(self) -> None:
-        """Closes the channel."""
+        """Closes the channel; calls under way end with an error."""
         self._channel.close()
 
-    def predict(
-        self, signature: str, input_name: str, batch: np.ndarray, outputs: Sequence[str]
-    ) -> dict[str, np.ndarray]:
-        """Sends `batch` (bytes objects or numbers, [N,...]) as the one input of `signature`.
-
-        Returns:
-            The named outputs, [N,...] each; strings are bytes objects.
+    def predict(self, question: Question) -> dict[str, np.ndarray]:
+        """Asks, and gives the outputs that `question` names, [N,...] each; strings are bytes objects.
 
         Raises:
             ServingError: no answer, or a refusal.
         """
-        request = PredictRequest(output_filter=outputs)
-        request.model_spec.name = self._model_name
-        request.model_spec.signature_name = signature
-        request.inputs[input_name].CopyFrom(tf.make_tensor_proto(batch))
-        response = self._call(self._stub.Predict, request)
-        return {name: tf.make_ndarray(response.outputs[name]) for name in outputs}
+        try:
+            response = self._stub.Predict(_predict_request(self._target, question), timeout=self._target.timeout_s)
+        except grpc.RpcError as error:
+            offered = self.signatures() if error.code() in SIGNATURE_CODES else ()
+            raise self._target.explained(error.code(), error.details(), question.signature, offered) from error
+        return _read_outputs(response, question.outputs)
 
     def signatures(self) -> list[str]:
         """Names of the signatures that the model offers, sorted.
@@ -92,37 +91,104 @@ class Connection:
         Raises:
             ServingError: no answer, or a refusal.
         """
-        request = GetModelMetadataRequest(metadata_field=["signature_def"])
-        request.model_spec.name = self._model_name
-        response = self._call(self._stub.GetModelMetadata, request)
-        served = SignatureDefMap()
-        response.metadata["signature_def"].Unpack(served)
-        return sorted(name for name in served.signature_def if not name.startswith("__"))
-
-    def _call(self, method: Callable[..., Message], request: Message) -> Message:
         try:
-            return method(request, timeout=self._timeout_s)
+            response = self._stub.GetModelMetadata(_metadata_request(self._target), timeout=self._target.timeout_s)
         except grpc.RpcError as error:
-            raise self._explained(error, request) from error
+            raise self._target.explained(error.code(), error.details()) from error
+        return _read_signatures(response)
 
-    def _explained(self, error: grpc.RpcError, request: Message) -> ServingError:
-        code, details = error.code(), " ".join((error.details() or "").split())
-        if code == grpc.StatusCode.UNAVAILABLE:
-            return ServingError(
-                f"--server={self._server}: no server answers ({details}); "
-                "start one with `python -m serving.server`, or name its gRPC port (8500, not 8501, by default)"
+
+class AsyncConnection:
+    """As Connection, for asyncio. The channel belongs to the event loop of the first call.
+
+    Args:
+        target: what to ask.
+        retry: whether to try again when the server is unavailable.
+    """
+
+    def __init__(self, target: Target, retry: bool = True):
+        _check_address(target)
+        self._target, self._retry = target, retry
+
+    async def close(self) -> None:
+        """Closes the channel; calls under way end with an error."""
+        await self._channel.close()
+
+    async def predict(self, question: Question) -> dict[str, np.ndarray]:
+        """As Connection.predict."""
+        try:
+            response = await self._stub.Predict(
+                _predict_request(self._target, question), timeout=self._target.timeout_s
             )
-        if code == grpc.StatusCode.DEADLINE_EXCEEDED:
-            return ServingError(
-                f"--timeout_s={self._timeout_s:g}: {self._server} did not answer in time; allow more seconds"
+        except grpc.RpcError as error:
+            offered = await self.signatures() if error.code() in SIGNATURE_CODES else ()
+            raise self._target.explained(error.code(), error.details(), question.signature, offered) from error
+        return _read_outputs(response, question.outputs)
+
+    async def signatures(self) -> list[str]:
+        """As Connection.signatures."""
+        try:
+            response = await self._stub.GetModelMetadata(
+                _metadata_request(self._target), timeout=self._target.timeout_s
             )
-        if code == grpc.StatusCode.NOT_FOUND:
-            return ServingError(f"--model_name={self._model_name}: {self._server} does not serve it ({details})")
-        if code == grpc.StatusCode.FAILED_PRECONDITION and isinstance(request, PredictRequest):
-            asked, offered = request.model_spec.signature_name, self.signatures()
-            if asked not in offered:
-                return ServingError(
-                    f"--signature={asked}: {self._model_name} at {self._server} has no such signature; "
-                    f"expected one of {', '.join(offered)}"
-                )
-        return ServingError(f"--server={self._server}: {code.name}: {details}")
+        except grpc.RpcError as error:
+            raise self._target.explained(error.code(), error.details()) from error
+        return _read_signatures(response)
+
+    @functools.cached_property
+    def _channel(self) -> grpc.aio.Channel:
+        return _open_channel(grpc.aio, self._target, self._retry)
+
+    @functools.cached_property
+    def _stub(self) -> PredictionServiceStub:
+        return PredictionServiceStub(self._channel)
+
+
+def _check_address(target: Target) -> None:
+    if target.is_rest:
+        raise InputError(f"--server={target.server}: expected host:port of the gRPC port; REST is not spoken here")
+    if not re.fullmatch(r".+:[0-9]+|unix:.+", target.server):
+        raise InputError(f"--server={target.server}: expected host:port, for example 127.0.0.1:8500")
+
+
+def _open_channel(api: ModuleType, target: Target, retry: bool = True) -> Any:
+    """A channel of `api`, which is grpc or grpc.aio."""
+    _check_address(target)
+    options = (
+        *_CHANNEL_OPTIONS,
+        ("grpc.enable_http_proxy", int(not target.is_local)),
+        ("grpc.enable_retries", int(retry)),
+    )
+    if target.ca_certificate is None:
+        return api.insecure_channel(target.server, options=options)
+    credentials = grpc.ssl_channel_credentials(Path(target.ca_certificate).read_bytes())
+    return api.secure_channel(target.server, credentials, options=options)
+
+
+def _model_spec(target: Target, signature: str = "") -> ModelSpec:
+    spec = ModelSpec(name=target.model_name, signature_name=signature)
+    if target.version is not None:
+        spec.version.value = target.version
+    if target.version_label is not None:
+        spec.version_label = target.version_label
+    return spec
+
+
+def _predict_request(target: Target, question: Question) -> PredictRequest:
+    request = PredictRequest(model_spec=_model_spec(target, question.signature), output_filter=question.outputs)
+    request.inputs[question.input_name].CopyFrom(tf.make_tensor_proto(question.batch))
+    return request
+
+
+def _read_outputs(response: PredictResponse, outputs: Sequence[str]) -> dict[str, np.ndarray]:
+    return {name: tf.make_ndarray(response.outputs[name]) for name in outputs}
+
+
+def _metadata_request(target: Target) -> GetModelMetadataRequest:
+    return GetModelMetadataRequest(model_spec=_model_spec(target), metadata_field=["signature_def"])
+
+
+def _read_signatures(response: GetModelMetadataResponse) -> list[str]:
+    served = SignatureDefMap()
+    response.metadata["signature_def"].Unpack(served)
+    return sorted(name for name in served.signature_def if not name.startswith("__"))

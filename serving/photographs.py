@@ -1,8 +1,10 @@
-"""Image files on the client's side: told apart from other files before they travel."""
+"""Image files on the client's side: found, and told apart from other files before they travel."""
 
+import glob
 import io
+import os
 import warnings
-from pathlib import Path
+from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -11,8 +13,11 @@ from pipelines.command import InputError
 
 # First bytes of a file: JPEG (ITU-T T.81, SOI and the next marker), PNG (RFC 2083, section 3.1).
 _FIRST_BYTES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
+_LONGEST_FIRST_BYTES = max(map(len, _FIRST_BYTES))
 _FORMATS = ("JPEG", "PNG")
-_VIEW = 256  # side of the SIGNATURE_IMAGES input, in pixels
+# Images by name. Those that are neither JPEG nor PNG are found too: a folder's photographs are named, not passed over.
+_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
+VIEW = 256  # side of the SIGNATURE_IMAGES input, in pixels
 
 
 def read_photograph(path: str) -> bytes:
@@ -22,21 +27,57 @@ def read_photograph(path: str) -> bytes:
         InputError: the file cannot be read, or is no JPEG or PNG.
     """
     try:
-        encoded = Path(path).read_bytes()
+        with open(path, "rb") as file:
+            first = file.read(_LONGEST_FIRST_BYTES)
+            # No more than that is read of a file that is none: it may be of any size.
+            return checked_photograph(first + file.read() if first.startswith(_FIRST_BYTES) else first, path)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; expected a JPEG or PNG file") from error
+
+
+def checked_photograph(encoded: bytes, name: str) -> bytes:
+    """`encoded` again, if its header is that of a JPEG or PNG file.
+
+    Raises:
+        InputError: it is not; the message begins with `name`.
+    """
     if not encoded:
-        raise InputError(f"{path}: the file is empty; expected a JPEG or PNG file")
+        raise InputError(f"{name}: the file is empty; expected a JPEG or PNG file")
     if not encoded.startswith(_FIRST_BYTES):
-        raise InputError(f"{path}: begins with {encoded[:8]!r}; expected a JPEG or PNG file")
+        raise InputError(f"{name}: begins with {encoded[:8]!r}; expected a JPEG or PNG file")
     try:
         with _open(encoded) as image:
             image.verify()
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: expected at most {Image.MAX_IMAGE_PIXELS:,} pixels, found more") from error
+        raise InputError(f"{name}: expected at most {Image.MAX_IMAGE_PIXELS:,} pixels, found more") from error
     except Exception as error:  # Pillow's readers raise many kinds for a broken file
-        raise InputError(f"{path}: the file is damaged; expected a whole JPEG or PNG file") from error
+        raise InputError(f"{name}: the file is damaged; expected a whole JPEG or PNG file") from error
     return encoded
+
+
+def find_photographs(arguments: Iterable[str]) -> list[str]:
+    """The files that a command's arguments stand for.
+
+    A folder stands for the image files in it and below, by their names' endings, and a pattern (`*`, `?`, `[...]`,
+    `**`) for what it matches, both sorted and without hidden ones. Anything else stands for itself, also if there is
+    no such file.
+
+    Raises:
+        InputError: a folder without an image file.
+    """
+    return [path for argument in arguments for path in _found(argument)]
+
+
+def _found(argument: str) -> list[str]:
+    if os.path.isdir(argument):
+        pattern = os.path.join(glob.escape(argument), "**", "*")
+        images = [path for path in glob.iglob(pattern, recursive=True) if path.lower().endswith(_ENDINGS)]
+        if not images:
+            raise InputError(f"{argument}: no image in this folder; expected files named {', '.join(_ENDINGS)}")
+        return sorted(images)
+    if os.path.exists(argument):
+        return [argument]
+    return sorted(glob.glob(argument, recursive=True)) or [argument]
 
 
 def stored_view(encoded: bytes) -> np.ndarray:
@@ -51,12 +92,12 @@ def stored_view(encoded: bytes) -> np.ndarray:
         upright = ImageOps.exif_transpose(opened) if opened.format == "JPEG" else opened
         image = upright.convert("RGB")
     shorter = min(image.size)
-    resized = [max(_VIEW, round(side * _VIEW / shorter)) for side in image.size]
-    offsets = [(side - _VIEW) // 2 for side in resized]
+    resized = [max(VIEW, round(side * VIEW / shorter)) for side in image.size]
+    offsets = [(side - VIEW) // 2 for side in resized]
     scales = [before / after for before, after in zip(image.size, resized, strict=True)]
     left, top = (offset * scale for offset, scale in zip(offsets, scales, strict=True))
-    right, bottom = ((offset + _VIEW) * scale for offset, scale in zip(offsets, scales, strict=True))
-    view = image.resize((_VIEW, _VIEW), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+    right, bottom = ((offset + VIEW) * scale for offset, scale in zip(offsets, scales, strict=True))
+    view = image.resize((VIEW, VIEW), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
     return np.asarray(view)
 
 

@@ -2,24 +2,17 @@
 
 import io
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
 
-import grpc
 import numpy as np
 import pytest
-import tensorflow as tf
+from fake_service import FakeService, serving_at
 from PIL import Image
-from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
-from tensorflow_serving.apis.prediction_service_pb2_grpc import (
-    PredictionServiceServicer,
-    add_PredictionServiceServicer_to_server,
-)
 
 import serving
 from pipelines.command import InputError
-from serving.client import Client, Result, ServingError
+from serving.client import Client, Result
 from serving.client_library import BYTES_PER_REQUEST
 
 COLOURS = [(200, 60, 25), (25, 200, 60), (60, 25, 200)]
@@ -41,44 +34,11 @@ def free_address() -> str:
         return f"127.0.0.1:{taken.getsockname()[1]}"
 
 
-class FakeService(PredictionServiceServicer):
-    """Answers every image with class 0; keeps the requests; fails as often as it is told."""
-
-    def __init__(self) -> None:
-        self.requests: list[PredictRequest] = []
-        self.failures = 0
-        self.code = grpc.StatusCode.UNAVAILABLE
-        self.hold: threading.Event | None = None
-
-    def Predict(self, request, context):  # noqa: N802 (the protocol's name)
-        self.requests.append(request)
-        if self.hold:
-            self.hold.wait(30)
-        if self.failures:
-            self.failures -= 1
-            context.abort(self.code, "the queue\nis full")
-        rows = request.inputs["image_bytes"].tensor_shape.dim[0].size
-        response = PredictResponse()
-        values = {
-            "labels": np.full((rows, 1), b"only", object),
-            "classes": np.zeros((rows, 1), np.int32),
-            "scores": np.ones((rows, 1), np.float32),
-            "valid": np.ones(rows, bool),
-        }
-        for name, value in values.items():
-            response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
-        return response
-
-
 @pytest.fixture
 def fake() -> Iterator[tuple[FakeService, str]]:
     service = FakeService()
-    server = grpc.server(futures.ThreadPoolExecutor(4), options=[("grpc.max_receive_message_length", -1)])
-    add_PredictionServiceServicer_to_server(service, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield service, f"127.0.0.1:{port}"
-    server.stop(None).wait()
+    with serving_at(service) as address:
+        yield service, address
 
 
 def expected(mean_rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -180,48 +140,6 @@ def test_only_what_is_needed_is_asked_for(fake, photograph):
     assert set(request.output_filter) == {"labels", "classes", "scores", "valid"}
 
 
-def test_a_server_that_is_unavailable_for_a_moment_is_asked_again(fake):
-    service, address = fake
-    service.failures = 2
-    with Client(address) as client:
-        # Above the size up to which gRPC tries again by default.
-        assert client.classify([bytes(1_000_000)])[0].valid
-    assert len(service.requests) == 3
-
-
-def test_a_server_that_stays_unavailable_is_asked_three_times(fake):
-    service, address = fake
-    service.failures = 99
-    with Client(address) as client, pytest.raises(ServingError, match=f"--server={address}: .*the queue is full"):
-        client.classify([b"x"])
-    assert len(service.requests) == 3
-
-
-def test_another_refusal_is_passed_on_in_one_line(fake):
-    service, address = fake
-    service.failures, service.code = 1, grpc.StatusCode.INTERNAL
-    with Client(address) as client, pytest.raises(ServingError, match="INTERNAL: the queue is full") as caught:
-        client.classify([b"x"])
-    assert "\n" not in str(caught.value)
-
-
-def test_a_server_that_is_too_slow_names_the_timeout(fake):
-    service, address = fake
-    service.hold = threading.Event()
-    try:
-        with Client(address, timeout_s=0.2) as client, pytest.raises(ServingError, match=r"--timeout_s=0\.2: "):
-            client.classify([b"x"])
-    finally:
-        service.hold.set()
-
-
-def test_no_server_names_address_and_remedy(free_address):
-    with Client(free_address) as client, pytest.raises(ServingError) as caught:
-        client.classify([b"x"])
-    assert str(caught.value).startswith(f"--server={free_address}: no server answers")
-    assert "python -m serving.server" in str(caught.value)
-
-
 def test_this_machine_is_reached_past_a_proxy(server, photograph, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.delenv("no_proxy", raising=False)
@@ -229,29 +147,49 @@ def test_this_machine_is_reached_past_a_proxy(server, photograph, monkeypatch):
         assert client.classify([photograph(COLOURS[0])])[0].valid
 
 
-def test_an_unknown_model_is_named(server):
-    with Client(server.address, "resnet") as client, pytest.raises(ServingError, match="--model_name=resnet"):
-        client.classify([b"x"])
-
-
-def test_an_unknown_signature_is_named_with_those_there_are(client):
-    with pytest.raises(ServingError, match=r"--signature=nope: .*center_crop, features, images, serving_default"):
-        client.classify([b"x"], "nope")
-
-
-def test_the_features_signature_gives_no_classes(client):
-    with pytest.raises(InputError, match="--signature=features"):
-        client.classify([b"x"], "features")
-
-
-@pytest.mark.parametrize("address", ["localhost", "8500", "host:", ""])
-def test_an_address_without_a_port_is_refused(address):
-    with pytest.raises(InputError, match=f"--server={address}: expected host:port"):
-        Client(address)
-
-
 def test_signatures_are_those_of_the_model(client):
     assert client.signatures() == ["center_crop", "features", "images", "serving_default"]
+
+
+def test_files_are_read_by_their_paths(client, photograph, tmp_path):
+    path = tmp_path / "grün.jpg"
+    path.write_bytes(photograph(COLOURS[1]))
+    from_path, from_text, from_bytes = client.classify([path, str(path), path.read_bytes()])
+    assert from_path == from_text == from_bytes
+    np.testing.assert_array_equal(client.features([path])[0], client.features([path.read_bytes()])[0])
+
+
+def test_a_file_that_is_no_image_is_named_before_it_is_sent(fake, tmp_path):
+    service, address = fake
+    path = tmp_path / "notes.txt"
+    path.write_text("hello, world")
+    with Client(address) as client, pytest.raises(InputError, match=rf"{path}: begins with b'hello, w'"):
+        client.classify([path])
+    assert service.requests == []
+
+
+@pytest.mark.parametrize("single", [b"\xff\xd8\xff", "photo.jpg"])
+def test_a_single_image_instead_of_a_list_is_told(client, single):
+    with pytest.raises(InputError, match="expected a list of images"):
+        client.classify(single)
+    with pytest.raises(InputError, match="expected a list of images"):
+        client.features(single)
+
+
+def test_version_and_label_travel_in_the_request(fake, photograph):
+    service, address = fake
+    for arguments in ({}, {"version": 7}, {"version_label": "stable"}):
+        with Client(address, **arguments) as client:
+            client.classify([photograph(COLOURS[0])])
+    none, version, label = (request.model_spec for request in service.requests)
+    assert none.WhichOneof("version_choice") is None
+    assert version.version.value == 7
+    assert label.version_label == "stable"
+
+
+def test_the_version_that_is_asked_for_answers(server, photograph):
+    with Client(server.address, version=1) as client:
+        assert client.classify([photograph(COLOURS[0])])[0].valid
 
 
 def test_a_client_serves_many_threads(client, photograph):

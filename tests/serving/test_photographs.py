@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pipelines.command import InputError
-from serving.photographs import read_photograph, stored_view
+from serving.photographs import find_photographs, read_photograph, stored_view
 
 
 def encoded(pixels: np.ndarray, kind: str = "PNG") -> bytes:
@@ -61,6 +61,43 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
         read_photograph(str(tmp_path / "nothing.jpg"))
     with pytest.raises(InputError, match=f"{tmp_path}: Is a directory"):
         read_photograph(str(tmp_path))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    for name in ("b.PNG", "a.jpg", "notes.txt", ".hidden.jpg", "deep/c [1].jpeg", "deep/.git/d.jpg", "other/e.webp"):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "argument, found",
+    [
+        ("photos", ["a.jpg", "b.PNG", "deep/c [1].jpeg", "other/e.webp"]),
+        ("photos/deep/", ["deep/c [1].jpeg"]),
+        ("photos/*.jpg", ["a.jpg"]),
+        ("photos/**/*.jp*g", ["a.jpg", "deep/c [1].jpeg"]),
+        ("photos/[ab].*", ["a.jpg", "b.PNG"]),
+        ("photos/deep/c [1].jpeg", ["deep/c [1].jpeg"]),
+        ("photos/notes.txt", ["notes.txt"]),
+        ("photos/missing.jpg", ["missing.jpg"]),
+        ("photos/*.tiff", ["*.tiff"]),
+    ],
+)
+def test_arguments_stand_for_files(folder, argument, found):
+    assert find_photographs([argument]) == [f"photos/{name}" for name in found]
+
+
+def test_files_come_in_the_order_of_the_arguments(folder):
+    assert find_photographs(["photos/b.PNG", "-", "photos/deep"]) == ["photos/b.PNG", "-", "photos/deep/c [1].jpeg"]
+
+
+def test_a_folder_without_images_is_refused(folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty: no image in this folder; expected files named"):
+        find_photographs(["photos", "empty"])
 
 
 def test_a_view_of_256_pixels_is_the_picture_itself():
