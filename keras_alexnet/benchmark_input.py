@@ -68,7 +68,7 @@ def contenders(source: Source, batch: int) -> dict[str, tf.data.Dataset]:
     endless = dataclasses.replace(
         source,
         splits={**source.splits, "train": 2**40},
-        read=lambda split, shuffle_seed: source.read(split, shuffle_seed).repeat(),
+        read=lambda split, shuffle_seed, start: source.read(split, shuffle_seed, start).repeat(),
     )
     records = endless.encoded("train", shuffle_seed=0)
 

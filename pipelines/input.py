@@ -127,8 +127,7 @@ def training_batches(
 
     first, (index, count) = start_step * batch_size, shard
     return (
-        _good_examples(source, epoch_seed, bad_keys)
-        .skip(first)
+        _good_examples(source, epoch_seed, first, bad_keys)
         .enumerate(first)
         .shard(count, index)
         .map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -202,13 +201,13 @@ def _shifted(images: tf.Tensor, shifts: tf.Tensor, divisor: float, put_back: np.
     return tf.reshape(rows, [-1, side, side, 3])
 
 
-def _good_examples(source: Source, shuffle_seed: int, bad_keys: Collection[str]) -> tf.data.Dataset:
-    """The training images in the order of `shuffle_seed`, without those that cannot be decoded."""
-    examples = source.encoded("train", shuffle_seed=shuffle_seed)
+def _good_examples(source: Source, shuffle_seed: int, start: int, bad_keys: Collection[str]) -> tf.data.Dataset:
+    """The training images in the order of `shuffle_seed`, without the undecodable ones, from place `start` on."""
     if not bad_keys:
-        return examples
+        return source.encoded("train", shuffle_seed, start)
     bad = tf.constant(sorted(bad_keys))
-    return examples.filter(lambda encoded, label, key: tf.reduce_all(key != bad))
+    examples = source.encoded("train", shuffle_seed)
+    return examples.filter(lambda encoded, label, key: tf.reduce_all(key != bad)).skip(start)
 
 
 def _check_layout(mean_window: str, crop_chunk: int, batch_size: int, shard: tuple[int, int]) -> None:
