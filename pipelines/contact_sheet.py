@@ -12,7 +12,7 @@ from pipelines.command import InputError
 from pipelines.crops import STORED_SIZE
 from pipelines.input import training_batches
 from pipelines.sources import Source
-from pipelines.statistics import Accumulator
+from pipelines.statistics import Accumulator, Statistics
 from pipelines.stored import stored_pixels
 
 ROWS, CROPS = 6, 5
@@ -54,13 +54,15 @@ def _photographs(source: Source, seed: int) -> list[tuple[bytes, int, np.ndarray
     return photographs
 
 
-def _statistics_of(views: np.ndarray):
+def _statistics_of(views: np.ndarray) -> Statistics:
     accumulator = Accumulator()
     accumulator.update(views)
     return accumulator.result()
 
 
-def _crops(source: Source, photographs: list, statistics, seed: int, epoch: int) -> np.ndarray:
+def _crops(
+    source: Source, photographs: list[tuple[bytes, int, np.ndarray]], statistics: Statistics, seed: int, epoch: int
+) -> np.ndarray:
     """uint8 [N,224,224,3]: what training sees in `epoch`."""
     count = len(photographs)
     files = tf.constant([encoded for encoded, _, _ in photographs])

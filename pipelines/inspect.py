@@ -14,10 +14,11 @@ import hashlib
 import io
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import tensorflow as tf
 from absl import flags
 from PIL import Image
 from rich.console import Console
@@ -99,9 +100,7 @@ def _inspect_split(source: Source, split: str, seen: dict[bytes, tuple[str, str,
     return found
 
 
-def _examples(source: Source, split: str):
-    import tensorflow as tf
-
+def _examples(source: Source, split: str) -> Iterator[tuple[bytes, int, bytes]]:
     try:
         yield from source.encoded(split).as_numpy_iterator()
     except tf.errors.OpError as error:
@@ -182,7 +181,7 @@ def _complaints(findings: dict[str, Findings]) -> list[str]:
         ):
             if items:
                 more = ", ..." if len(items) > _NAMED else ""
-                lines.append(f"{split}: {len(items)} {trouble}: {', '.join(items[:_NAMED])}{more}")
+                lines.append(f"{split}, {trouble} ({len(items)}): {', '.join(items[:_NAMED])}{more}")
     return lines or ["no unreadable files, no duplicates, nothing that two splits share"]
 
 

@@ -55,27 +55,26 @@ def test_every_record_comes_once_in_an_order_of_the_seeds_own(shards, wave_bytes
 @pytest.mark.parametrize("seed", [None, 3])
 def test_starting_anywhere_gives_the_rest_of_the_order(shards, wave_bytes, seed):
     whole = labels(shards, seed, wave_bytes=wave_bytes)
-    for start in range(TOTAL + 1):
+    for start in (0, 1, 6, 7, 20, TOTAL - 1, TOTAL):
         assert labels(shards, seed, start, wave_bytes) == whole[start:]
 
 
 def test_any_record_can_come_at_any_place(shards):
-    runs = np.array([labels(shards, seed, wave_bytes=1500) for seed in range(60)])
-    # Of 60 draws among 39 records, more than half of all records are seen at each place.
-    assert min(len(set(runs[:, place])) for place in range(TOTAL)) > TOTAL / 2
-    for place in (0, TOTAL // 2, TOTAL - 1):
-        # Five standard errors of the mean of 60 uniform draws.
-        assert abs(runs[:, place].mean() - (TOTAL - 1) / 2) < 5 * TOTAL / np.sqrt(12 * 60)
+    runs = np.array([labels(shards, seed, wave_bytes=1500) for seed in range(40)])
+    # Of 40 draws among 39 records, some 25 differ.
+    assert min(len(set(runs[:, place])) for place in range(TOTAL)) > TOTAL / 3
+    # Five standard errors of the mean of 40 uniform draws.
+    assert np.all(np.abs(runs.mean(axis=0) - (TOTAL - 1) / 2) < 5 * TOTAL / np.sqrt(12 * 40))
 
 
-def test_shards_of_waves_left_out_are_not_opened(shards, tmp_path):
+def test_the_files_of_waves_left_out_are_not_opened(shards):
     whole = labels(shards, 5, wave_bytes=1)
-    gone = [path for path in shards.paths if path != shards.paths[-1]]
-    missing = Shards([*(f"{path}.gone" for path in gone), shards.paths[-1]], LENGTHS, shards.num_bytes)
-    in_last_shard = [place for place, label in enumerate(whole) if label >= TOTAL - LENGTHS[-1]]
-    start = in_last_shard[0]
-    rest = missing.encoded(5, start, wave_bytes=1).take(LENGTHS[-1])
-    assert [int(label) for _, label, _ in rest.as_numpy_iterator()] == whole[start : start + LENGTHS[-1]]
+    start, firsts = 20, np.cumsum([0, *LENGTHS[:-1]])
+    of_records = np.searchsorted(firsts, whole, side="right") - 1
+    needed = set(of_records[start:].tolist())
+    assert len(needed) < len(LENGTHS)
+    paths = [path if i in needed else f"{path}.gone" for i, path in enumerate(shards.paths)]
+    assert labels(Shards(paths, LENGTHS, shards.num_bytes), 5, start, wave_bytes=1) == whole[start:]
 
 
 def test_a_prepared_folder_trains_on_each_of_its_records_from_any_step(tmp_path: Path):
