@@ -1,6 +1,8 @@
-"""Command: how long a training step takes, beside what it would take in bare TensorFlow operations.
+"""Command: how long a training step takes, beside what it would take in bare TensorFlow operations; or how fast
+training input comes, beside decoding alone.
 
     python -m keras_alexnet.benchmark --part=train --batch=64
+    python -m keras_alexnet.benchmark --part=input --batch=128
 
 The contenders take turns, so that a machine that is busy with something else slows all of them; read the ratios.
 """
@@ -16,6 +18,7 @@ from absl import flags
 from rich.console import Console
 from rich.table import Table
 
+from keras_alexnet import benchmark_input
 from keras_alexnet.bare_ops import bare_step
 from keras_alexnet.model import AlexNet
 from keras_alexnet.optimizer import PaperSGD
@@ -27,9 +30,10 @@ CLASSES = 1000
 
 def define_flags() -> None:
     """Flags of this command."""
-    flags.DEFINE_enum("part", "train", ["train"], "what to measure")
+    flags.DEFINE_enum("part", "train", ["train", "input"], "what to measure")
     flags.DEFINE_enum("variant", "paper", list(VARIANTS), "which network")
     flags.DEFINE_float("width", 1.0, "multiplies filters and units", 0.001)
+    flags.DEFINE_string("dataset", None, "part input: a prepared folder; synthetic photographs if not set")
     flags.DEFINE_integer("batch", 64, "images a step", 1)
     flags.DEFINE_integer("repeats", 7, "turns that each contender takes; the median counts", 1)
 
@@ -81,6 +85,9 @@ def interleaved(contenders: dict[str, Callable[[], object]], repeats: int) -> di
 def main(argv: list[str]) -> None:
     """Measures and prints a table."""
     options = flags.FLAGS
+    if options.part == "input":
+        benchmark_input.report(options.dataset, options.batch, options.repeats)
+        return
     variant = find_variant(options.variant).scaled(options.width)
     medians = interleaved(training_steps(variant, options.batch), options.repeats)
     reference = next(iter(medians.values()))

@@ -45,12 +45,13 @@ class ImageFolder:
         """Images per split."""
         return {name: len(listing.keys) for name, listing in self.listings.items()}
 
-    def encoded(self, split: str, shuffle_seed: int | None) -> tf.data.Dataset:
-        """Elements (bytes, label int32, key string), in path order or in a permutation drawn from the seed."""
+    def encoded(self, split: str, shuffle_seed: int | None, start: int = 0) -> tf.data.Dataset:
+        """Elements (bytes, label int32, key string) from place `start` on, in path order or permuted by the seed."""
         listing = self.listings[split]
         order = np.arange(len(listing.keys))
         if shuffle_seed is not None:
             order = np.random.default_rng(shuffle_seed).permutation(order)
+        order = order[start:]
         keys = np.array(listing.keys, dtype=object)[order]
         examples = tf.data.Dataset.from_tensor_slices((tf.constant(keys, tf.string), listing.labels[order]))
 

@@ -46,8 +46,9 @@ class Records:
         """Images per split."""
         return {name: self.builder.info.splits[own].num_examples for name, own in self.own_splits.items()}
 
-    def encoded(self, split: str, shuffle_seed: int | None) -> tf.data.Dataset:
-        """Elements (bytes, label int32, key string), in stored order or shuffled by shards and within a buffer."""
+    def encoded(self, split: str, shuffle_seed: int | None, start: int = 0) -> tf.data.Dataset:
+        """Elements (bytes, label int32, key string) from place `start` on, in stored order or shuffled by shards and
+        within a buffer."""
         info = self.builder.info.splits[self.own_splits[split]]
         wanted = {"image", "label", "key"} & set(self.builder.info.features)
         decoders = tfds.decode.PartialDecoding(
@@ -72,7 +73,9 @@ class Records:
             buffer = min(info.num_examples, max(1, SHUFFLE_BYTES // bytes_per_example))
             examples = examples.shuffle(buffer, seed=shuffle_seed, reshuffle_each_iteration=False)
         key = "key" if "key" in wanted else "tfds_id"
-        return examples.map(lambda example: (example["image"], tf.cast(example["label"], tf.int32), example[key]))
+        return examples.skip(start).map(
+            lambda example: (example["image"], tf.cast(example["label"], tf.int32), example[key])
+        )
 
 
 def open_records(dataset: str, builder: tfds.core.DatasetBuilder) -> Records:

@@ -16,6 +16,7 @@ from google.protobuf import json_format
 
 from pipelines import folders, photos, records
 from pipelines.command import InputError
+from pipelines.shards import Shards
 from pipelines.statistics import Statistics
 
 FORMS = "photos, folder:<dir>, a folder written by pipelines.prepare, or a TFDS name such as imagenet2012"
@@ -34,7 +35,7 @@ class Source:
       prepared: whether the records are 256 x 256 RGB JPEG.
       resize: the policy the records were prepared with, "shorter_side" where they were not.
       statistics: those of the training split, where prepared.
-      read: (split, shuffle_seed) -> dataset; call `encoded` instead.
+      read: (split, shuffle_seed, start) -> dataset; call `encoded` instead.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Source:
     prepared: bool
     resize: str
     statistics: Statistics | None
-    read: Callable[[str, int | None], tf.data.Dataset]
+    read: Callable[[str, int | None, int], tf.data.Dataset]
 
     def split(self, name: str) -> str:
         """Returns `name`.
@@ -57,13 +58,14 @@ class Source:
             )
         return name
 
-    def encoded(self, split: str, shuffle_seed: int | None = None) -> tf.data.Dataset:
-        """Every image of a split once, encoded as it is stored.
+    def encoded(self, split: str, shuffle_seed: int | None = None, start: int = 0) -> tf.data.Dataset:
+        """Every image of a split once, from place `start` of the order on, encoded as it is stored.
 
         Args:
           split: one of `splits`.
           shuffle_seed: None for a fixed order; any integer for a pseudo-random order that depends on it alone
             (and, for all but image folders, on `tf.random.set_seed` if that was called).
+          start: images to leave out; of prepared records and image folders most of these are not even read.
 
         Returns:
           Elements (encoded string, label int32, key string), all scalars. The key does not depend on the order.
@@ -72,7 +74,7 @@ class Source:
           InputError: there is no such split.
         """
         seed = None if shuffle_seed is None else shuffle_seed % 2**63
-        return self.read(self.split(split), seed)
+        return self.read(self.split(split), seed, start)
 
 
 @records.quiet()
@@ -115,4 +117,8 @@ def _open_prepared(directory: str) -> Source:
         raise InputError(f"--dataset={directory}: broken prepared folder: {str(error).splitlines()[0]}") from None
     found = records.open_records(directory, builder)
     statistics = Statistics.load(os.path.join(directory, STATISTICS_FILE))
-    return Source(directory, found.class_names, found.splits, True, resize, statistics, found.encoded)
+
+    def read(split: str, shuffle_seed: int | None, start: int) -> tf.data.Dataset:
+        return Shards.of_split(builder.info.splits[found.own_splits[split]]).encoded(shuffle_seed, start)
+
+    return Source(directory, found.class_names, found.splits, True, resize, statistics, read)

@@ -28,10 +28,11 @@ class FakeSource:
     def splits(self) -> Mapping[str, int]:
         return {"train": len(self.files), "validation": len(self.files)}
 
-    def encoded(self, split: str, shuffle_seed: int | None = None) -> tf.data.Dataset:
+    def encoded(self, split: str, shuffle_seed: int | None = None, start: int = 0) -> tf.data.Dataset:
         order = np.arange(len(self.files))
         if shuffle_seed is not None:
             order = np.random.default_rng(shuffle_seed).permutation(order)
+        order = order[start:]
         names = list(self.files)
         examples = ([self.files[names[i]] for i in order], order.astype(np.int32), [names[i] for i in order])
         return tf.data.Dataset.from_tensor_slices(examples)

@@ -1,0 +1,87 @@
+"""A picture of what training makes of photographs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageDraw
+
+from pipelines.command import InputError
+from pipelines.crops import STORED_SIZE
+from pipelines.input import training_batches
+from pipelines.sources import Source
+from pipelines.statistics import Accumulator, Statistics
+from pipelines.stored import stored_pixels
+
+ROWS, CROPS = 6, 5
+_GAP, _CAPTION = 8, 18
+_BACKGROUND, _INK = (255, 255, 255), (0, 0, 0)
+
+
+def contact_sheet(source: Source, seed: int = 0) -> Image.Image:
+    """A row for each of some training photographs: its stored view, then the crops of five epochs, shifts clipped.
+
+    Statistics of a source that is not prepared are those of these photographs alone, so their colour shifts are only
+    about those of a training.
+
+    Raises:
+      InputError: no training image can be decoded.
+    """
+    photographs = _photographs(source, seed)
+    views = np.stack([pixels for _, _, pixels in photographs])
+    statistics = source.statistics or _statistics_of(views)
+    rows = [[view] for view in views]
+    for epoch in range(CROPS):
+        for row, crop in zip(rows, _crops(source, photographs, statistics, seed, epoch), strict=True):
+            row.append(crop)
+    return _laid_out(rows, [source.class_names[label] for _, label, _ in photographs])
+
+
+def _photographs(source: Source, seed: int) -> list[tuple[bytes, int, np.ndarray]]:
+    """File, label and stored view of the first training images, in the order of `seed`, that can be decoded."""
+    photographs: list[tuple[bytes, int, np.ndarray]] = []
+    for encoded, label, _ in source.encoded("train", shuffle_seed=seed).as_numpy_iterator():
+        try:
+            photographs.append((encoded, int(label), stored_pixels(encoded, source.resize)))
+        except ValueError:
+            continue
+        if len(photographs) == ROWS:
+            break
+    if not photographs:
+        raise InputError(f"--dataset={source.name}: none of its training images can be decoded")
+    return photographs
+
+
+def _statistics_of(views: np.ndarray) -> Statistics:
+    accumulator = Accumulator()
+    accumulator.update(views)
+    return accumulator.result()
+
+
+def _crops(
+    source: Source, photographs: list[tuple[bytes, int, np.ndarray]], statistics: Statistics, seed: int, epoch: int
+) -> np.ndarray:
+    """uint8 [N,224,224,3]: what training sees in `epoch`."""
+    count = len(photographs)
+    files = tf.constant([encoded for encoded, _, _ in photographs])
+    keys = tf.strings.as_string(tf.range(count))
+    # The label is the row, which tells the photographs of a batch apart.
+    rows = tf.data.Dataset.from_tensor_slices((files, tf.range(count), keys))
+    few = dataclasses.replace(source, splits={"train": count}, read=lambda split, shuffle_seed, start: rows)
+    options = {"batch_size": count, "seed": seed, "epoch": epoch, "resize": source.resize}
+    images, labels = next(training_batches(few, statistics, **options).as_numpy_iterator())
+    return np.clip(np.round(images[np.argsort(labels)]), 0, 255).astype(np.uint8)
+
+
+def _laid_out(rows: list[list[np.ndarray]], captions: list[str]) -> Image.Image:
+    cell = STORED_SIZE + _GAP
+    sheet = Image.new("RGB", (_GAP + cell * len(rows[0]), _GAP + (cell + _CAPTION) * len(rows)), _BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    for i, (row, caption) in enumerate(zip(rows, captions, strict=True)):
+        top = _GAP + i * (cell + _CAPTION)
+        draw.text((_GAP, top), caption, _INK)
+        for j, image in enumerate(row):
+            sheet.paste(Image.fromarray(image), (_GAP + j * cell, top + _CAPTION))
+    return sheet

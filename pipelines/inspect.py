@@ -1,0 +1,189 @@
+"""Command: what is in a dataset, and what training makes of it.
+
+    python -m pipelines.inspect folder:photographs --output=contact_sheet.png
+
+Prints images and sizes per split, images per class, files that cannot be opened, and duplicates: files of the same
+bytes, within a split and, what spoils every validation, across splits. Only headers are decoded, so a file that is
+broken further on is not noticed here; `pipelines.prepare` notices. The contact sheet has a photograph a row: the stored
+view, then crops as training sees them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import tensorflow as tf
+from absl import flags
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
+
+from pipelines.command import InputError, reason_of, run
+from pipelines.contact_sheet import contact_sheet
+from pipelines.sources import FORMS, Source, open_source
+
+# More classes than that are not listed one by one.
+_LISTED_CLASSES = 30
+_NAMED = 5
+
+
+def define_flags() -> None:
+    """Flags of this command."""
+    flags.DEFINE_string("dataset", None, f"{FORMS}; may be given without --dataset= as well")
+    flags.DEFINE_string("data_dir", None, "where TFDS keeps its datasets; ~/tensorflow_datasets if not set")
+    flags.DEFINE_string("output", None, "contact sheet to write, a .png; none if not set")
+    flags.DEFINE_integer("seed", 0, "which photographs the contact sheet shows")
+
+
+@dataclass
+class Findings:
+    """What was found in one split.
+
+    Attributes:
+      classes: images of each class, by label.
+      sizes: images of each (width, height), from their headers.
+      unreadable: keys of files without a header that Pillow knows.
+      duplicates: (key, key of an earlier image of the same bytes), both in this split.
+      leaked: (key, key of an image of the same bytes in an earlier split, name of that split).
+      relabelled: (key, key of an earlier image of the same bytes that has another label), in any split.
+    """
+
+    classes: Counter[int] = field(default_factory=Counter)
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    unreadable: list[str] = field(default_factory=list)
+    duplicates: list[tuple[str, str]] = field(default_factory=list)
+    leaked: list[tuple[str, str, str]] = field(default_factory=list)
+    relabelled: list[tuple[str, str]] = field(default_factory=list)
+
+
+def inspect(source: Source) -> dict[str, Findings]:
+    """Reads every image of every split once; nothing but headers is decoded.
+
+    Returns:
+      Split -> findings, the training split first.
+
+    Raises:
+      InputError: the images cannot be read.
+    """
+    seen: dict[bytes, tuple[str, str, int]] = {}
+    return {split: _inspect_split(source, split, seen) for split in source.splits}
+
+
+def _inspect_split(source: Source, split: str, seen: dict[bytes, tuple[str, str, int]]) -> Findings:
+    """Adds to `seen`: digest of the bytes -> (split, key, label) of the first image that has them."""
+    found = Findings()
+    examples = tqdm(_examples(source, split), total=source.splits[split], desc=split, disable=None, leave=False)
+    for encoded, label, key_bytes in examples:
+        key, label = key_bytes.decode(), int(label)
+        found.classes[label] += 1
+        size = _size(encoded)
+        if size is None:
+            found.unreadable.append(key)
+        else:
+            found.sizes[size] += 1
+        first = seen.setdefault(hashlib.blake2b(encoded, digest_size=16).digest(), (split, key, label))
+        if first == (split, key, label):
+            continue
+        if first[0] == split:
+            found.duplicates.append((key, first[1]))
+        else:
+            found.leaked.append((key, first[1], first[0]))
+        if first[2] != label:
+            found.relabelled.append((key, first[1]))
+    return found
+
+
+def _examples(source: Source, split: str) -> Iterator[tuple[bytes, int, bytes]]:
+    try:
+        yield from source.encoded(split).as_numpy_iterator()
+    except tf.errors.OpError as error:
+        raise InputError(f"--dataset={source.name}: reading {split} failed: {reason_of(error)}") from None
+
+
+def _size(encoded: bytes) -> tuple[int, int] | None:
+    """Width and height that the header of an image file says, or None if it has none."""
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
+            return image.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the command."""
+    values = flags.FLAGS
+    names = [*argv[1:], *([values.dataset] if values.dataset else [])]
+    if len(names) != 1:
+        raise InputError(f"found {len(names)} datasets, expected one: python -m pipelines.inspect folder:photographs")
+    if values.output and os.path.splitext(values.output)[1].lower() != ".png":
+        raise InputError(f"--output={values.output}: expected a name that ends in .png")
+    source = open_source(names[0], values.data_dir)
+    findings = inspect(source)
+    console = Console()
+    console.print(_splits_table(source.name, findings))
+    console.print(_classes_table(source.class_names, findings))
+    for line in _complaints(findings):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if values.output:
+        try:
+            contact_sheet(source, values.seed).save(values.output)
+        except OSError as error:
+            raise InputError(f"--output={values.output}: cannot be written: {reason_of(error)}") from None
+        console.print(f"contact sheet: {values.output}", highlight=False, markup=False, soft_wrap=True)
+
+
+main.takes_arguments = True
+
+
+def _splits_table(name: str, findings: dict[str, Findings]) -> Table:
+    table = Table(title=name)
+    for heading in ("split", "images", "classes", "smallest", "median", "largest"):
+        table.add_column(heading, justify="left" if heading == "split" else "right")
+    for split, found in findings.items():
+        by_area = sorted(found.sizes.elements(), key=lambda size: size[0] * size[1])
+        chosen = [by_area[0], by_area[len(by_area) // 2], by_area[-1]] if by_area else []
+        sizes = [f"{width} x {height}" for width, height in chosen] or ["-"] * 3
+        table.add_row(split, str(found.classes.total()), str(len(found.classes)), *sizes)
+    return table
+
+
+def _classes_table(class_names: Sequence[str], findings: dict[str, Findings]) -> Table:
+    counts = np.array([[found.classes[label] for found in findings.values()] for label in range(len(class_names))])
+    table = Table(title="images per class")
+    table.add_column("class")
+    for split in findings:
+        table.add_column(split, justify="right")
+    if len(class_names) <= _LISTED_CLASSES:
+        for name, row in zip(class_names, counts, strict=True):
+            table.add_row(name, *map(str, row))
+    else:
+        for name, of_class in (("fewest", np.min), ("median", np.median), ("most", np.max)):
+            table.add_row(f"{name} of {len(class_names)} classes", *(f"{n:.0f}" for n in of_class(counts, axis=0)))
+    return table
+
+
+def _complaints(findings: dict[str, Findings]) -> list[str]:
+    """A line for each kind of trouble in each split, or one that says that there is none."""
+    lines = []
+    for split, found in findings.items():
+        for trouble, items in (
+            ("files that are no images", found.unreadable),
+            ("duplicates within the split", [f"{key} = {first}" for key, first in found.duplicates]),
+            ("images that another split has too", [f"{key} = {first} ({of})" for key, first, of in found.leaked]),
+            ("duplicates of another class", [f"{key} = {first}" for key, first in found.relabelled]),
+        ):
+            if items:
+                more = ", ..." if len(items) > _NAMED else ""
+                lines.append(f"{split}, {trouble} ({len(items)}): {', '.join(items[:_NAMED])}{more}")
+    return lines or ["no unreadable files, no duplicates, nothing that two splits share"]
+
+
+if __name__ == "__main__":
+    run(main, define_flags)
