@@ -55,9 +55,10 @@ class Models:
         """
         if not spec.name:
             raise RequestError(grpc.StatusCode.INVALID_ARGUMENT, "ModelSpec has no name specified (model_spec.name).")
+        wanted = spec.version.value if spec.HasField("version") else None
         if spec.HasField("version_label"):
-            return self._versions(spec.name).find(self._labelled(spec))
-        return self._versions(spec.name).find(spec.version.value if spec.HasField("version") else None)
+            wanted = self._labelled(spec)
+        return self._versions(spec.name).find(wanted)
 
     def status(self, spec: ModelSpec) -> list[ModelVersionStatus]:
         """States of the model's versions, or of the one version that `spec` names.
