@@ -41,6 +41,7 @@ class Models:
         self._changing = threading.Lock()
         self._labels: dict[str, dict[str, int]] = {}
         self.versions: dict[str, Versions] = {}
+        self._dropped: dict[str, Versions] = {}
         self.changed = threading.Event()
         models = config.model_config_list.config
         self._labels = {model.name: self._labels_of(model) for model in models}
@@ -66,7 +67,8 @@ class Models:
         Raises:
             RequestError: NOT_FOUND, never heard of it.
         """
-        known = self.versions[spec.name].status() if spec.name in self.versions else []
+        versions = self.versions.get(spec.name) or self._dropped.get(spec.name)
+        known = versions.status() if versions else []
         if spec.HasField("version"):
             known = [status for status in known if status.version == spec.version.value]
             if not known:
@@ -104,8 +106,12 @@ class Models:
             for model in models:
                 if model.name in self.versions:
                     self.versions[model.name].config = model
+            known = self.versions
             self._labels = labels
-            self.versions = {model.name: (self.versions | added)[model.name] for model in models}
+            self.versions = {model.name: (known | added)[model.name] for model in models}
+            for name in set(known) - set(self.versions):
+                known[name].end()
+                self._dropped[name] = known[name]
         logging.warning("serving the models %s", ", ".join(self.versions))
         self.changed.set()
 

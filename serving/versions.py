@@ -89,6 +89,12 @@ class Versions:
         """The states of all versions that this server has known, newest first; those that have ended stay."""
         return [self._status(version) for version in sorted(self._history, reverse=True)]
 
+    def end(self) -> None:
+        """Lets go of all versions."""
+        self.servables = {}
+        for version in self._history.values():
+            version.state = ModelVersionStatus.END
+
     def refresh(self) -> None:
         """Loads what the policy asks for and then lets go of the rest, while at least one version answers.
 
