@@ -44,8 +44,7 @@ PER_MODEL_BATCHING_FILE = "batching_params.pbtxt"  # TensorFlow Serving's name f
 # What TensorFlow Serving reports with its --enable_grpc_healthcheck_service, whatever its models do.
 _HEALTHY = ("", "PredictionService", "ModelService")
 
-_Arguments = tuple[tuple[str, int | str], ...]
-_CHANNEL_ARGUMENTS: _Arguments = (
+_CHANNEL_ARGUMENTS = (
     ("grpc.so_reuseport", 0),  # else a second server on the same port starts too and takes half of the requests
     ("grpc.max_send_message_length", -1),
 )
@@ -80,10 +79,10 @@ class ModelServer:
         _check_free(host, port)  # before the seconds that loading takes
         credentials = _credentials(options)
         self.models = _loaded(model_name, model_base_path, options)
-        arguments = (("grpc.max_receive_message_length", options.most_request_bytes), *options.channel_arguments)
+        arguments = {"grpc.max_receive_message_length": options.most_request_bytes} | dict(options.channel_arguments)
         self._server = grpc.server(
             futures.ThreadPoolExecutor(options.worker_threads, "request"),
-            options=(*_CHANNEL_ARGUMENTS, *arguments),
+            options=(*_CHANNEL_ARGUMENTS, *arguments.items()),
             maximum_concurrent_rpcs=options.most_requests,
         )
         service.add_to_server(self._server, self.models)

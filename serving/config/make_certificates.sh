@@ -2,7 +2,8 @@
 # Makes keys, certificates and the ssl.config of a server, with an authority of your own; for trials and closed networks.
 #   sh make_certificates.sh FOLDER [HOST ...]
 # HOST are the names and addresses by which clients reach the server; localhost and 127.0.0.1 if none is given.
-# Servers take FOLDER/ssl.config (--ssl_config_file), clients take FOLDER/ca.pem (--ca_certificate).
+# Servers take FOLDER/ssl.config (--ssl_config_file), clients take FOLDER/ca.pem (--ca_certificate). client.key and
+# client.pem are for clients of a server whose ssl.config says client_verify: true.
 set -eu
 umask 077
 folder=${1:?"usage: sh make_certificates.sh FOLDER [HOST ...]"}
@@ -23,10 +24,19 @@ for host in "$@"; do
 done
 
 openssl req -x509 -newkey rsa:3072 -nodes -days 3650 -keyout ca.key -out ca.pem -subj "/CN=alexnet authority" 2>openssl.log
-openssl req -newkey rsa:3072 -nodes -keyout server.key -out server.csr -subj "/CN=$1" 2>>openssl.log
-printf 'subjectAltName=%s\nextendedKeyUsage=serverAuth\n' "$names" >server.ext
-openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 825 -out server.pem \
-  -extfile server.ext 2>>openssl.log
+
+# signed NAME EXTENSION ...: NAME.key, and NAME.pem signed by the authority.
+signed() {
+  name=$1
+  shift
+  printf '%s\n' "$@" >"$name.ext"
+  openssl req -newkey rsa:3072 -nodes -keyout "$name.key" -out "$name.csr" -subj "/CN=alexnet $name" 2>>openssl.log
+  openssl x509 -req -in "$name.csr" -CA ca.pem -CAkey ca.key -CAcreateserial -days 825 -out "$name.pem" \
+    -extfile "$name.ext" 2>>openssl.log
+  rm "$name.csr" "$name.ext"
+}
+signed server "subjectAltName=$names" "extendedKeyUsage=serverAuth"
+signed client "extendedKeyUsage=clientAuth"
 
 quoted() { awk '{ printf "  \"%s\\n\"\n", $0 }' "$1"; }
 {
@@ -38,5 +48,5 @@ quoted() { awk '{ printf "  \"%s\\n\"\n", $0 }' "$1"; }
   quoted ca.pem
   echo "client_verify: false"
 } >ssl.config
-rm -f server.csr server.ext ca.srl openssl.log
+rm -f ca.srl openssl.log
 echo "wrote ssl.config (for the server) and ca.pem (for its clients) in $folder, for $names"
