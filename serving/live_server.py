@@ -80,7 +80,7 @@ class LiveServer:
             if refused:
                 raise InputError(f"version {refused[0]} cannot be served: {known[refused[0]].status.error_message}")
             if time.monotonic() > deadline:
-                state = ModelVersionStatus.State.Name(known[missing[0]].state) if missing[0] in known else "not there"
+                state = state_name(known[missing[0]]) if missing[0] in known else "not there"
                 raise InputError(
                     f"version {missing[0]} of {model} is {state} after {self._timeout_s:g} s; expected AVAILABLE: is "
                     "it in the model's folder, and whole? (--timeout_s allows more time)"
@@ -95,6 +95,11 @@ class LiveServer:
 
     def _explained(self, error: grpc.RpcError) -> InputError:
         return InputError(f"--server={self._server}: {error.code().name}: {' '.join((error.details() or '').split())}")
+
+
+def state_name(status: ModelVersionStatus) -> str:
+    """START, LOADING, AVAILABLE, UNLOADING or END."""
+    return ModelVersionStatus.State.Name(status.state)
 
 
 def _channel(server: str, ca_certificate: str | None) -> grpc.Channel:

@@ -27,12 +27,11 @@ from google.protobuf import text_format
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
 from pipelines.command import InputError, reason_of, run
 from serving.configuration import problem_in, read_text_proto
-from serving.live_server import LiveServer
+from serving.live_server import LiveServer, state_name
 
 STABLE, CANARY, PREVIOUS = "stable", "canary", "previous"
 
@@ -187,8 +186,9 @@ def print_status(live: LiveServer, model: str) -> None:
     table = Table("version", "state", "labels", "problem")
     for status in live.versions(model):
         names = ", ".join(label for label, version in labels.items() if version == status.version)
-        state = ModelVersionStatus.State.Name(status.state)
-        table.add_row(str(status.version), state, names, Text(status.status.error_message, overflow="fold"))
+        table.add_row(
+            str(status.version), state_name(status), names, Text(status.status.error_message, overflow="fold")
+        )
     Console().print(table)
 
 

@@ -25,7 +25,6 @@ from absl import flags, logging
 from grpc_health.v1.health import HealthServicer
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
-from tensorflow_serving.config.model_server_config_pb2 import ModelConfig
 
 from pipelines.command import InputError, run
 from serving import service
@@ -117,6 +116,11 @@ class ModelServer:
             else:
                 bound = self._server.add_insecure_port(address)
         except RuntimeError as error:
+            if credentials:
+                raise InputError(
+                    "--ssl_config_file: gRPC cannot use these; expected a server_key, the server_cert that belongs to "
+                    "it, and a custom_ca, each as the text of a .pem file"
+                ) from error
             raise InputError(f"--port={port}: cannot listen on {host}: {error}") from error
         return f"{bracketed}:{bound}"
 
@@ -174,8 +178,8 @@ def _loaded(model_name: str, model_base_path: str | Path, options: Options) -> M
         raise InputError(f"--model_config_file: {error}{hint}") from error
     for versions in models.versions.values():
         if versions.current is None:
-            flag = "model_config_file" if options.models else "model_base_path"
-            raise InputError(_why_nothing(flag, versions))
+            flag = "--model_config_file: base_path " if options.models else "--model_base_path="
+            raise InputError(f"{flag}{versions.config.base_path}: {_why_nothing(versions)}")
     return models
 
 
@@ -194,19 +198,18 @@ def _load(options: Options, batch_threads: threading.Semaphore | None, folder: P
     return servable
 
 
-def _why_nothing(flag: str, versions: Versions) -> str:
-    config: ModelConfig = versions.config
-    base_path = Path(config.base_path)
+def _why_nothing(versions: Versions) -> str:
+    base_path = Path(versions.config.base_path)
     refused = next((status for status in versions.status() if status.status.error_message), None)
     if refused:
-        return f"--{flag}={base_path}: cannot load {base_path / str(refused.version)}: {refused.status.error_message}"
+        return f"cannot load {base_path / str(refused.version)}: {refused.status.error_message}"
     found = "no such folder"
     if base_path.is_dir():
         names = sorted(path.name for path in base_path.iterdir())
         found = f"it holds {', '.join(names[:5])}" + ", ..." * (len(names) > 5) if names else "it is empty"
     return (
-        f"--{flag}={base_path}: {found}; expected integer-named folders, each with a {GRAPH_FILE}, of which the "
-        "version policy takes at least one; `python -m keras_alexnet.export` makes one"
+        f"{found}; expected integer-named folders, each with a {GRAPH_FILE}, of which the version policy takes one "
+        "or more; `python -m keras_alexnet.export` makes one"
     )
 
 

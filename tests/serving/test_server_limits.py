@@ -194,6 +194,17 @@ def test_a_file_that_cannot_be_used_is_named(model_base, tmp_path, flag, text, m
         embedded_server(f"--model_base_path={model_base}", f"--{flag}={path}", *batching)
 
 
+def test_keys_and_certificates_that_do_not_work_are_named(model_base):
+    with pytest.raises(InputError, match="--ssl_config_file: gRPC cannot use these"):
+        embedded_server(f"--model_base_path={model_base}", f"--ssl_config_file={CONFIG / 'ssl.config'}")
+
+
+def test_a_base_path_in_a_file_that_holds_nothing_is_named(tmp_path):
+    (tmp_path / "models.config").write_text(backends.models_config(tmp_path / "none"))
+    with pytest.raises(InputError, match=f"--model_config_file: base_path {tmp_path}/none: no such folder; expected"):
+        embedded_server(f"--model_config_file={tmp_path / 'models.config'}")
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(InputError, match=rf"--model_config_file={tmp_path}/none: cannot be read: No such file"):
         embedded_server(f"--model_config_file={tmp_path}/none")

@@ -49,6 +49,8 @@ def served(
         backends.wait_until(lambda: int(folder.name) in running.available())
     yield Served(running, folder, request.param == "embedded")
     running.end()
+    if request.param == "address":
+        shutil.rmtree(folder)
 
 
 @pytest.mark.skipif(
