@@ -56,10 +56,9 @@ class Models:
         """
         if not spec.name:
             raise RequestError(grpc.StatusCode.INVALID_ARGUMENT, "ModelSpec has no name specified (model_spec.name).")
-        wanted = spec.version.value if spec.HasField("version") else None
         if spec.HasField("version_label"):
-            wanted = self._labelled(spec)
-        return self._versions(spec.name).find(wanted)
+            return self._find_labelled(spec)
+        return self._versions(spec.name).find(spec.version.value if spec.HasField("version") else None)
 
     def status(self, spec: ModelSpec) -> list[ModelVersionStatus]:
         """States of the model's versions, or of the one version that `spec` names.
@@ -130,6 +129,15 @@ class Models:
                 f"Servable not found for request: Latest({name}); this server has {', '.join(self.versions)}",
             )
         return versions
+
+    def _find_labelled(self, spec: ModelSpec) -> Servable:
+        version = self._labelled(spec)
+        try:
+            return self._versions(spec.name).find(version)
+        except RequestError:
+            if self._labelled(spec) == version:
+                raise
+            return self._find_labelled(spec)  # the label moved, and the version was let go, between the two lines
 
     def _labelled(self, spec: ModelSpec) -> int:
         labels = self._labels.get(spec.name, {})

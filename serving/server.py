@@ -11,6 +11,7 @@ time. For everything else run TensorFlow Serving on the same folder; its clients
 """
 
 import functools
+import queue
 import signal
 import socket
 import threading
@@ -217,9 +218,9 @@ def main(argv: Sequence[str]) -> None:
     """Serves until SIGTERM or Ctrl-C; the requests under way are answered before it leaves."""
     given = flags.FLAGS
     options = options_from_flags(given)
-    leave = threading.Event()
+    leave: queue.SimpleQueue[int] = queue.SimpleQueue()  # an Event that is set while it is being waited for may hang
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: leave.set())
+        signal.signal(number, lambda number, _: leave.put(number))
     with ModelServer(given.model_name, given.model_base_path or "", given.host, given.port, options) as server:
         for name, versions in server.models.versions.items():
             numbers = ", ".join(map(str, sorted(versions.servables)))
@@ -228,7 +229,7 @@ def main(argv: Sequence[str]) -> None:
                 f"(signatures: {', '.join(versions.current.callable_signatures)})",
                 flush=True,
             )
-        leave.wait()
+        leave.get()
 
 
 if __name__ == "__main__":
