@@ -4,6 +4,9 @@ The checks, their order and their status codes are those of TensorFlow Serving
 (tensorflow_serving/servables/tensorflow/predict_util.cc), so that a client meets the same behaviour on both.
 """
 
+import functools
+import threading
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import grpc
@@ -12,16 +15,17 @@ import tensorflow as tf
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 
+from serving.batching import Batcher, BatchingOptions, Tensors
+from serving.request_errors import RequestError, from_tensorflow
 from serving.signatures import SIGNATURE_TEN_CROP
 
 GRAPH_FILE = tf.saved_model.SAVED_MODEL_FILENAME_PB
 
-# An error travels in an HTTP/2 header, which gRPC limits to 8 KiB: a longer message would hide its own status.
-_LONGEST_MESSAGE = 2000
-
-_STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
+# Initialises lookup tables and the like; not for clients.
+_HIDDEN_SIGNATURES = {"__saved_model_init_op", "__saved_model_train_op"}
 
 # TensorFlow Serving answers in these fields rather than in `tensor_content`, and clients read them directly.
 _VALUE_FIELDS = {
@@ -33,16 +37,13 @@ _VALUE_FIELDS = {
 }
 
 
-class RequestError(Exception):
-    """A request that is answered with a gRPC status instead of a result."""
-
-    def __init__(self, code: grpc.StatusCode, message: str):
-        super().__init__(message)
-        self.code = code
-
-
 class Servable:
     """A loaded SavedModel.
+
+    Args:
+        folder: the version's folder; its name is a number.
+        batching: how to merge requests; None runs each by itself.
+        batch_threads: bounds the batches that run at once, with those of other servables.
 
     Attributes:
         version: the folder's name as a number.
@@ -52,15 +53,23 @@ class Servable:
     protobuf's DecodeError, ...).
     """
 
-    def __init__(self, folder: Path):
+    def __init__(
+        self, folder: Path, batching: BatchingOptions | None = None, batch_threads: threading.Semaphore | None = None
+    ):
         self.version = int(folder.name)
         self.signature_defs = _read_signature_defs(folder)
         self._model = tf.saved_model.load(str(folder))
+        self._run: dict[str, Callable[[Tensors], Tensors]] = {
+            name: functools.partial(_call, signature) for name, signature in self._model.signatures.items()
+        }
+        if batching is not None:
+            threads = batch_threads or threading.Semaphore(batching.num_batch_threads)
+            self._run = {name: Batcher(function, batching, threads) for name, function in self._run.items()}
 
     @property
     def callable_signatures(self) -> list[str]:
         """Names of the signatures that Predict knows, sorted."""
-        return sorted(self._model.signatures)
+        return sorted(set(self._run) - _HIDDEN_SIGNATURES)
 
     def predict(self, request: PredictRequest) -> PredictResponse:
         """Runs the signature that `request` names on its inputs; safe to call from many threads.
@@ -68,26 +77,46 @@ class Servable:
         Raises:
             RequestError: the request does not fit the signature, or the graph failed (its own status).
         """
-        name = request.model_spec.signature_name or SIGNATURE_TEN_CROP
-        if name not in self._model.signatures:
+        name = signature_name(request.model_spec)
+        if name not in self._run:
             raise RequestError(
                 grpc.StatusCode.FAILED_PRECONDITION,
-                f"Serving signature key {name!r} not found; there are {', '.join(self.callable_signatures)}",
+                f'Serving signature key "{name}" not found; there are {", ".join(self.callable_signatures)}',
             )
         signature = self.signature_defs[name]
         inputs = _read_inputs(signature, request)
         wanted = _wanted_outputs(signature, request)
-        try:
-            outputs = self._model.signatures[name](**inputs)
-        except tf.errors.OpError as error:
-            raise _as_request_error(error) from error
-        response = PredictResponse()
-        response.model_spec.name = request.model_spec.name
-        response.model_spec.signature_name = name
-        response.model_spec.version.value = self.version
+        outputs = self.run(name, inputs)
+        response = PredictResponse(model_spec=self.spec(request.model_spec.name, name))
         for output in wanted:
             response.outputs[output].CopyFrom(_write_tensor(outputs[output]))
         return response
+
+    def run(self, name: str, inputs: Tensors) -> Tensors:
+        """The outputs of signature `name` for inputs that fit it.
+
+        Raises:
+            RequestError: the graph failed, or the queue of batches is full.
+        """
+        return self._run[name](inputs)
+
+    def spec(self, model_name: str, name: str) -> ModelSpec:
+        """How answers of signature `name` tell what they come from."""
+        spec = ModelSpec(name=model_name, signature_name=name)
+        spec.version.value = self.version
+        return spec
+
+
+def signature_name(spec: ModelSpec) -> str:
+    """The signature that `spec` asks for, TensorFlow's default one if it names none."""
+    return spec.signature_name or SIGNATURE_TEN_CROP
+
+
+def _call(signature: Callable[..., Tensors], inputs: Tensors) -> Tensors:
+    try:
+        return signature(**inputs)
+    except tf.errors.OpError as error:
+        raise from_tensorflow(error) from error
 
 
 def _read_signature_defs(folder: Path) -> dict[str, SignatureDef]:
@@ -96,15 +125,17 @@ def _read_signature_defs(folder: Path) -> dict[str, SignatureDef]:
     return dict(serving.signature_def)
 
 
-def _read_inputs(signature: SignatureDef, request: PredictRequest) -> dict[str, tf.Tensor]:
+def _read_inputs(signature: SignatureDef, request: PredictRequest) -> Tensors:
     given, expected = set(request.inputs), set(signature.inputs)
-    if given != expected:
+    missing = expected - given - set(signature.defaults)
+    if missing or given - expected:
         raise RequestError(
             grpc.StatusCode.INVALID_ARGUMENT,
             f"inputs do not match the signature: expected {_names(expected)}; "
-            f"missing {_names(expected - given)}, unknown {_names(given - expected)}",
+            f"missing {_names(missing)}, unknown {_names(given - expected)}",
         )
-    return {name: _read_tensor(name, request.inputs[name], signature.inputs[name]) for name in given}
+    protos = {name: request.inputs[name] if name in given else signature.defaults[name] for name in expected}
+    return {name: _read_tensor(name, proto, signature.inputs[name]) for name, proto in protos.items()}
 
 
 def _read_tensor(name: str, proto: TensorProto, expected: TensorInfo) -> tf.Tensor:
@@ -131,10 +162,10 @@ def _wanted_outputs(signature: SignatureDef, request: PredictRequest) -> list[st
         if output not in signature.outputs:
             raise RequestError(
                 grpc.StatusCode.INVALID_ARGUMENT,
-                f"output_filter: no output {output!r}; there are {_names(signature.outputs)}",
+                f"output tensor alias not found in signature: {output}; expected one of {_names(signature.outputs)}",
             )
         if wanted.count(output) > 1:
-            raise RequestError(grpc.StatusCode.INVALID_ARGUMENT, f"output_filter: {output!r} appears twice")
+            raise RequestError(grpc.StatusCode.INVALID_ARGUMENT, f"duplicate output tensor alias: {output}")
     return wanted
 
 
@@ -146,11 +177,6 @@ def _write_tensor(tensor: tf.Tensor) -> TensorProto:
     return proto
 
 
-def _as_request_error(error: tf.errors.OpError) -> RequestError:
-    message = " ".join(error.message.split())
-    return RequestError(_STATUS_CODES.get(error.error_code, grpc.StatusCode.UNKNOWN), message[:_LONGEST_MESSAGE])
-
-
 def _dtype_name(number: int) -> str:
     try:
         return tf.as_dtype(number).name
@@ -158,5 +184,5 @@ def _dtype_name(number: int) -> str:
         return f"unknown type {number}"
 
 
-def _names(names) -> str:
+def _names(names: Collection[str]) -> str:
     return "{" + ", ".join(sorted(names)) + "}"

@@ -8,11 +8,13 @@ import pipelines.command  # noqa: F401 (first: it loads TensorFlow without its s
 
 # isort: split
 
+import contextlib
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
+import backends
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -149,3 +151,16 @@ def command() -> Callable[..., int | None]:
                 delattr(flags.FLAGS, name)
 
     return call
+
+
+@pytest.fixture
+def start_server() -> Iterator[Callable[..., backends.Running]]:
+    """`backends.start`; every server that it started is ended."""
+    with contextlib.ExitStack() as ends:
+
+        def start(backend: str, *arguments: str) -> backends.Running:
+            running = backends.start(backend, *arguments)
+            ends.callback(running.end)
+            return running
+
+        yield start

@@ -16,8 +16,10 @@ import pytest
 from pipelines.command import InputError
 from serving import server as server_module
 from serving.client import Client
+from serving.configuration import single_model
+from serving.servable import Servable
 from serving.server import ModelServer
-from serving.versions import Versions, newest_version
+from serving.versions import Versions, versions_on_disk
 
 WAIT_S = 30
 
@@ -36,6 +38,18 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def current(server: ModelServer) -> Servable:
+    return server.models.versions["alexnet"].current
+
+
+def followed(base: Path) -> Versions:
+    """The versions under `base`, looked through once."""
+    (config,) = single_model("alexnet", base).model_config_list.config
+    versions = Versions(config, Servable)
+    versions.refresh()
+    return versions
+
+
 class Gate:
     """Holds requests on their way into a servable."""
 
@@ -51,12 +65,14 @@ class Gate:
         monkeypatch.setattr(servable, "predict", gated)
 
 
-def test_the_newest_version_is_the_greatest_number_with_a_model(tmp_path):
+def test_versions_are_the_numbers_with_a_model(tmp_path):
     for name in ("1", "9", "10", "011", "writing-12", "1e3", "²", "12"):
         (tmp_path / name).mkdir()
         if name != "12":
             (tmp_path / name / "saved_model.pb").touch()
-    assert newest_version(tmp_path) == tmp_path / "011"
+    assert versions_on_disk(tmp_path) == {number: tmp_path / name for number, name in [
+        (1, "1"), (9, "9"), (10, "10"), (11, "011"),
+    ]}  # fmt: skip
 
 
 def test_a_version_published_under_load_takes_over_without_a_failure(base, export, photograph):
@@ -80,18 +96,18 @@ def test_a_request_under_way_ends_on_the_version_it_began_on(base, export, photo
     with ModelServer("alexnet", base) as server, Client(server.address) as client, ThreadPoolExecutor() as pool:
         image = photograph((200, 40, 40))
         before = client.classify([image])
-        gate = Gate(server.versions.current, monkeypatch)
+        gate = Gate(current(server), monkeypatch)
         pending = pool.submit(client.classify, [image])
         assert gate.entered.wait(WAIT_S)
         export(base, 2)
-        wait_until(lambda: server.versions.current.version == 2)
+        wait_until(lambda: current(server).version == 2)
         after = client.classify([image])
         gate.opened.set()
         assert pending.result(WAIT_S) == before != after
 
 
 def test_a_version_that_cannot_be_loaded_leaves_the_old_one_and_is_logged_once(base, caplog):
-    versions = Versions(base)
+    versions = followed(base)
     (base / "2").mkdir()
     (base / "2" / "saved_model.pb").write_bytes(b"half")
     caplog.clear()
@@ -99,12 +115,12 @@ def test_a_version_that_cannot_be_loaded_leaves_the_old_one_and_is_logged_once(b
     versions.refresh()
     assert versions.current.version == 1
     (line,) = [record.getMessage() for record in caplog.records]
-    assert line.startswith(f"version 1 stays: cannot load {base / '2'}: ")
+    assert line.startswith(f"alexnet: version 1 stays: cannot load {base / '2'}: ")
     assert "\n" not in line
 
 
 def test_a_version_that_was_incomplete_is_served_once_its_files_have_arrived(base, model_base):
-    versions = Versions(base)
+    versions = followed(base)
     (base / "2").mkdir()
     shutil.copy(base / "1" / "saved_model.pb", base / "2")
     versions.refresh()
@@ -115,7 +131,7 @@ def test_a_version_that_was_incomplete_is_served_once_its_files_have_arrived(bas
 
 
 def test_a_folder_without_news_is_not_loaded_again(base):
-    versions = Versions(base)
+    versions = followed(base)
     loaded = versions.current
     versions.refresh()
     assert versions.current is loaded
@@ -123,14 +139,14 @@ def test_a_folder_without_news_is_not_loaded_again(base):
 
 def test_removing_the_newest_version_brings_the_one_before_back(base, export):
     export(base, 2)
-    versions = Versions(base)
+    versions = followed(base)
     shutil.rmtree(base / "2")
     versions.refresh()
     assert versions.current.version == 1
 
 
 def test_the_last_version_stays_when_its_folder_is_removed(base):
-    versions = Versions(base)
+    versions = followed(base)
     shutil.rmtree(base / "1")
     versions.refresh()
     assert versions.current.version == 1
@@ -141,7 +157,7 @@ def test_leaving_waits_for_requests_under_way(base, photograph, monkeypatch):
         server = ModelServer("alexnet", base)
         server.__enter__()
         with Client(server.address) as client:
-            gate = Gate(server.versions.current, monkeypatch)
+            gate = Gate(current(server), monkeypatch)
             pending = pool.submit(client.classify, [photograph((200, 40, 40))])
             assert gate.entered.wait(WAIT_S)
             leaving = pool.submit(server.__exit__, None, None, None)

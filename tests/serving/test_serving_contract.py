@@ -1,66 +1,88 @@
-"""The embedded server answers as TensorFlow Serving does, over a real channel."""
+"""Predict, GetModelMetadata and GetModelStatus answer as TensorFlow Serving does, over a real channel."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+import backends
 import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_management_pb2
-from tensorflow_serving.apis.classification_pb2 import ClassificationRequest
-from tensorflow_serving.apis.inference_pb2 import MultiInferenceRequest
-from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceStub
+from backends import predict_request, refusal
+from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
-from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
-from tensorflow_serving.apis.regression_pb2 import RegressionRequest
 
 from serving import signatures as wire
 from serving.server import ModelServer
 
-TIMEOUT_S = 30
+TIMEOUT_S = backends.WAIT_S
 
 
-@pytest.fixture(scope="module")
-def channel(server: ModelServer) -> Iterator[grpc.Channel]:
-    with grpc.insecure_channel(server.address) as channel:
-        yield channel
+class Served(NamedTuple):
+    running: backends.Running
+    folder: Path
+    is_embedded: bool
+
+    @property
+    def version(self) -> int:
+        return int(self.folder.name)
 
 
-@pytest.fixture(scope="module")
-def predictions(channel: grpc.Channel) -> PredictionServiceStub:
-    return PredictionServiceStub(channel)
+@pytest.fixture(scope="module", params=backends.WITH_ADDRESS)
+def served(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, model_base: Path, export: Callable
+) -> Iterator[Served]:
+    """A server that serves the stand-in, and the version's folder."""
+    if request.param == "embedded":
+        server: ModelServer = request.getfixturevalue("server")
+        running = backends.Running(server.address, lambda: None)
+        folder = model_base / "1"
+    elif request.param == "binary":
+        folder = Path(shutil.copytree(model_base / "1", tmp_path_factory.mktemp("models") / "1"))
+        running = backends.start("binary", f"--model_name={backends.MODEL}", f"--model_base_path={folder.parent}")
+    else:
+        base = Path(backends.ADDRESS_BASE)
+        folder = export(base, max((int(path.name) for path in base.glob("[0-9]*")), default=0) + 1)
+        running = backends.Running(backends.ADDRESS, lambda: None)
+        backends.wait_until(lambda: int(folder.name) in running.available())
+    yield Served(running, folder, request.param == "embedded")
+    running.end()
+    if request.param == "address":
+        shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(
+    len(backends.WITH_ADDRESS) == 1, reason="no TensorFlow Serving: see tests/serving/backends.py for how to give one"
+)
+def test_tensorflow_serving_itself_takes_part():
+    assert set(backends.WITH_ADDRESS) & {"binary", "address"}
+
+
+@pytest.fixture
+def predictions(served: Served):
+    return served.running.predictions
 
 
 @pytest.fixture
 def request_for(photograph: Callable[..., bytes]) -> Callable[..., PredictRequest]:
-    def make(signature: str = "", name: str = "alexnet", **inputs: tf.Tensor | np.ndarray | list) -> PredictRequest:
-        request = PredictRequest()
-        request.model_spec.name = name
-        request.model_spec.signature_name = signature
-        for key, value in (inputs or {wire.INPUT_BYTES: [photograph((200, 40, 40))]}).items():
-            request.inputs[key].CopyFrom(tf.make_tensor_proto(value))
-        return request
+    def make(signature: str = "", **inputs: tf.Tensor | np.ndarray | list) -> PredictRequest:
+        return predict_request(signature, **(inputs or {wire.INPUT_BYTES: [photograph((200, 40, 40))]}))
 
     return make
 
 
-def refusal(method: Callable, request: object) -> tuple[grpc.StatusCode, str]:
-    with pytest.raises(grpc.RpcError) as caught:
-        method(request, timeout=TIMEOUT_S)
-    return caught.value.code(), caught.value.details()
-
-
-def test_the_reply_names_model_default_signature_and_version(predictions, request_for):
+def test_the_reply_names_model_default_signature_and_version(served, predictions, request_for):
     spec = predictions.Predict(request_for(), timeout=TIMEOUT_S).model_spec
-    assert (spec.name, spec.signature_name, spec.version.value) == ("alexnet", "serving_default", 1)
+    assert (spec.name, spec.signature_name, spec.version.value) == ("alexnet", "serving_default", served.version)
 
 
 @pytest.mark.parametrize("signature", ["serving_default", "center_crop", "features"])
-def test_answers_equal_those_of_the_model_in_process(predictions, request_for, photograph, model_base: Path, signature):
+def test_answers_equal_those_of_the_model_in_process(served, predictions, request_for, photograph, signature):
     images = [photograph((200, 40, 40)), b"junk", photograph((20, 40, 90))]
     response = predictions.Predict(request_for(signature, image_bytes=images), timeout=TIMEOUT_S)
-    expected = tf.saved_model.load(str(model_base / "1")).signatures[signature](image_bytes=tf.constant(images))
+    expected = tf.saved_model.load(str(served.folder)).signatures[signature](image_bytes=tf.constant(images))
     assert set(response.outputs) == set(expected)
     for name, tensor in expected.items():
         np.testing.assert_array_equal(tf.make_ndarray(response.outputs[name]), tensor.numpy())
@@ -97,10 +119,10 @@ def test_no_images_give_no_rows(predictions, request_for):
     assert tf.make_ndarray(response.outputs["probabilities"]).shape == (0, 6)
 
 
-def test_the_version_that_is_served_can_be_named(predictions, request_for):
+def test_the_version_that_is_served_can_be_named(served, predictions, request_for):
     request = request_for()
-    request.model_spec.version.value = 1
-    assert predictions.Predict(request, timeout=TIMEOUT_S).model_spec.version.value == 1
+    request.model_spec.version.value = served.version
+    assert predictions.Predict(request, timeout=TIMEOUT_S).model_spec.version.value == served.version
 
 
 @pytest.mark.parametrize(
@@ -108,7 +130,7 @@ def test_the_version_that_is_served_can_be_named(predictions, request_for):
     [
         (lambda r: r.ClearField("model_spec"), "INVALID_ARGUMENT", "model_spec.name"),
         (lambda r: setattr(r.model_spec, "name", "resnet"), "NOT_FOUND", "resnet"),
-        (lambda r: setattr(r.model_spec.version, "value", 7), "NOT_FOUND", "version 1 is served"),
+        (lambda r: setattr(r.model_spec.version, "value", 77), "NOT_FOUND", "served versions: "),
         (lambda r: setattr(r.model_spec, "version_label", "stable"), "INVALID_ARGUMENT", "stable"),
         (lambda r: setattr(r.model_spec, "signature_name", "classify"), "FAILED_PRECONDITION", "center_crop"),
         (lambda r: r.inputs.clear(), "INVALID_ARGUMENT", "missing {image_bytes}"),
@@ -118,31 +140,31 @@ def test_the_version_that_is_served_can_be_named(predictions, request_for):
         (lambda r: r.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(b"x")), "INVALID_ARGUMENT", "shape (None,)"),
         (lambda r: r.inputs["image_bytes"].tensor_shape.dim.add(size=-5), "INVALID_ARGUMENT", "is no tensor"),
         (lambda r: r.output_filter.append("logits"), "INVALID_ARGUMENT", "labels, probabilities"),
-        (lambda r: r.output_filter.extend(["labels", "labels"]), "INVALID_ARGUMENT", "twice"),
+        (lambda r: r.output_filter.extend(["labels", "labels"]), "INVALID_ARGUMENT", "duplicate"),
     ],
 )  # fmt: skip
-def test_a_request_that_does_not_fit_is_refused_with_its_code(predictions, request_for, change, code, mentions):
+def test_a_request_that_does_not_fit_is_refused_with_its_code(served, request_for, change, code, mentions):
     request = request_for()
     change(request)
-    found, details = refusal(predictions.Predict, request)
-    assert found.name == code
-    assert mentions in details
+    found, details = refusal(lambda: served.running.predict(request))
+    assert found == code
+    assert mentions in details or not served.is_embedded
 
 
-def test_a_failure_inside_the_graph_comes_with_its_own_code(predictions, request_for):
+def test_a_failure_inside_the_graph_comes_with_its_own_code(served, request_for):
     white = np.full((1, 256, 256, 3), 255, np.uint8)
-    code, details = refusal(predictions.Predict, request_for("images", images=white))
-    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    code, details = refusal(lambda: served.running.predict(request_for("images", images=white)))
+    assert code == "INVALID_ARGUMENT"
     assert "a white corner" in details
 
 
-def test_metadata_holds_every_signature_as_stored(predictions):
+def test_metadata_holds_every_signature_as_stored(served, predictions):
     request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     request.model_spec.name = "alexnet"
     response = predictions.GetModelMetadata(request, timeout=TIMEOUT_S)
     stored = get_model_metadata_pb2.SignatureDefMap()
     assert response.metadata["signature_def"].Unpack(stored)
-    assert response.model_spec.version.value == 1
+    assert response.model_spec.version.value == served.version
     assert {"serving_default", "center_crop", "images", "features"} <= set(stored.signature_def)
     images = stored.signature_def["images"].inputs["images"]
     assert images.dtype == tf.uint8.as_datatype_enum
@@ -153,35 +175,47 @@ def test_metadata_holds_every_signature_as_stored(predictions):
 def test_other_metadata_fields_are_refused(predictions, fields):
     request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=fields)
     request.model_spec.name = "alexnet"
-    assert refusal(predictions.GetModelMetadata, request)[0] == grpc.StatusCode.INVALID_ARGUMENT
+    assert refusal(lambda: predictions.GetModelMetadata(request))[0] == "INVALID_ARGUMENT"
 
 
 def test_metadata_of_an_unknown_model_is_not_found(predictions):
     request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     request.model_spec.name = "resnet"
-    assert refusal(predictions.GetModelMetadata, request)[0] == grpc.StatusCode.NOT_FOUND
+    assert refusal(lambda: predictions.GetModelMetadata(request))[0] == "NOT_FOUND"
 
 
-def test_status_is_available_with_the_version(channel):
+def test_status_is_available_with_the_version(served):
     request = get_model_status_pb2.GetModelStatusRequest()
     request.model_spec.name = "alexnet"
-    (status,) = ModelServiceStub(channel).GetModelStatus(request, timeout=TIMEOUT_S).model_version_status
-    assert (status.version, status.state, status.status.error_code) == (1, 30, 0)
+    request.model_spec.version.value = served.version
+    (status,) = served.running.models.GetModelStatus(request, timeout=TIMEOUT_S).model_version_status
+    assert (status.version, status.state, status.status.error_code) == (served.version, 30, 0)
 
 
-def test_status_of_an_unknown_model_is_not_found(channel):
+@pytest.mark.parametrize(("name", "version"), [("resnet", None), ("", None), ("alexnet", 77)])
+def test_status_of_what_the_server_never_had_is_not_found(served, name, version):
     request = get_model_status_pb2.GetModelStatusRequest()
-    request.model_spec.name = "resnet"
-    assert refusal(ModelServiceStub(channel).GetModelStatus, request)[0] == grpc.StatusCode.NOT_FOUND
+    request.model_spec.name = name
+    if version:
+        request.model_spec.version.value = version
+    assert refusal(lambda: served.running.models.GetModelStatus(request))[0] == "NOT_FOUND"
 
 
-def test_what_is_not_served_is_unimplemented_and_says_so(predictions, channel):
-    for method, request in [
-        (predictions.Classify, ClassificationRequest()),
-        (predictions.Regress, RegressionRequest()),
-        (predictions.MultiInference, MultiInferenceRequest()),
-        (ModelServiceStub(channel).HandleReloadConfigRequest, model_management_pb2.ReloadConfigRequest()),
-    ]:
-        code, details = refusal(method, request)
-        assert code == grpc.StatusCode.UNIMPLEMENTED
-        assert "embedded server" in details
+def test_status_without_a_model_is_refused(served):
+    request = get_model_status_pb2.GetModelStatusRequest()
+    assert refusal(lambda: served.running.models.GetModelStatus(request))[0] == "INVALID_ARGUMENT"
+
+
+def test_two_hundred_clients_at_once_are_all_answered(served, request_for):
+    request = request_for()
+    expected = served.running.predict(request)
+    channels = [
+        grpc.insecure_channel(served.running.address, (("grpc.use_local_subchannel_pool", 1),)) for _ in range(20)
+    ]
+    try:
+        stubs = [backends.PredictionServiceStub(channel) for channel in channels]
+        answers = [stubs[number % 20].Predict.future(request, timeout=TIMEOUT_S) for number in range(200)]
+        assert all(answer.result() == expected for answer in answers)
+    finally:
+        for channel in channels:
+            channel.close()
