@@ -22,7 +22,6 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from pipelines import stored
-from pipelines.command import InputError, reason_of
 from pipelines.crops import STORED_SIZE
 from pipelines.statistics import Accumulator
 
@@ -179,19 +178,17 @@ def store(
       threads: that decode; one per core if None.
 
     Raises:
-      InputError: the images cannot be read, or `folder` cannot be written.
+      InputError: the images cannot be read.
+      OSError, tf.errors.OpError: `folder` cannot be written.
     """
     tally = finished(part, recipe, folder)
     if tally:
         return tally
     tally = Tally(np.zeros(len(recipe.class_names), np.int64))
-    try:
-        with _in_one_step(part.records_file(folder)) as unfinished:
-            _write_records(part, recipe, unfinished, tally, after_image, threads)
-            tally.record_bytes = unfinished.stat().st_size
-        tally.save(part.tally_file(folder), part.identity(recipe))
-    except (OSError, tf.errors.OpError) as error:
-        raise InputError(f"{folder} cannot be written: {reason_of(error)}") from error
+    with _in_one_step(part.records_file(folder)) as unfinished:
+        _write_records(part, recipe, unfinished, tally, after_image, threads)
+        tally.record_bytes = unfinished.stat().st_size
+    tally.save(part.tally_file(folder), part.identity(recipe))
     return tally
 
 
@@ -217,5 +214,7 @@ def _write_records(
                 tally.class_counts[label] += 1
                 if part.split == "train":
                     tally.sums.update(pixels)
-                writer.write(features.serialize_example({"image": jpeg, "label": label, "key": key}))
+                # Serialized once more: TFDS leaves the order of the features to chance.
+                example = features.serialize_example({"image": jpeg, "label": label, "key": key})
+                writer.write(tf.train.Example.FromString(example).SerializeToString(deterministic=True))
             after_image()

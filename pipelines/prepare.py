@@ -177,7 +177,7 @@ def prepare(
                 store_on_beam(plan, recipe, folder, beam_options)
             most_images = sum(min(images, take or images) for images in source.splits.values())
             _store(plan, recipe, folder, workers, bad, most_images, check_interrupted)
-            bad.check()
+            bad.check(bad.seen)
             summary = write_metadata(source, plan, recipe, folder, label_names or {})
             publish(folder, output_dir)
         except (OSError, tf.errors.OpError) as error:

@@ -167,5 +167,5 @@ def scan(
     accumulator = Accumulator()
     for _, _, pixels in stored.convert_split(source, split, lambda encoded: stored.stored_pixels(encoded, resize), bad):
         accumulator.update(pixels)
-    bad.check()
+    bad.check(bad.seen)
     return accumulator.result(), frozenset(bad.reasons)

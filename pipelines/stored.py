@@ -61,19 +61,18 @@ class BadImages:
         elif len(self.reasons) == _NAMED_ON_STDERR + 1:
             tqdm.write("skipped more, not named here", file=sys.stderr)
 
-    def check(self, total: int | None = None) -> None:
-        """Raises InputError when the share of bad images is above the ceiling, or will be after `total` images."""
+    def check(self, total: int) -> None:
+        """Raises InputError when the share of bad images is above the ceiling, or will be, after all `total` images."""
         bad, names = len(self.reasons), ", ".join(list(self.reasons)[:_NAMED_IN_ERROR])
-        names += ", ..." if bad > _NAMED_IN_ERROR else ""
-        if bad > self._max_fraction * max(self.seen, total or 0):
-            # Rounded up, so that the value given in the message does let this set pass.
-            enough = -(-bad * 10**6 // self.seen) / 10**6
-            scope = "" if total is None else f" for all {total}"
-            remedy = f"; {enough:g} would let them pass" if total is None else ""
-            raise InputError(
-                f"{bad} of {'' if total is None else 'the first '}{self.seen} images cannot be decoded ({names}), "
-                f"more than --max_bad_fraction={self._max_fraction:g} allows{scope}{remedy}"
-            )
+        if bad <= self._max_fraction * total:
+            return
+        found = f"cannot be decoded ({names}{', ...' if bad > _NAMED_IN_ERROR else ''})"
+        ceiling = f"more than --max_bad_fraction={self._max_fraction:g} allows"
+        if self.seen < total:
+            raise InputError(f"{bad} of the first {self.seen} images {found}, {ceiling} for all {total}")
+        # Rounded up, so that the value given in the message does let this set pass.
+        enough = -(-bad * 10**6 // self.seen) / 10**6
+        raise InputError(f"{bad} of {self.seen} images {found}, {ceiling}; {enough:g} would let them pass")
 
 
 def converted(
