@@ -45,7 +45,7 @@ class FolderPart:
     @property
     def identity(self) -> str:
         """Digest of the keys and labels, in their order."""
-        keys = "\n".join(self.listing.keys).encode(errors="surrogateescape")
+        keys = "\n".join(self.listing.keys).encode()
         return hashlib.sha256(keys + self.listing.labels.tobytes()).hexdigest()
 
     def encoded(self) -> tf.data.Dataset:
@@ -147,6 +147,9 @@ def _list_split(root: str, folder: str, class_names: tuple[str, ...], flag: str)
         paths = sorted(_images(os.path.join(root, folder, name)))
         if not paths:
             raise InputError(f"{flag}: no image in {folder}/{name}, expected {' '.join(EXTENSIONS)}")
+        unreadable = next((path for path in paths if not _is_unicode(path)), None)
+        if unreadable:
+            raise InputError(f"{flag}: the name {unreadable!a} is not UTF-8, rename it")
         keys += (os.path.relpath(path, root) for path in paths)
         labels += [class_names.index(name)] * len(paths)
     if not keys:
@@ -156,6 +159,11 @@ def _list_split(root: str, folder: str, class_names: tuple[str, ...], flag: str)
 
 def _folders(path: str) -> list[str]:
     return sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _is_unicode(path: str) -> bool:
+    # Python writes foreign bytes in file names as surrogates.
+    return not any("\ud800" <= character <= "\udfff" for character in path)
 
 
 def _images(path: str) -> Iterator[str]:

@@ -186,8 +186,9 @@ def stored_jpeg(encoded: bytes, resize: str = "shorter_side", quality: int = JPE
     pixels = stored_pixels(encoded, resize)
     if _is_stored_jpeg(encoded):
         return encoded, pixels
-    encoded = tf.io.encode_jpeg(pixels, quality=quality).numpy()
-    return encoded, _decode(encoded).numpy()
+    encoded = tf.io.encode_jpeg(pixels, quality=quality)
+    # Not decode_rgb: what was just written needs none of its care, which takes as long as the decoding.
+    return encoded.numpy(), tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE").numpy()
 
 
 _decode = tf.function(decode_rgb, input_signature=[tf.TensorSpec([], tf.string)])

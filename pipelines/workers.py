@@ -91,7 +91,7 @@ def _store_in_processes(
         except BrokenProcessPool:
             check_interrupted()
             raise InputError(
-                "a worker process was killed, perhaps for want of memory; fewer --workers need less"
+                f"--workers={workers}: one of them was killed, perhaps for want of memory; fewer need less"
             ) from None
         finally:
             stop.set()

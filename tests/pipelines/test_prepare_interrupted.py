@@ -64,6 +64,7 @@ def test_a_signal_stops_the_command_with_one_line(number: signal.Signals, images
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images"]
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes where Linux lists them")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_worker_processes_end_with_the_command(number: signal.Signals, images, tmp_path):
     with start(images, tmp_path / "out", "--workers=2") as process:

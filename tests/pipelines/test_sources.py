@@ -1,3 +1,4 @@
+import os
 import pickle
 import re
 import shutil
@@ -261,6 +262,11 @@ def test_a_folder_of_another_layout_is_refused(files: tuple[str, ...], expected:
     found = message(f"folder:{tmp_path}")
     assert found.startswith(f"--dataset=folder:{tmp_path}: ")
     assert re.search(expected, found)
+
+
+def test_a_file_name_that_is_not_utf_8_is_named(tmp_path):
+    write_files(tmp_path, {"train/cat/1.jpg": JPEG, os.fsdecode(b"train/cat/\xe9t\xe9.jpg"): JPEG})
+    assert r"train/cat/\udce9t\udce9.jpg' is not UTF-8, rename it" in message(f"folder:{tmp_path}")
 
 
 def test_a_folder_that_does_not_exist_is_named(tmp_path):

@@ -51,7 +51,7 @@ class Unreadable:
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        (Deadly(), "a worker process was killed"),
+        (Deadly(), "--workers=2: one of them was killed"),
         (Unreadable(), "--dataset=x: reading train failed: .*/nowhere/1.jpg; No such"),
     ],
 )
