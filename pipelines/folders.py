@@ -64,7 +64,7 @@ class ImageFolder:
     """An image folder whose layout has been checked; its images have not been opened.
 
     Attributes:
-      root: the folder that was given.
+      root: absolute path of the folder.
       class_names: names of the folders in train/, sorted; the index is the label.
       listings: by canonical split name ("train", "validation", "test").
     """
@@ -121,7 +121,7 @@ def open_folder(root: str, flag: str | None = None, splits: Collection[str] = tu
             raise InputError(f"{flag}: found both {' and '.join(found)}, expected one of them")
         if found:
             listings[split] = _list_split(root, found[0], class_names, flag)
-    return ImageFolder(root, class_names, listings)
+    return ImageFolder(os.path.abspath(root), class_names, listings)
 
 
 def holds_classes(root: str) -> bool:

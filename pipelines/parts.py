@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -136,7 +137,8 @@ class Tally:
 @contextlib.contextmanager
 def _in_one_step(path: Path) -> Iterator[Path]:
     """A path to write to; the file gets its name `path` when it is whole and on the disk."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
+    # A name of its own: a cluster may start the same work twice.
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         yield unfinished
         with unfinished.open("rb") as file:

@@ -170,7 +170,8 @@ def prepare(
     bad = stored.BadImages(max_bad_fraction)
     with work_folder(output_dir) as folder:
         try:
-            remove_others(folder, {path.name for part in plan for path in part.files(folder)})
+            names = {path.name for part in plan for path in part.files(folder)}
+            remove_others(folder, names)
             if beam_options is not None:
                 from pipelines.beam_runner import store_on_beam
 
@@ -178,6 +179,7 @@ def prepare(
             most_images = sum(min(images, take or images) for images in source.splits.values())
             _store(plan, recipe, folder, workers, bad, most_images, check_interrupted)
             bad.check(bad.seen)
+            remove_others(folder, names)
             summary = write_metadata(source, plan, recipe, folder, label_names or {})
             publish(folder, output_dir)
         except (OSError, tf.errors.OpError) as error:

@@ -60,7 +60,10 @@ def publish(folder: Path, output_dir: Path) -> None:
 
 
 def remove_others(folder: Path, names: set[str]) -> None:
-    """Removes the files of the work folder's subfolders that have none of these names: those of another preparation."""
+    """Removes the files of the work folder's subfolders that have none of these names.
+
+    They are those of a preparation with other flags, and what processes that were killed have left.
+    """
     for parent in (folder / "dataset", folder / "tallies"):
         for path in parent.iterdir():
             if path.name not in names:

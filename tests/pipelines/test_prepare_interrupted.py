@@ -144,6 +144,13 @@ def test_only_what_is_missing_is_stored(unfinished, tmp_path, monkeypatch):
     assert names == ["validation 0"]
 
 
+def test_what_killed_processes_have_left_is_not_published(unfinished, tmp_path):
+    left = tmp_path / "out.incomplete/dataset/.prepared-train.tfrecord-00000-of-00003.1234abcd"
+    left.write_bytes(b"half a record")
+    prepare(open_source(f"folder:{unfinished}"), tmp_path / "out")
+    assert not list((tmp_path / "out").glob(".*"))
+
+
 @pytest.mark.parametrize("change", ["resize", "quality", "take", "source", "damage"])
 def test_parts_made_otherwise_are_stored_anew(change: str, unfinished, tmp_path, monkeypatch):
     options = {"resize": {"resize": "warp"}, "quality": {"quality": 50}, "take": {"take": 12}}.get(change, {})
