@@ -150,7 +150,7 @@ def _list_split(root: str, folder: str, class_names: tuple[str, ...], flag: str)
         unreadable = next((path for path in paths if not _is_unicode(path)), None)
         if unreadable:
             raise InputError(f"{flag}: the name {unreadable!a} is not UTF-8, rename it")
-        keys += (os.path.relpath(path, root) for path in paths)
+        keys += (path.removeprefix(os.path.join(root, "")) for path in paths)
         labels += [class_names.index(name)] * len(paths)
     if not keys:
         raise InputError(f"{flag}: no class folders in {folder}/, expected {LAYOUT}")
@@ -162,8 +162,12 @@ def _folders(path: str) -> list[str]:
 
 
 def _is_unicode(path: str) -> bool:
-    # Python writes foreign bytes in file names as surrogates.
-    return not any("\ud800" <= character <= "\udfff" for character in path)
+    # Python writes foreign bytes in file names as surrogates, which UTF-8 does not know.
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _images(path: str) -> Iterator[str]:
