@@ -80,6 +80,13 @@ def test_any_permutation_of_the_classes_will_do_but_no_other_list(tmp_path):
             reordered(source, names)
 
 
+def test_names_for_people_change_places_with_their_classes(tmp_path):
+    names = {"cat": "house cat", "dog": "dog"}
+    prepare(open_source(f"folder:{image_folder(tmp_path / 'images')}"), tmp_path / "out", label_names=names)
+    turned = reordered(open_source(str(tmp_path / "out")), ["dog", "cat"])
+    assert turned.label_names == ("dog", "house cat")
+
+
 def test_parts_of_some_classes_hold_their_images_only(tmp_path):
     source = open_source(f"folder:{image_folder(tmp_path)}")
     found = [key for part in select(source, "train", 2, ["dog"]) for _, label, key in part.encoded().as_numpy_iterator()
