@@ -7,7 +7,7 @@ like), and have this package installed.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,13 +18,20 @@ from pipelines.parts import Part, Recipe, store
 _DEFAULT_RUNNER = "--runner=FnApiRunner"
 
 
-def store_on_beam(parts: Sequence[Part], recipe: Recipe, folder: Path, options: str) -> None:
+def store_on_beam(
+    parts: Sequence[Part],
+    recipe: Recipe,
+    folder: Path,
+    options: str,
+    check_interrupted: Callable[[], None] = lambda: None,
+) -> None:
     """Stores `parts` in `folder`, as `parts.store` does, by a Beam pipeline.
 
     Args:
       parts, recipe, folder: see `parts.store`.
       options: Beam's own, as on a command line: "--runner=FlinkRunner --flink_master=host:8081". Without a runner the
         pipeline runs in this process.
+      check_interrupted: raises KeyboardInterrupt if that is why the pipeline failed.
 
     Raises:
       InputError: Beam is not installed, or the pipeline failed.
@@ -40,6 +47,8 @@ def store_on_beam(parts: Sequence[Part], recipe: Recipe, folder: Path, options: 
             # Reshuffle: otherwise one worker may get all parts, fused with their creation.
             _ = pipeline | beam.Create(list(parts)) | beam.Reshuffle() | "Store" >> beam.Map(work)
     except Exception as error:
+        # Beam wraps that as it does any other error.
+        check_interrupted()
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(f"--runner=beam: the pipeline failed: {lines[-1]}") from error
 

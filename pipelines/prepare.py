@@ -175,7 +175,7 @@ def prepare(
             if beam_options is not None:
                 from pipelines.beam_runner import store_on_beam
 
-                store_on_beam(plan, recipe, folder, beam_options)
+                store_on_beam(plan, recipe, folder, beam_options, check_interrupted)
             most_images = sum(min(images, take or images) for images in source.splits.values())
             _store(plan, recipe, folder, workers, bad, most_images, check_interrupted)
             bad.check(bad.seen)
