@@ -4,36 +4,36 @@
 
 The result is a TFDS dataset directory with two more files: statistics.npz (mean image, RGB mean and covariance of the
 stored training images) and summary.json, which is for people. Any command takes the directory as --dataset. Photographs
-are set upright by their EXIF tag. The directory appears complete or not at all.
+are set upright by their EXIF tag. The directory appears complete or not at all; a preparation that was stopped goes on
+where it was when the same command is given again.
 """
 
-import contextlib
-import json
 import os
-import secrets
 import shlex
-import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from importlib import metadata
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
-import tensorflow_datasets as tfds
 from absl import flags
+from tqdm import tqdm
 
-from pipelines import stored
+from pipelines import class_order, stored
 from pipelines.command import InputError, reason_of, run
-from pipelines.crops import RESIZE_POLICIES, STORED_SIZE
-from pipelines.sources import FORMS, STATISTICS_FILE, SUMMARY_FILE, Source, open_source
-from pipelines.statistics import Accumulator, Statistics
+from pipelines.crops import RESIZE_POLICIES, check_resize
+from pipelines.metadata import write_metadata
+from pipelines.parts import Part, Recipe, Tally, finished
+from pipelines.sources import FORMS, Source, open_source
+from pipelines.work_folder import publish, remove_others, work_folder
+from pipelines.workers import sensible_workers, store_all
 
 # Some 70 MB: enough shards to be read in parallel and shuffled, few enough to be copied around.
-_EXAMPLES_PER_SHARD = 2048
-# The writer rewrites its metadata at every call.
-_EXAMPLES_PER_WRITE = 256
+_IMAGES_PER_PART = 2048
+# Of smaller sets, so that these too can be read and prepared in parallel.
+_PARTS, _FEWEST_IMAGES_PER_PART = 16, 128
+
+_RUNNERS = ("local", "beam")
 
 
 def define_flags() -> None:
@@ -47,19 +47,50 @@ def define_flags() -> None:
         RESIZE_POLICIES,
         "shorter side to 256 and the centre of it, or both sides to 256",
     )
+    flags.DEFINE_integer(
+        "quality", stored.JPEG_QUALITY, "of the JPEG stored; a 256 x 256 RGB JPEG is kept as it is", 1, 100
+    )
     flags.DEFINE_float("max_bad_fraction", 0.001, "share of images that may be undecodable", 0.0, 1.0)
+    flags.DEFINE_enum(
+        "class_order",
+        "sorted",
+        class_order.CLASS_ORDERS,
+        "order of the outputs: sorted wnids, or ImageNet's own numbers (as in the 2012 code)",
+    )
+    flags.DEFINE_string("classes_file", None, "keep only the classes in this file, one a line")
+    flags.DEFINE_string("label_names_file", None, "names for people: a line has a class and its name")
+    flags.DEFINE_integer("take", None, "for trials: so many images of each split, at most", 1)
+    flags.DEFINE_integer("workers", None, "processes; by default one a core, where that is worth it", 1)
+    flags.DEFINE_enum("runner", "local", _RUNNERS, "this machine, or an Apache Beam pipeline")
+    flags.DEFINE_string("beam_options", "", "Beam's own, such as '--runner=FlinkRunner --flink_master=host:8081'")
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command."""
     del argv
     values = flags.FLAGS
+    if values.beam_options and values.runner != "beam":
+        raise InputError(f"--beam_options={values.beam_options}: expected --runner=beam with it")
     check_interrupted = _interruptible()
     try:
-        source = open_source(values.dataset, values.data_dir)
-        summary = prepare(source, values.output_dir, values.resize, values.max_bad_fraction, check_interrupted)
+        source = open_source(values.dataset, values.data_dir, values.class_order)
+        classes = class_order.read_class_list(values.classes_file, source.class_names) if values.classes_file else None
+        names = values.label_names_file
+        summary = prepare(
+            source,
+            values.output_dir,
+            values.resize,
+            values.max_bad_fraction,
+            quality=values.quality,
+            classes=classes,
+            label_names=class_order.read_label_names(names, classes or source.class_names) if names else None,
+            take=values.take,
+            workers=values.workers,
+            beam_options=values.beam_options if values.runner == "beam" else None,
+            check_interrupted=check_interrupted,
+        )
     except KeyboardInterrupt:
-        print("interrupted: nothing was written", file=sys.stderr)
+        print("interrupted: nothing is published; the same command goes on from here", file=sys.stderr)
         return 128 + signal.SIGINT
     counts = ", ".join(f"{split['images']} {name}" for name, split in summary["splits"].items())
     skipped = f" ({len(summary['bad_images'])} skipped)" if summary["bad_images"] else ""
@@ -96,116 +127,110 @@ def prepare(
     output_dir: str | os.PathLike,
     resize: str = "shorter_side",
     max_bad_fraction: float = 0.001,
-    before_image: Callable[[], None] = lambda: None,
+    *,
+    quality: int = stored.JPEG_QUALITY,
+    classes: Sequence[str] | None = None,
+    label_names: Mapping[str, str] | None = None,
+    take: int | None = None,
+    workers: int | None = None,
+    beam_options: str | None = None,
+    check_interrupted: Callable[[], None] = lambda: None,
 ) -> dict:
     """Writes the prepared folder `output_dir` from all splits of `source`.
+
+    The files are the same to the last bit whatever `workers` and `beam_options` are, and however often the work was
+    stopped.
 
     Args:
       source: not a prepared one.
       output_dir: must not exist; the folder above it must.
       resize: one of `RESIZE_POLICIES`.
       max_bad_fraction: share of all images that may be undecodable, 0..1; these are skipped and named on stderr.
-      before_image: called before each image is written; what it raises stops the preparation cleanly.
+      quality: of the stored JPEG, 1..100.
+      classes: those of `source.class_names` to keep, in the order of the labels; None for all.
+      label_names: what people call the classes, kept with the dataset.
+      take: images of each split at most.
+      workers: processes; as many as are worth it if None.
+      beam_options: None for this machine; else Beam's own options, for a Beam pipeline.
+      check_interrupted: called often; what it raises stops the preparation cleanly.
 
     Returns:
       The contents of summary.json.
 
     Raises:
-      InputError: one of these does not hold, or the disk cannot be written. `output_dir` does not exist then.
+      InputError: one of these does not hold, or the disk cannot be written. `output_dir` does not exist then; what was
+        finished is kept beside it, in `<output_dir>.incomplete`.
     """
     if source.prepared:
         raise InputError(f"--dataset={source.name}: is prepared already")
+    check_resize(resize)
+    output_dir = Path(output_dir)
+    recipe = Recipe(resize, quality, tuple(classes or source.class_names))
+    plan = _plan(source, recipe.class_names, take)
     bad = stored.BadImages(max_bad_fraction)
-    with _published(Path(output_dir)) as folder:
-        statistics, class_counts = _write_records(source, folder, resize, bad, before_image)
-        bad.check()
-        statistics.save(folder / STATISTICS_FILE)
-        summary = _summary(source, resize, statistics, class_counts, bad)
-        (folder / SUMMARY_FILE).write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with work_folder(output_dir) as folder:
+        try:
+            names = {path.name for part in plan for path in part.files(folder)}
+            remove_others(folder, names)
+            if beam_options is not None:
+                from pipelines.beam_runner import store_on_beam
+
+                store_on_beam(plan, recipe, folder, beam_options, check_interrupted)
+            most_images = sum(min(images, take or images) for images in source.splits.values())
+            _store(plan, recipe, folder, workers, bad, most_images, check_interrupted)
+            bad.check(bad.seen)
+            remove_others(folder, names)
+            summary = write_metadata(source, plan, recipe, folder, label_names or {})
+            publish(folder, output_dir)
+        except (OSError, tf.errors.OpError) as error:
+            raise InputError(f"--output_dir={output_dir}: cannot be written: {reason_of(error)}") from error
     return summary
 
 
-@contextlib.contextmanager
-def _published(output_dir: Path) -> Iterator[Path]:
-    """A new folder beside `output_dir`, which is renamed to it at the end, or removed when something goes wrong."""
-    if os.path.lexists(output_dir):
-        raise InputError(f"--output_dir={output_dir}: exists already, expected a folder to be made")
-    if not output_dir.parent.is_dir():
-        raise InputError(f"--output_dir={output_dir}: no folder {output_dir.parent} to make it in")
-    incomplete = output_dir.with_name(f"{output_dir.name}.incomplete-{secrets.token_hex(4)}")
-    try:
-        incomplete.mkdir()
-        yield incomplete
-        incomplete.rename(output_dir)
-    except (OSError, tf.errors.OpError) as error:
-        raise InputError(f"--output_dir={output_dir}: cannot be written: {reason_of(error)}") from error
-    finally:
-        shutil.rmtree(incomplete, ignore_errors=True)
+def _plan(source: Source, class_names: Sequence[str], take: int | None) -> list[Part]:
+    """All parts of all splits. How many there are depends on the dataset alone."""
+    share = len(class_names) / len(source.class_names)
+    plan = []
+    for split, images in source.splits.items():
+        expected = min(round(images * share), take or images)
+        count = max(-(-expected // _IMAGES_PER_PART), min(_PARTS, expected // _FEWEST_IMAGES_PER_PART), 1)
+        for index, part in enumerate(class_order.select(source, split, count, class_names)):
+            size, limit = (
+                number and number * (index + 1) // count - number * index // count for number in (expected, take)
+            )
+            plan.append(Part(source.name, split, index, count, part, size, limit))
+    return plan
 
 
-def _write_records(
-    source: Source, folder: Path, resize: str, bad: stored.BadImages, before_image: Callable[[], None]
-) -> tuple[Statistics, dict[str, np.ndarray]]:
-    """Writes the records; returns the statistics of the training split and int64 images per class by split."""
-    writer = tfds.core.SequentialWriter(_dataset_info(source, folder), _EXAMPLES_PER_SHARD)
-    writer.initialize_splits(list(source.splits))
-    accumulator = Accumulator()
-    class_counts = {split: np.zeros(len(source.class_names), np.int64) for split in source.splits}
-    for split in source.splits:
-        pending: list[dict] = []
-        converted = stored.convert_split(source, split, lambda encoded: stored.stored_jpeg(encoded, resize), bad)
-        for key, label, (jpeg, pixels) in converted:
-            before_image()
-            class_counts[split][label] += 1
-            if split == "train":
-                accumulator.update(pixels)
-            pending.append({"image": jpeg, "label": label, "key": key})
-            if len(pending) == _EXAMPLES_PER_WRITE:
-                writer.add_examples({split: pending})
-                pending = []
-        writer.add_examples({split: pending})
-    writer.close_all()
-    return accumulator.result(), class_counts
-
-
-def _dataset_info(source: Source, folder: Path) -> tfds.core.DatasetInfo:
-    identity = tfds.core.DatasetIdentity(
-        name="prepared", version=tfds.core.Version("1.0.0"), data_dir=os.fspath(folder), module_name=__name__
-    )
-    features = {
-        "image": tfds.features.Image(shape=(STORED_SIZE, STORED_SIZE, 3), encoding_format="jpeg"),
-        "label": tfds.features.ClassLabel(names=source.class_names),
-        "key": tfds.features.Text(doc="id of the example in the original dataset"),
-    }
-    return tfds.core.DatasetInfo(
-        builder=identity,
-        description=f"{source.name}, resized to {STORED_SIZE} x {STORED_SIZE}",
-        features=tfds.features.FeaturesDict(features),
-    )
-
-
-def _summary(
-    source: Source,
-    resize: str,
-    statistics: Statistics,
-    class_counts: dict[str, np.ndarray],
+def _store(
+    plan: Sequence[Part],
+    recipe: Recipe,
+    folder: Path,
+    workers: int | None,
     bad: stored.BadImages,
-) -> dict:
-    return {
-        "source": source.name,
-        "resize": resize,
-        "splits": {
-            split: {
-                "images": int(counts.sum()),
-                "classes": dict(zip(source.class_names, counts.tolist(), strict=True)),
-            }
-            for split, counts in class_counts.items()
-        },
-        "bad_images": bad.reasons,
-        "rgb_mean": statistics.rgb_mean.tolist(),
-        "eigenvalues": statistics.eigenvalues.tolist(),
-        "versions": {name: metadata.version(name) for name in ("keras-alexnet", "tensorflow", "tensorflow-datasets")},
-    }
+    most_images: int,
+    check_interrupted: Callable[[], None],
+) -> None:
+    """Stores what is not stored yet, with a progress bar; stops once too many of `most_images` are bad."""
+    pending = []
+    for part in plan:
+        tally = finished(part, recipe, folder)
+        if tally:
+            _note(tally, bad)
+        else:
+            pending.append(part)
+    workers = workers or sensible_workers(sum(part.size for part in pending))
+    total = sum(part.size for part in plan)
+    with tqdm(total=total, initial=bad.seen, unit=" images", disable=None, leave=False) as progress:
+        for tally in store_all(pending, recipe, folder, workers, progress, check_interrupted):
+            _note(tally, bad)
+            bad.check(most_images)
+
+
+def _note(tally: Tally, bad: stored.BadImages) -> None:
+    bad.seen += tally.seen
+    for key, reason in tally.bad.items():
+        bad.add(key, reason)
 
 
 if __name__ == "__main__":

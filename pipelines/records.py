@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import itertools
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -20,6 +22,7 @@ from pipelines.command import InputError
 SHUFFLE_BYTES = 512 * 2**20
 
 _SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "test", "val"), "test": ("test",)}
+_ARCHIVE = re.compile(r"[\w.-]+\.(?:tar\.gz|tar|tgz|zip)\b")
 _NAME = re.compile(r"\w+(/[\w.\-]+)?(:\d+\.\d+\.\d+)?")
 
 
@@ -50,32 +53,71 @@ class Records:
         """Elements (bytes, label int32, key string) from place `start` on, in stored order or shuffled by shards and
         within a buffer."""
         info = self.builder.info.splits[self.own_splits[split]]
-        wanted = {"image", "label", "key"} & set(self.builder.info.features)
-        decoders = tfds.decode.PartialDecoding(
-            dict.fromkeys(wanted, True), decoders={"image": tfds.decode.SkipDecoding()}
+        if shuffle_seed is None:
+            return _read(self.builder, info.name).skip(start)
+        bytes_per_example = max(1, info.num_bytes // info.num_examples)
+        buffer = min(info.num_examples, max(1, SHUFFLE_BYTES // bytes_per_example))
+        examples = _read(self.builder, info.name, shuffle_seed)
+        return examples.shuffle(buffer, seed=shuffle_seed, reshuffle_each_iteration=False).skip(start)
+
+    def parts(self, split: str, count: int) -> list[RecordsPart]:
+        """See `pipelines.sources.Source.parts`: ranges of the stored order, which TFDS has shuffled.
+
+        Where TFDS was told not to shuffle, a part is every `count`-th example; each part then reads the whole split.
+        """
+        info = self.builder.info.splits[self.own_splits[split]]
+        if self.builder.info.disable_shuffling:
+            return [RecordsPart(self.builder, info.name, index, count) for index in range(count)]
+        ends = [info.num_examples * index // count for index in range(count + 1)]
+        return [RecordsPart(self.builder, f"{info.name}[{start}:{end}]") for start, end in itertools.pairwise(ends)]
+
+
+@dataclass(frozen=True)
+class RecordsPart:
+    """Some examples of one split, for one worker; see `pipelines.sources.SourcePart`.
+
+    Attributes:
+      builder: as in `Records`.
+      split: split in TFDS's notation, such as "train[0:2048]".
+      index, stride: every `stride`-th example of it, from `index` on, in a mixed order; all, as stored, if stride is 1.
+    """
+
+    builder: tfds.core.DatasetBuilder
+    split: str
+    index: int = 0
+    stride: int = 1
+
+    @property
+    def identity(self) -> str:
+        """Name and version of the dataset, and which examples of it."""
+        return f"{self.builder.info.full_name} {self.split} {self.index}/{self.stride}"
+
+    def encoded(self) -> tf.data.Dataset:
+        """Elements (bytes, label int32, key string)."""
+        examples = _read(self.builder, self.split)
+        if self.stride == 1:
+            return examples
+        size = -(-self.builder.info.splits[self.split].num_examples // self.stride)
+        return examples.shard(self.stride, self.index).shuffle(size, seed=0, reshuffle_each_iteration=False)
+
+
+def _read(builder: tfds.core.DatasetBuilder, split: str, shuffle_seed: int | None = None) -> tf.data.Dataset:
+    """Elements (bytes, label int32, key string) of `split`; with a seed, its files are read in another order."""
+    wanted = {"image", "label", "key"} & set(builder.info.features)
+    decoders = tfds.decode.PartialDecoding(dict.fromkeys(wanted, True), decoders={"image": tfds.decode.SkipDecoding()})
+    read_config = tfds.ReadConfig(
+        add_tfds_id=True,
+        try_autocache=False,
+        shuffle_seed=shuffle_seed,
+        shuffle_reshuffle_each_iteration=False,
+        enable_ordering_guard=False,
+    )
+    with quiet():
+        examples = builder.as_dataset(
+            split=split, decoders=decoders, read_config=read_config, shuffle_files=shuffle_seed is not None
         )
-        read_config = tfds.ReadConfig(
-            add_tfds_id=True,
-            try_autocache=False,
-            shuffle_seed=shuffle_seed,
-            shuffle_reshuffle_each_iteration=False,
-            enable_ordering_guard=False,
-        )
-        with quiet():
-            examples = self.builder.as_dataset(
-                split=info.name,
-                decoders=decoders,
-                read_config=read_config,
-                shuffle_files=shuffle_seed is not None,
-            )
-        if shuffle_seed is not None:
-            bytes_per_example = max(1, info.num_bytes // info.num_examples)
-            buffer = min(info.num_examples, max(1, SHUFFLE_BYTES // bytes_per_example))
-            examples = examples.shuffle(buffer, seed=shuffle_seed, reshuffle_each_iteration=False)
-        key = "key" if "key" in wanted else "tfds_id"
-        return examples.skip(start).map(
-            lambda example: (example["image"], tf.cast(example["label"], tf.int32), example[key])
-        )
+    key = "key" if "key" in wanted else "tfds_id"
+    return examples.map(lambda example: (example["image"], tf.cast(example["label"], tf.int32), example[key]))
 
 
 def open_records(dataset: str, builder: tfds.core.DatasetBuilder) -> Records:
@@ -162,11 +204,14 @@ def _unknown(dataset: str, forms: str) -> InputError:
 
 def _not_built(dataset: str, builder: tfds.core.DatasetBuilder) -> InputError:
     data_dir = os.fspath(builder.data_dir_root)
+    build = f"`tfds build {dataset} --data_dir={shlex.quote(data_dir)}`"
+    if not builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
+        return InputError(f"--dataset={dataset}: not built in --data_dir={data_dir}; run {build}")
     page = f"https://www.tensorflow.org/datasets/catalog/{builder.name}"
-    by_hand = ""
-    if builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
-        by_hand = f"put the archives named on {page} into {data_dir}/downloads/manual, then "
+    archives = list(dict.fromkeys(_ARCHIVE.findall(builder.MANUAL_DOWNLOAD_INSTRUCTIONS)))
+    names = " ".join(archives) or "<archives>"
+    manual_dir = shlex.quote(os.path.join(data_dir, "downloads/manual/"))
     return InputError(
-        f"--dataset={dataset}: not built in --data_dir={data_dir}; {by_hand}"
-        f"run `tfds build {dataset} --data_dir={data_dir}`"
+        f"--dataset={dataset}: not built in --data_dir={data_dir}; fetch its archives by hand, as {page} says, "
+        f"then run `mkdir -p {manual_dir} && mv {names} {manual_dir}` and {build}"
     )

@@ -7,21 +7,34 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from google.protobuf import json_format
 
-from pipelines import folders, photos, records
+from pipelines import class_order as orders
+from pipelines import folders, ilsvrc, photos, records
 from pipelines.command import InputError
 from pipelines.shards import Shards
 from pipelines.statistics import Statistics
 
-FORMS = "photos, folder:<dir>, a folder written by pipelines.prepare, or a TFDS name such as imagenet2012"
+FORMS = "photos, folder:<dir>, ilsvrc:<dir>, a folder written by pipelines.prepare, or a TFDS name such as imagenet2012"
 STATISTICS_FILE = "statistics.npz"
 SUMMARY_FILE = "summary.json"
+
+
+class SourcePart(Protocol):
+    """Some images of a split, for one worker: it can be pickled, and read without reading the others."""
+
+    @property
+    def identity(self) -> str:
+        """Names these images and their order: another set of images, or another order, has another."""
+
+    def encoded(self) -> tf.data.Dataset:
+        """Elements (encoded string, label int32, key string), all scalars, in a fixed order."""
 
 
 @dataclass(frozen=True)
@@ -31,20 +44,24 @@ class Source:
     Attributes:
       name: what --dataset said.
       class_names: the index is the label.
+      label_names: what people call the classes, in the same order; the class names where nobody has said.
       splits: images per split, under the names "train" and "validation", and "test" where there is one besides.
       prepared: whether the records are 256 x 256 RGB JPEG.
       resize: the policy the records were prepared with, "shorter_side" where they were not.
       statistics: those of the training split, where prepared.
       read: (split, shuffle_seed, start) -> dataset; call `encoded` instead.
+      read_parts: (split, count) -> parts; call `parts` instead.
     """
 
     name: str
     class_names: tuple[str, ...]
+    label_names: tuple[str, ...]
     splits: Mapping[str, int]
     prepared: bool
     resize: str
     statistics: Statistics | None
     read: Callable[[str, int | None, int], tf.data.Dataset]
+    read_parts: Callable[[str, int], Sequence[SourcePart]]
 
     def split(self, name: str) -> str:
         """Returns `name`.
@@ -76,35 +93,55 @@ class Source:
         seed = None if shuffle_seed is None else shuffle_seed % 2**63
         return self.read(self.split(split), seed, start)
 
+    def parts(self, split: str, count: int) -> Sequence[SourcePart]:
+        """Divides a split into `count` parts of nearly equal size, each with a mixture of the classes.
+
+        Raises:
+          InputError: there is no such split.
+        """
+        return self.read_parts(self.split(split), count)
+
 
 @records.quiet()
-def open_source(dataset: str, data_dir: str | None = None) -> Source:
+def open_source(dataset: str, data_dir: str | None = None, class_order: str = "sorted") -> Source:
     """Finds the dataset that --dataset and --data_dir name, in this order: "photos" (the embedded photographs),
-    "folder:<dir>" (an image folder), the path of a folder written by `pipelines.prepare`, and any TFDS name.
+    "folder:<dir>" (an image folder), "ilsvrc:<dir>" (ImageNet's files), the path of a folder written by
+    `pipelines.prepare`, and any TFDS name.
 
     Args:
       dataset: one of these; "photos" is built on first use, which takes some seconds.
       data_dir: where TFDS keeps its datasets; its own default (~/tensorflow_datasets) if None.
+      class_order: one of `class_order.CLASS_ORDERS`.
 
     Raises:
-      InputError: there is no such dataset, it is not built, or it does not consist of labelled images.
+      InputError: there is no such dataset, it is not built, it does not consist of labelled images, or it does not
+        have the classes for that order.
     """
+    source = _open_in_own_order(dataset, data_dir)
+    return orders.reordered(source, orders.ordered(source.class_names, class_order))
+
+
+def _open_in_own_order(dataset: str, data_dir: str | None) -> Source:
     if dataset == "photos":
         found = records.open_records(dataset, photos.build(data_dir))
     elif dataset.startswith("folder:"):
         found = folders.open_folder(os.path.expanduser(dataset.removeprefix("folder:")))
+    elif dataset.startswith("ilsvrc:"):
+        found = ilsvrc.open_ilsvrc(os.path.expanduser(dataset.removeprefix("ilsvrc:")))
     elif os.path.isdir(dataset):
         return _open_prepared(dataset)
     else:
         found = records.open_records(dataset, records.find_builder(dataset, data_dir, FORMS))
-    return Source(dataset, found.class_names, found.splits, False, "shorter_side", None, found.encoded)
+    names = found.class_names
+    return Source(dataset, names, names, found.splits, False, "shorter_side", None, found.encoded, found.parts)
 
 
 def _open_prepared(directory: str) -> Source:
     """Raises InputError when `directory` was not written by `pipelines.prepare`, or not wholly."""
     try:
         with open(os.path.join(directory, SUMMARY_FILE), encoding="utf-8") as file:
-            resize = json.load(file)["resize"]
+            summary = json.load(file)
+        resize, labels = summary["resize"], summary.get("label_names", {})
         builder = tfds.builder_from_directory(directory)
     except FileNotFoundError:
         hint = (
@@ -116,9 +153,11 @@ def _open_prepared(directory: str) -> Source:
     except (OSError, ValueError, KeyError, TypeError, json_format.Error) as error:
         raise InputError(f"--dataset={directory}: broken prepared folder: {str(error).splitlines()[0]}") from None
     found = records.open_records(directory, builder)
+    names = found.class_names
+    label_names = tuple(labels.get(name, name) for name in names)
     statistics = Statistics.load(os.path.join(directory, STATISTICS_FILE))
 
     def read(split: str, shuffle_seed: int | None, start: int) -> tf.data.Dataset:
         return Shards.of_split(builder.info.splits[found.own_splits[split]]).encoded(shuffle_seed, start)
 
-    return Source(directory, found.class_names, found.splits, True, resize, statistics, read)
+    return Source(directory, names, label_names, found.splits, True, resize, statistics, read, found.parts)

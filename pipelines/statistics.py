@@ -8,7 +8,7 @@ same to the last bit whatever the order of the images and however they were divi
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,8 @@ _FIELDS = {
     "rgb_mean": (3,),
     "rgb_covariance": (3, 3),
 }
+# Components of a unit vector below this are rounding errors, whose sign means nothing.
+_NO_COMPONENT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Statistics:
 
     Attributes:
       count: images counted.
-      mean_image: float32 [256,256,3], 0..255.
+      mean_image: float64 [256,256,3], 0..255.
       rgb_mean: float64 [3], 0..255.
       rgb_covariance: float64 [3,3] in grey levels squared, over all pixels of all images (divided by their number).
     """
@@ -54,15 +56,16 @@ class Statistics:
     def eigenvectors(self) -> np.ndarray:
         """float64 [3,3]: unit principal axes in the columns, in the order of `eigenvalues`.
 
-        The sign of an axis is arbitrary; here its red component is never negative.
+        The sign of an axis is arbitrary; here its red component is positive, or the next one where there is no red.
         """
         vectors = np.linalg.eigh(self.rgb_covariance)[1][:, ::-1]
-        return vectors * np.where(vectors[0] < 0, -1.0, 1.0)
+        leading = vectors[np.argmax(np.abs(vectors) > _NO_COMPONENT, axis=0), np.arange(3)]
+        return vectors * np.sign(leading)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Writes an uncompressed .npz of the four attributes to `path`."""
+        """Writes an uncompressed .npz to `path`: the four attributes, and for other readers the two properties."""
         with open(path, "wb") as file:
-            np.savez(file, **{name: getattr(self, name) for name in _FIELDS})
+            np.savez(file, **{name: getattr(self, name) for name in (*_FIELDS, "eigenvalues", "eigenvectors")})
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Statistics:
@@ -86,13 +89,19 @@ class Statistics:
         return cls(**{**fields, "count": int(fields["count"])})
 
 
+@dataclass
 class Accumulator:
-    """Sums over images in one pass. All sums are integers and exact: up to 2e9 images fit into them."""
+    """Sums over images in one pass. All sums are integers and exact: up to 2e9 images fit into them.
 
-    def __init__(self) -> None:
-        self.count = 0
-        self._image_sum = np.zeros((STORED_SIZE, STORED_SIZE, 3), np.int64)
-        self._product_sum = np.zeros((3, 3), np.int64)
+    Attributes:
+      count: images counted.
+      image_sum: int64 [256,256,3], their sum.
+      product_sum: int64 [3,3], the sum of the outer products of all their pixels with themselves.
+    """
+
+    count: int = 0
+    image_sum: np.ndarray = field(default_factory=lambda: np.zeros((STORED_SIZE, STORED_SIZE, 3), np.int64))
+    product_sum: np.ndarray = field(default_factory=lambda: np.zeros((3, 3), np.int64))
 
     def update(self, images: np.ndarray) -> None:
         """Counts one image, uint8 [256,256,3], or several, uint8 [N,256,256,3].
@@ -101,21 +110,21 @@ class Accumulator:
           ValueError: another shape or type.
         """
         images = images[np.newaxis] if images.ndim == 3 else images
-        if images.shape[1:] != self._image_sum.shape or images.dtype != np.uint8:
+        if images.shape[1:] != self.image_sum.shape or images.dtype != np.uint8:
             raise ValueError(f"found {images.dtype} {list(images.shape)}, expected uint8 [N,256,256,3]")
         for image in images:
             # Products of one image sum to less than 2^53, so this float64 product is exact, and much faster
             # than an integer one.
             pixels = image.reshape(-1, 3).astype(np.float64)
-            self._product_sum += (pixels.T @ pixels).astype(np.int64)
-            self._image_sum += image
+            self.product_sum += (pixels.T @ pixels).astype(np.int64)
+            self.image_sum += image
         self.count += len(images)
 
     def merge(self, other: Accumulator) -> None:
         """Adds what `other` has counted."""
         self.count += other.count
-        self._image_sum += other._image_sum
-        self._product_sum += other._product_sum
+        self.image_sum += other.image_sum
+        self.product_sum += other.product_sum
 
     def result(self) -> Statistics:
         """The statistics of all images counted so far.
@@ -127,11 +136,11 @@ class Accumulator:
             raise ValueError("no image was counted")
         pixels = self.count * STORED_SIZE**2
         # Python's unbounded integers: the difference of two large products is exact, even where it is tiny.
-        rgb_sum = self._image_sum.sum(axis=(0, 1)).astype(object)
-        scatter = pixels * self._product_sum.astype(object) - np.outer(rgb_sum, rgb_sum)
+        rgb_sum = self.image_sum.sum(axis=(0, 1)).astype(object)
+        scatter = pixels * self.product_sum.astype(object) - np.outer(rgb_sum, rgb_sum)
         return Statistics(
             count=self.count,
-            mean_image=(self._image_sum / self.count).astype(np.float32),
+            mean_image=self.image_sum / self.count,
             rgb_mean=(rgb_sum / pixels).astype(np.float64),
             rgb_covariance=(scatter / pixels**2).astype(np.float64),
         )
@@ -158,5 +167,5 @@ def scan(
     accumulator = Accumulator()
     for _, _, pixels in stored.convert_split(source, split, lambda encoded: stored.stored_pixels(encoded, resize), bad):
         accumulator.update(pixels)
-    bad.check()
+    bad.check(bad.seen)
     return accumulator.result(), frozenset(bad.reasons)

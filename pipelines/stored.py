@@ -1,4 +1,4 @@
-"""Stored views of a whole split, or why there are none: the decoding pass of `pipelines.prepare` and of
+"""Stored views of many images, or why there are none: the decoding pass of `pipelines.prepare` and of
 `pipelines.statistics.scan`.
 """
 
@@ -31,7 +31,7 @@ JPEG_QUALITY = 95
 
 _NAMED_ON_STDERR = 20
 _NAMED_IN_ERROR = 3
-_WINDOW_PER_CORE = 4
+_WINDOW_PER_THREAD = 4
 
 # What Pillow raises over headers and EXIF tags that are broken. TensorFlow decides whether the picture is.
 _HEADER_ERRORS = (OSError, SyntaxError, ValueError, struct.error)
@@ -61,16 +61,52 @@ class BadImages:
         elif len(self.reasons) == _NAMED_ON_STDERR + 1:
             tqdm.write("skipped more, not named here", file=sys.stderr)
 
-    def check(self) -> None:
-        """Raises InputError when the share of bad images is above the ceiling."""
+    def check(self, total: int) -> None:
+        """Raises InputError when the share of bad images is above the ceiling, or will be, after all `total` images."""
         bad, names = len(self.reasons), ", ".join(list(self.reasons)[:_NAMED_IN_ERROR])
-        if bad > self._max_fraction * self.seen:
-            # Rounded up, so that the value given in the message does let this set pass.
-            enough = -(-bad * 10**6 // self.seen) / 10**6
-            raise InputError(
-                f"{bad} of {self.seen} images cannot be decoded ({names}{', ...' if bad > _NAMED_IN_ERROR else ''}), "
-                f"more than --max_bad_fraction={self._max_fraction:g} allows; {enough:g} would let them pass"
-            )
+        if bad <= self._max_fraction * total:
+            return
+        found = f"cannot be decoded ({names}{', ...' if bad > _NAMED_IN_ERROR else ''})"
+        ceiling = f"more than --max_bad_fraction={self._max_fraction:g} allows"
+        if self.seen < total:
+            raise InputError(f"{bad} of the first {self.seen} images {found}, {ceiling} for all {total}")
+        # Rounded up, so that the value given in the message does let this set pass.
+        enough = -(-bad * 10**6 // self.seen) / 10**6
+        raise InputError(f"{bad} of {self.seen} images {found}, {ceiling}; {enough:g} would let them pass")
+
+
+def converted(
+    examples: tf.data.Dataset, convert: Callable[[bytes], _Result], what: str, threads: int | None = None
+) -> Iterator[tuple[str, int, _Result | ValueError]]:
+    """Applies `convert` to every image on several threads, in order.
+
+    Args:
+      examples: elements (encoded, label, key).
+      convert: raises ValueError, with a one-line reason, for an image that cannot be decoded.
+      what: is being done, for an error message.
+      threads: one per core if None.
+
+    Yields:
+      Key, label, and result or that error.
+
+    Raises:
+      InputError: the examples cannot be read.
+    """
+
+    def attempt(example: tuple[bytes, int, bytes]) -> tuple[str, int, _Result | ValueError]:
+        encoded, label, key = example
+        try:
+            return key.decode(), int(label), convert(encoded)
+        except ValueError as error:
+            return key.decode(), int(label), error
+
+    def read() -> Iterator[tuple[bytes, int, bytes]]:
+        try:
+            yield from examples.as_numpy_iterator()
+        except tf.errors.OpError as error:
+            raise InputError(f"{what} failed: {reason_of(error)}") from None
+
+    return in_order(attempt, read(), threads)
 
 
 def convert_split(
@@ -93,16 +129,10 @@ def convert_split(
       InputError: no such split, its files cannot be read, or none of its images is good.
     """
 
-    def attempt(example: tuple[bytes, int, bytes]) -> tuple[str, int, _Result | ValueError]:
-        encoded, label, key = example
-        try:
-            return key.decode(), int(label), convert(encoded)
-        except ValueError as error:
-            return key.decode(), int(label), error
-
     good = 0
+    examples = converted(source.encoded(split, shuffle_seed=0), convert, f"--dataset={source.name}: reading {split}")
     with tqdm(total=source.splits[split], desc=split, unit=" images", disable=None, leave=False) as progress:
-        for key, label, result in in_order(attempt, _read(source, split)):
+        for key, label, result in examples:
             progress.update()
             bad.seen += 1
             if isinstance(result, ValueError):
@@ -114,22 +144,17 @@ def convert_split(
         raise InputError(f"--dataset={source.name}: none of {source.splits[split]} {split} images can be decoded")
 
 
-def _read(source: Source, split: str) -> Iterator[tuple[bytes, int, bytes]]:
-    try:
-        yield from source.encoded(split, shuffle_seed=0).as_numpy_iterator()
-    except tf.errors.OpError as error:
-        raise InputError(f"--dataset={source.name}: reading {split} failed: {reason_of(error)}") from None
-
-
-def in_order(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
-    """`map(function, items)` on a thread per core, reading only a few items ahead of the consumer."""
-    threads = os.cpu_count() or 1
+def in_order(
+    function: Callable[[_Item], _Result], items: Iterable[_Item], threads: int | None = None
+) -> Iterator[_Result]:
+    """`map(function, items)` on threads, one per core if None, reading only a few items ahead of the consumer."""
+    threads = threads or os.cpu_count() or 1
     pending: deque = deque()
     pool = ThreadPoolExecutor(threads)
     try:
         for item in items:
             pending.append(pool.submit(function, item))
-            if len(pending) >= threads * _WINDOW_PER_CORE:
+            if len(pending) >= threads * _WINDOW_PER_THREAD:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
@@ -150,8 +175,8 @@ def stored_pixels(encoded: bytes, resize: str = "shorter_side") -> np.ndarray:
     return _view(image, resize).numpy()
 
 
-def stored_jpeg(encoded: bytes, resize: str = "shorter_side") -> tuple[bytes, np.ndarray]:
-    """The stored view as a JPEG of quality 95, and the pixels, uint8 [256,256,3], that it decodes to.
+def stored_jpeg(encoded: bytes, resize: str = "shorter_side", quality: int = JPEG_QUALITY) -> tuple[bytes, np.ndarray]:
+    """The stored view as a JPEG of `quality` 1..100, and the pixels, uint8 [256,256,3], that it decodes to.
 
     What already is a 256 x 256 RGB baseline JPEG is returned unchanged.
 
@@ -161,8 +186,9 @@ def stored_jpeg(encoded: bytes, resize: str = "shorter_side") -> tuple[bytes, np
     pixels = stored_pixels(encoded, resize)
     if _is_stored_jpeg(encoded):
         return encoded, pixels
-    encoded = tf.io.encode_jpeg(pixels, quality=JPEG_QUALITY).numpy()
-    return encoded, _decode(encoded).numpy()
+    encoded = tf.io.encode_jpeg(pixels, quality=quality)
+    # Not decode_rgb: what was just written needs none of its care, which takes as long as the decoding.
+    return encoded.numpy(), tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE").numpy()
 
 
 _decode = tf.function(decode_rgb, input_signature=[tf.TensorSpec([], tf.string)])

@@ -31,6 +31,14 @@ def pixels(encoded: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
 
 
+def pillow_stored_view(image: Image.Image) -> np.ndarray:
+    """Shorter side to 256 and the centre of it, by Pillow."""
+    scale = 256 / min(image.size)
+    resized = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
+    x, y = (resized.width - 256) // 2, (resized.height - 256) // 2
+    return np.asarray(resized.crop((x, y, x + 256, y + 256)))
+
+
 def write_files(root: Path, files: Mapping[str, bytes]) -> Path:
     for name, content in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,18 +1,19 @@
 import json
-import os
 import shlex
-import signal
+import struct
 import subprocess
 import sys
-import time
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from image_files import encode, image_folder, photograph, pixels, write_files
+from image_files import encode, image_folder, photograph, pillow_stored_view, pixels, write_files
+from PIL import Image
 
 from pipelines.command import InputError
+from pipelines.parts import Tally
 from pipelines.prepare import prepare
 from pipelines.sources import Source, open_source
 from pipelines.statistics import scan
@@ -88,22 +89,51 @@ def test_the_summary_is_for_people(images, tmp_path):
     assert summary["versions"]["tensorflow"].startswith("2.")
 
 
+def png_that_claims(width: int, height: int) -> bytes:
+    start = struct.pack(">4sIIBBBBB", b"IHDR", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + start + struct.pack(">I", zlib.crc32(start))
+
+
 def test_files_of_many_kinds_are_stored_and_the_broken_ones_named_and_skipped(tmp_path, capsys):
+    frames = {"save_all": True, "append_images": [photograph(seed=9)]}
+    sixteen_bits = Image.fromarray(np.asarray(photograph().convert("L")).astype(np.uint16) * 257)
     good = {
         "grey.jpg": encode(photograph().convert("L")),
-        "cmyk.jpg": encode(photograph().convert("CMYK")),
+        "cmyk.JPEG": encode(photograph().convert("CMYK")),
         "alpha.png": encode(photograph().convert("RGBA"), "PNG"),
-        "misnamed.JPEG": encode(photograph(), "PNG"),
-        "turned.jpg": encode(photograph(256, 320), orientation=6),
+        "16bit.png": encode(sixteen_bits, "PNG"),
+        "png.JPEG": encode(photograph(), "PNG"),
+        "gif.JPEG": encode(photograph(), "GIF"),
+        "webp.JPEG": encode(photograph(), "WEBP", quality=95),
+        "bmp.JPEG": encode(photograph(), "BMP"),
+        "animated.gif": encode(photograph(), "GIF", **frames),
+        "dot.jpg": encode(photograph(1, 1)),
+        "strip.jpg": encode(photograph(10, 10_000)),
     }
-    broken = {"cut.jpg": encode(photograph(300, 300))[:2000], "empty.png": b"", "text.jpg": b"hello"}
-    write_files(tmp_path / "images/train/cat", good | broken)
-    prepare(folder_source(tmp_path / "images"), tmp_path / "out", max_bad_fraction=0.4)
+    broken = {
+        "cut.jpg": (encode(photograph(300, 300))[:2000], "Invalid JPEG data"),
+        "empty.png": (b"", "not an image file"),
+        "text.jpg": (b"hello", "not an image file"),
+        "bomb.png": (png_that_claims(60_000, 60_000), "more than 50,000,000 pixels"),
+        "animated.webp": (encode(photograph(), "WEBP", **frames), "animated WebP"),
+    }
+    turned = {"turned.jpg": encode(photograph(256, 320), orientation=6)}
+    images = write_files(
+        tmp_path / "images/train/cat", good | turned | {n: content for n, (content, _) in broken.items()}
+    )
+    summary = prepare(folder_source(tmp_path / "images"), tmp_path / "out", max_bad_fraction=0.4)
     stored = records(open_source(str(tmp_path / "out")), "train")
-    assert set(stored) == {f"train/cat/{name}" for name in good}
+    assert set(stored) == {f"train/cat/{name}" for name in good | turned}
     errors = capsys.readouterr().err
-    for name in broken:
+    for name, (_, reason) in broken.items():
+        assert reason in summary["bad_images"].pop(f"train/cat/{name}")
         assert f"skipped train/cat/{name}: " in errors
+    assert summary["bad_images"] == {}
+    for name in good:
+        # 16 bits are more than Pillow's conversion to RGB can do.
+        original = photograph().convert("L").convert("RGB") if name == "16bit.png" else Image.open(images / name)
+        difference = pixels(stored[f"train/cat/{name}"][0]).astype(int) - pillow_stored_view(original.convert("RGB"))
+        assert np.abs(difference).mean() < 3, name
     # Orientation 6 is shown turned clockwise: what was the left edge is now on top.
     upright = np.rot90(np.asarray(photograph(256, 320))[:, 32:288], 3)
     assert np.abs(pixels(stored["train/cat/turned.jpg"][0]).astype(int) - upright).mean() < 3
@@ -124,21 +154,52 @@ def test_the_resize_policy_travels_with_the_records(images, tmp_path):
     assert records(warped, "train") != records(cut, "train")
 
 
-def test_preparing_twice_gives_the_same_records(images, tmp_path):
-    for name in ("one", "two"):
-        prepare(folder_source(images), tmp_path / name)
-    files = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert [(tmp_path / "one" / name).read_bytes() for name in files if "tfrecord" in name] == [
-        (tmp_path / "two" / name).read_bytes() for name in files if "tfrecord" in name
-    ]
+def test_the_quality_of_the_stored_jpeg_can_be_chosen(images, tmp_path):
+    for quality in (60, 95):
+        assert prepare(folder_source(images), tmp_path / f"{quality}", quality=quality)["quality"] == quality
+    rough, fine = (records(open_source(str(tmp_path / name)), "train") for name in ("60", "95"))
+    for key, (encoded, _) in rough.items():
+        assert len(encoded) < len(fine[key][0])
+
+
+def test_a_few_images_of_each_split_can_be_taken_for_a_trial(images, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipelines.prepare._IMAGES_PER_PART", 3)
+    prepare(folder_source(images), tmp_path / "out", take=7)
+    prepared = open_source(str(tmp_path / "out"))
+    assert prepared.splits == {"train": 7, "validation": 4}
+    assert records(prepared, "train").keys() < records(folder_source(images), "train").keys()
+
+
+def test_some_classes_can_be_kept_in_an_order_of_their_own(tmp_path):
+    names = ("ant", "bee", "cat")
+    files = {f"{split}/{name}/{index}.jpg": encode(photograph(seed=index)) for split in ("train", "val")
+             for name in names for index in range(3)}  # fmt: skip
+    source = folder_source(write_files(tmp_path / "images", files))
+    prepare(source, tmp_path / "out", classes=("cat", "ant"), label_names={"cat": "house cat", "ant": "ant"})
+    prepared = open_source(str(tmp_path / "out"))
+    assert (prepared.class_names, prepared.label_names) == (("cat", "ant"), ("house cat", "ant"))
+    assert prepared.splits == {"train": 6, "validation": 6}
+    for key, (_, label) in records(prepared, "train").items():
+        assert key.split("/")[1] == prepared.class_names[label]
+    assert prepared.statistics.count == 6
 
 
 def test_more_bad_images_than_allowed_publish_nothing(images, tmp_path):
     write_files(images, {"train/cat/bad1.jpg": b"1", "val/dog/bad2.jpg": b"2"})
     with pytest.raises(InputError, match=r"2 of 18 images .*bad1.jpg, .*bad2.jpg.* --max_bad_fraction=0.1 "):
         prepare(folder_source(images), tmp_path / "out", max_bad_fraction=0.1)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["images"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "out.incomplete"]
     prepare(folder_source(images), tmp_path / "out", max_bad_fraction=2 / 18)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "out"]
+
+
+def test_too_many_bad_images_stop_the_preparation_before_all_are_read(images, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipelines.prepare._IMAGES_PER_PART", 4)
+    for path in images.glob("train/*/*"):
+        path.write_bytes(b"text")
+    with pytest.raises(InputError, match=r"4 of the first 4 images .*max_bad_fraction=0.1 allows for all 16$"):
+        prepare(folder_source(images), tmp_path / "out", max_bad_fraction=0.1)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_split_without_a_single_good_image_publishes_nothing(images, tmp_path):
@@ -146,7 +207,7 @@ def test_a_split_without_a_single_good_image_publishes_nothing(images, tmp_path)
         path.write_bytes(b"text")
     with pytest.raises(InputError, match="none of 4 validation images can be decoded"):
         prepare(folder_source(images), tmp_path / "out", max_bad_fraction=1)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["images"]
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_existing_output_is_refused_and_left_alone(images, tmp_path):
@@ -173,7 +234,7 @@ def test_an_error_while_writing_leaves_nothing(images, tmp_path, monkeypatch):
     def full(*arguments, **options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tfds.core.SequentialWriter, "add_examples", full)
+    monkeypatch.setattr(Tally, "save", full)
     with pytest.raises(InputError, match=r"--output_dir=.*/out: cannot be written: .*No space left on device"):
         prepare(folder_source(images), tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images"]
@@ -186,6 +247,20 @@ def test_a_file_that_vanishes_is_named(images, tmp_path):
         prepare(source, tmp_path / "out")
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_flags_for_classes_and_names_read_files(images, tmp_path):
+    lists = write_files(
+        tmp_path / "lists", {"classes": b"dog and more\n", "names": b"dog\thunting dog, hound\nfox fox\n"}
+    )
+    done = run_command(
+        f"--dataset=folder:{images}", f"--output_dir={tmp_path}/out", f"--classes_file={lists}/classes",
+        f"--label_names_file={lists}/names", "--take=2", "--quality=80",
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    prepared = open_source(f"{tmp_path}/out")
+    assert (prepared.class_names, prepared.label_names) == (("dog",), ("hunting dog, hound",))
+    assert prepared.splits == {"train": 2, "validation": 2}
 
 
 def test_the_command_ends_with_one_line_that_says_how_to_train(images, tmp_path):
@@ -210,23 +285,3 @@ def test_the_command_answers_mistakes_with_one_line(images, tmp_path):
     assert done.stderr == (
         "error: --dataset=folder:/no/where: no such folder, expected one with train/<class>/* and val/<class>/*\n"
     )
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_interrupted_command_cleans_up(number: signal.Signals, tmp_path):
-    # Far more work than can be done before the signal comes.
-    images = write_files(tmp_path / "images", {"train/cat/0.jpg": encode(photograph(1500, 1500))})
-    for index in range(1, 3000):
-        os.link(images / "train/cat/0.jpg", images / f"train/cat/{index}.jpg")
-    command = [sys.executable, "-m", "pipelines.prepare", f"--dataset=folder:{images}", f"--output_dir={tmp_path}/out"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            while not list(tmp_path.glob("out.incomplete-*")):
-                assert process.poll() is None
-                time.sleep(0.05)
-            process.send_signal(number)
-            assert process.wait(30) == 130
-            assert process.stderr.read() == "interrupted: nothing was written\n"
-        finally:
-            process.kill()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["images"]

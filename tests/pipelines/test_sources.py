@@ -1,3 +1,5 @@
+import os
+import pickle
 import re
 import shutil
 from pathlib import Path
@@ -152,13 +154,47 @@ def test_the_order_is_a_function_of_the_seed(kind: str, folder, data_dir, tmp_pa
 
 
 def test_a_shuffle_over_many_shards_loses_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("pipelines.prepare._EXAMPLES_PER_SHARD", 3)
+    monkeypatch.setattr("pipelines.prepare._IMAGES_PER_PART", 3)
     monkeypatch.setattr("pipelines.records.SHUFFLE_BYTES", 1)
     prepare(open_source(f"folder:{image_folder(tmp_path / 'images', training=10)}"), tmp_path / "prepared")
     assert len(list((tmp_path / "prepared").glob("prepared-train*"))) == 7
     source = open_source(str(tmp_path / "prepared"))
     assert sorted(keys(source)) == sorted(keys(source, seed=3))
     assert keys(source, seed=3) == keys(source, seed=3) != keys(source, seed=4)
+
+
+class SortedByClass(PrivateTestLabels):
+    """Told not to shuffle: all cats, then all dogs."""
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        info = super()._info()
+        return tfds.core.DatasetInfo(builder=self, features=info.features, disable_shuffling=True)
+
+    def _generate_examples(self, count: int, secret: bool = False):
+        for index in range(count):
+            yield index, {"image": JPEG, "label": -1 if secret else int(index >= count // 2)}
+
+
+@pytest.mark.parametrize("kind", ["folder", "tfds", "sorted tfds"])
+def test_parts_are_mixed_and_together_every_image_once(kind: str, folder, data_dir, tmp_path):
+    if kind == "sorted tfds":
+        SortedByClass(data_dir=tmp_path).download_and_prepare()
+        source = open_source("sorted_by_class", str(tmp_path))
+    else:
+        source = open_source({"folder": folder, "tfds": "private_test_labels"}[kind], data_dir)
+    parts = source.parts("train", 3)
+    assert len({part.identity for part in parts}) == 3
+    found = []
+    for part in parts:
+        # As a worker gets it.
+        examples = list(pickle.loads(pickle.dumps(part)).encoded().as_numpy_iterator())
+        labels = [int(label) for _, label, _ in examples]
+        assert labels not in (sorted(labels), sorted(labels, reverse=True))
+        assert abs(len(examples) - source.splits["train"] / 3) < 1
+        found += [key.decode() for _, _, key in examples]
+        assert [key for _, _, key in part.encoded().as_numpy_iterator()] == [key for _, _, key in examples]
+    assert sorted(found) == sorted(keys(source))
+    assert [part.identity for part in source.parts("train", 3)] == [part.identity for part in parts]
 
 
 def test_tfds_images_stay_as_they_are_encoded(data_dir):
@@ -180,8 +216,10 @@ def test_the_test_split_validates_where_there_is_no_other(data_dir):
 
 def test_datasets_that_tfds_could_build_are_not_downloaded_but_explained(tmp_path):
     by_hand = message("imagenet2012", str(tmp_path))
-    assert by_hand.startswith(f"--dataset=imagenet2012: not built in --data_dir={tmp_path}; put the archives")
-    assert by_hand.endswith(f"run `tfds build imagenet2012 --data_dir={tmp_path}`")
+    manual_dir, archives = f"{tmp_path}/downloads/manual/", "ILSVRC2012_img_train.tar ILSVRC2012_img_val.tar"
+    assert by_hand.startswith(f"--dataset=imagenet2012: not built in --data_dir={tmp_path}; fetch its archives by hand")
+    assert f"`mkdir -p {manual_dir} && mv {archives} {manual_dir}`" in by_hand
+    assert by_hand.endswith(f" and `tfds build imagenet2012 --data_dir={tmp_path}`")
     assert message("cifar10", str(tmp_path)).endswith(f"; run `tfds build cifar10 --data_dir={tmp_path}`")
     assert list(tmp_path.iterdir()) == []
 
@@ -224,6 +262,11 @@ def test_a_folder_of_another_layout_is_refused(files: tuple[str, ...], expected:
     found = message(f"folder:{tmp_path}")
     assert found.startswith(f"--dataset=folder:{tmp_path}: ")
     assert re.search(expected, found)
+
+
+def test_a_file_name_that_is_not_utf_8_is_named(tmp_path):
+    write_files(tmp_path, {"train/cat/1.jpg": JPEG, os.fsdecode(b"train/cat/\xe9t\xe9.jpg"): JPEG})
+    assert r"train/cat/\udce9t\udce9.jpg' is not UTF-8, rename it" in message(f"folder:{tmp_path}")
 
 
 def test_a_folder_that_does_not_exist_is_named(tmp_path):

@@ -34,8 +34,8 @@ def test_they_are_those_of_numpy_over_the_whole_set():
     result = accumulate(images).result()
     flat = images.reshape(-1, 3).astype(np.float64)
     assert result.count == 7
-    assert (result.mean_image.dtype, result.rgb_mean.dtype) == (np.float32, np.float64)
-    np.testing.assert_allclose(result.mean_image, images.astype(np.float64).mean(axis=0), rtol=1e-6)
+    assert (result.mean_image.dtype, result.rgb_mean.dtype) == (np.float64, np.float64)
+    np.testing.assert_allclose(result.mean_image, images.astype(np.float64).mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(result.rgb_mean, flat.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(result.rgb_covariance, np.cov(flat.T, bias=True), rtol=1e-9)
 
@@ -60,6 +60,22 @@ def test_a_tiny_variance_on_a_bright_ground_is_not_lost():
     share = 1 / images[..., 0].size
     np.testing.assert_allclose(covariance[0, 0], share * (1 - share), rtol=1e-12)
     assert np.count_nonzero(covariance) == 1
+
+
+def test_an_axis_without_red_points_towards_green():
+    green_and_blue = random_images(4)
+    green_and_blue[..., 0] = 100
+    vectors = accumulate(green_and_blue).result().eigenvectors
+    np.testing.assert_allclose(vectors[0], [0, 0, 1], atol=1e-12)
+    assert np.all(vectors[1, :2] > 0)
+
+
+def test_a_saved_file_has_the_axes_for_other_readers(tmp_path):
+    result = accumulate(random_images(3)).result()
+    result.save(tmp_path / "statistics.npz")
+    with np.load(tmp_path / "statistics.npz") as archive:
+        np.testing.assert_array_equal(archive["eigenvalues"], result.eigenvalues)
+        np.testing.assert_array_equal(archive["eigenvectors"], result.eigenvectors)
 
 
 def test_eigenvectors_are_columns_in_descending_order_with_red_not_negative():

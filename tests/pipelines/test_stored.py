@@ -3,19 +3,11 @@ import threading
 
 import numpy as np
 import pytest
-from image_files import encode, photograph, pixels
+from image_files import encode, photograph, pillow_stored_view, pixels
 from PIL import Image, ImageOps
 
 from pipelines.command import InputError
 from pipelines.stored import BadImages, in_order, stored_jpeg, stored_pixels
-
-
-def pillow_stored_view(image: Image.Image) -> np.ndarray:
-    """Shorter side to 256 and the centre of it, by Pillow."""
-    scale = 256 / min(image.size)
-    resized = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
-    x, y = (resized.width - 256) // 2, (resized.height - 256) // 2
-    return np.asarray(resized.crop((x, y, x + 256, y + 256)))
 
 
 def largest_difference(one: np.ndarray, other: np.ndarray) -> int:
@@ -98,10 +90,10 @@ def test_the_ceiling_counts_only_shares_above_it_as_failure():
     bad = BadImages(0.1)
     bad.seen = 10
     bad.add("a.jpg", "why")
-    bad.check()
+    bad.check(bad.seen)
     bad.add("b.jpg", "why")
     with pytest.raises(InputError, match=r"2 of 10 images .* \(a.jpg, b.jpg\), .* 0.2 would let them pass"):
-        bad.check()
+        bad.check(bad.seen)
 
 
 def test_the_share_the_message_names_does_let_the_set_pass():
@@ -111,10 +103,10 @@ def test_the_share_the_message_names_does_let_the_set_pass():
         for index in range(count):
             bad.add(str(index), "why")
         with pytest.raises(InputError) as raised:
-            bad.check()
+            bad.check(bad.seen)
         generous = BadImages(float(str(raised.value).split("; ")[1].split()[0]))
         generous.seen, generous.reasons = seen, bad.reasons
-        generous.check()
+        generous.check(seen)
 
 
 def test_only_the_first_twenty_bad_images_are_named_on_stderr(capsys):
