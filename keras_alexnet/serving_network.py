@@ -46,42 +46,47 @@ class ServingNetwork:
         self._trunk, top = layers[:first_dense], layers[first_dense:]
         head = top.index(copy.get_layer("fc8"))
         head -= isinstance(top[head - 1], TowerDropout)
-        self._features, self._head = top[:head], top[head:]
+        self._dense, self._head = top[:head], top[head:]
+        self._classes = copy.output_shape[-1]
         self._shared = shareable_layers(self._trunk, self._size)
 
-    def probabilities(self, stored: tf.Tensor, views: str) -> tf.Tensor:
-        """uint8 `[N,256,256,3]` -> float32 `[N, classes]`, the mean over `views`, one of `crops.VIEWS`."""
-        count = 10 if views == "ten" else 1
+    def ten_views(self, stored: tf.Tensor) -> tf.Tensor:
+        """Class probabilities of uint8 `[N,256,256,3]`, the mean over ten views: float32 `[N, classes]`."""
 
-        def of_slice(part: tf.Tensor) -> tf.Tensor:
-            maps = self._ten_views(part) if views == "ten" else self._center_view(part)
-            (scores,) = _in_pairs(maps, lambda rows: _run(self._head, _run(self._features, rows)))
-            scores = tf.nn.softmax(scores) if self._gives_logits else scores
+        def of_slice(images: tf.Tensor) -> tuple[tf.Tensor]:
+            probabilities, _ = self._top(self._ten_trunks(images))
             # Softmax first, then the mean over the views (paper, section 4.1).
-            return tf.add_n(tf.split(scores, count)) / count
+            return (tf.add_n(tf.split(probabilities, 10)) / 10,)
 
-        return _by_slices(of_slice, stored, _VIEWS // count, self._head[-1].output.shape[-1])
+        return _by_slices(of_slice, stored, _VIEWS // 10, [self._classes])[0]
 
-    def features(self, stored: tf.Tensor) -> tf.Tensor:
-        """uint8 `[N,256,256,3]` -> float32 `[N, units]`: fc7 after ReLU, from the centre view."""
+    def center_view(self, stored: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Class probabilities of uint8 `[N,256,256,3]` from the centre view; fc7's outputs, float32 `[N, units]`."""
 
-        def of_slice(part: tf.Tensor) -> tf.Tensor:
-            towers = _in_pairs(self._center_view(part), lambda rows: _run(self._features, rows))
-            return tf.cast(tf.concat(towers, -1), tf.float32)
+        def of_slice(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            crop = tf.cast(crops.center_crop(images, self._size), tf.float32)
+            return self._top(_run(self._trunk, [self._centring(crop)]))
 
-        return _by_slices(of_slice, stored, _VIEWS, sum(maps.shape[-1] for maps in self._features[-1].output))
+        units = sum(maps.shape[-1] for maps in self._dense[-1].output)
+        return _by_slices(of_slice, stored, _VIEWS, [self._classes, units])
 
-    def _center_view(self, stored: tf.Tensor) -> list[tf.Tensor]:
-        crop = tf.cast(crops.center_crop(stored, self._size), tf.float32)
-        return _run(self._trunk, [self._centring(crop)])
-
-    def _ten_views(self, stored: tf.Tensor) -> list[tf.Tensor]:
+    def _ten_trunks(self, stored: tf.Tensor) -> list[tf.Tensor]:
         """The trunk's outputs for ten views, `[10 N, ...]` a tower; the N images of the first view come first."""
         if self._shared:
             towers = SharedViews(self._centring, self._shared, self._size, _run)(stored)
             return _run(self._trunk[len(self._shared) :], towers)
         views = tf.unstack(crops.ten_crops(stored, self._size), axis=1)
         return _run(self._trunk, [self._centring(tf.cast(tf.concat(views, 0), tf.float32))])
+
+    def _top(self, maps: list[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """Probabilities `[M, classes]` and fc7's outputs after ReLU `[M, units]`, from the trunk's outputs."""
+        rows = tf.shape(maps[0])[0]
+        # A matrix product with a single row is another routine than with several, and gives other last bits.
+        maps = [tf.repeat(part, 1 + tf.cast(rows == 1, tf.int32), axis=0) for part in maps]
+        dense = _run(self._dense, maps)
+        (scores,) = _run(self._head, dense)
+        probabilities = tf.nn.softmax(scores) if self._gives_logits else scores
+        return probabilities[:rows], tf.cast(tf.concat(dense, -1), tf.float32)[:rows]
 
 
 def _copy(model: keras.Model, precision: str) -> keras.Model:
@@ -130,23 +135,16 @@ def _normalized_maps(layer: LocalResponseNormalization, maps: tf.Tensor) -> tf.T
     return tf.cast(maps / (roots * tf.sqrt(roots)), layer.compute_dtype)
 
 
-def _in_pairs(towers: list[tf.Tensor], function: Callable) -> list[tf.Tensor]:
-    """`function` of `towers`; of a single row it is computed twice.
-
-    A matrix product with one row is another routine than with several, and gives other last bits.
-    """
-    rows = tf.shape(towers[0])[0]
-    pairs = [tf.repeat(maps, 1 + tf.cast(rows == 1, tf.int32), axis=0) for maps in towers]
-    return [outputs[:rows] for outputs in function(pairs)]
-
-
-def _by_slices(function: Callable, stored: tf.Tensor, size: int, outputs: int) -> tf.Tensor:
-    """`function` of no more than `size` images of `stored` at a time: float32 `[N, outputs]`."""
+def _by_slices(
+    function: Callable[[tf.Tensor], tuple[tf.Tensor, ...]], stored: tf.Tensor, size: int, widths: Sequence[int]
+) -> list[tf.Tensor]:
+    """`function` of no more than `size` images of `stored` at a time: its outputs, float32 `[N, width]` each."""
     count = (tf.shape(stored)[0] + size - 1) // size
-    parts = tf.TensorArray(tf.float32, count, infer_shape=False, element_shape=[None, outputs])
+    empty = [tf.TensorArray(tf.float32, count, infer_shape=False, element_shape=[None, width]) for width in widths]
 
-    def body(index: tf.Tensor, parts: tf.TensorArray):
-        return index + 1, parts.write(index, function(stored[index * size : (index + 1) * size]))
+    def body(index: tf.Tensor, parts: list[tf.TensorArray]):
+        outputs = function(stored[index * size : (index + 1) * size])
+        return index + 1, [part.write(index, values) for part, values in zip(parts, outputs, strict=True)]
 
-    _, parts = tf.while_loop(lambda index, parts: index < count, body, (0, parts), parallel_iterations=1)
-    return tf.ensure_shape(parts.concat(), [None, outputs])
+    _, parts = tf.while_loop(lambda index, parts: index < count, body, (0, empty), parallel_iterations=1)
+    return [tf.ensure_shape(part.concat(), [None, width]) for part, width in zip(parts, widths, strict=True)]

