@@ -1,6 +1,7 @@
-"""Command: how long a training step takes, beside what it would take in bare TensorFlow operations.
+"""Command: how long a training step and an answer take, beside what they would take otherwise.
 
     python -m keras_alexnet.benchmark --part=train --batch=64
+    python -m keras_alexnet.benchmark --part=serving
 
 The contenders take turns, so that a machine that is busy with something else slows all of them; read the ratios.
 """
@@ -17,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_alexnet.bare_ops import bare_step
+from keras_alexnet.benchmark_serving import BATCHES, bfloat16_instructions, serving_contenders
 from keras_alexnet.model import AlexNet
 from keras_alexnet.optimizer import PaperSGD
 from keras_alexnet.variants import VARIANTS, Variant, find_variant
@@ -27,10 +29,10 @@ CLASSES = 1000
 
 def define_flags() -> None:
     """Flags of this command."""
-    flags.DEFINE_enum("part", "train", ["train"], "what to measure")
+    flags.DEFINE_enum("part", "train", ["train", "serving"], "what to measure")
     flags.DEFINE_enum("variant", "paper", list(VARIANTS), "which network")
     flags.DEFINE_float("width", 1.0, "multiplies filters and units", 0.001)
-    flags.DEFINE_integer("batch", 64, "images a step", 1)
+    flags.DEFINE_integer("batch", 64, "images a training step", 1)
     flags.DEFINE_integer("repeats", 7, "turns that each contender takes; the median counts", 1)
 
 
@@ -79,17 +81,29 @@ def interleaved(contenders: dict[str, Callable[[], object]], repeats: int) -> di
 
 
 def main(argv: list[str]) -> None:
-    """Measures and prints a table."""
+    """Measures and prints a table, or one for each size of request."""
     options = flags.FLAGS
     variant = find_variant(options.variant).scaled(options.width)
-    medians = interleaved(training_steps(variant, options.batch), options.repeats)
-    reference = next(iter(medians.values()))
-    table = Table(title=f"{variant.name}, width {options.width:g}, batch {options.batch}: one training step")
-    for heading in ("contender", "ms", "images/s", "ratio"):
+    subject = f"{variant.name}, width {options.width:g}"
+    if options.part == "train":
+        medians = interleaved(training_steps(variant, options.batch), options.repeats)
+        print_table(f"{subject}, batch {options.batch}: one training step", medians, options.batch, per_image=False)
+        return
+    print(f"instructions for bfloat16: {bfloat16_instructions()}")
+    for batch in BATCHES:
+        medians = interleaved(serving_contenders(variant, batch), options.repeats)
+        print_table(f"{subject}, {batch} images: ten views", medians, batch, per_image=True)
+
+
+def print_table(title: str, medians: dict[str, float], images: int, per_image: bool) -> None:
+    """Seconds of each contender for `images` images, and their ratio to the first one's."""
+    table = Table(title=title)
+    for heading in ("contender", "ms/image" if per_image else "ms", "images/s", "ratio"):
         table.add_column(heading, justify="left" if heading == "contender" else "right")
     for name, seconds in medians.items():
-        cells = (f"{seconds * 1e3:.0f}", f"{options.batch / seconds:.1f}", f"{seconds / reference:.2f}")
-        table.add_row(name, *cells)
+        milliseconds = f"{seconds * 1e3 / images:.1f}" if per_image else f"{seconds * 1e3:.0f}"
+        ratio = seconds / next(iter(medians.values()))
+        table.add_row(name, milliseconds, f"{images / seconds:.1f}", f"{ratio:.2f}")
     Console().print(table)
 
 
