@@ -125,9 +125,13 @@ class SharedViews:
 def shareable_layers(layers: Sequence[keras.layers.Layer], size: int) -> list[keras.layers.Layer]:
     """The first of `layers` (without the one that subtracts the mean) that `SharedViews` can compute; may be none.
 
-    Views must begin at multiples of the windows' step, and zeros may be added below and at the right only.
+    Views must begin at multiples of the windows' step, and zeros may be added below and at the right only, as many here
+    as there.
     """
-    if not layers or not isinstance(layers[0], TowerConv2D) or layers[0].padding[0] or layers[0].padding[2]:
+    if not layers or not isinstance(layers[0], TowerConv2D):
+        return []
+    top, bottom, left, right = layers[0].padding
+    if top or left or bottom != right:
         return []
     by_pixel_or_window = (LocalResponseNormalization, OverlappingMaxPool, TowerActivation)
     others = (index for index, layer in enumerate(layers) if index and not isinstance(layer, by_pixel_or_window))
