@@ -19,6 +19,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 from absl import flags
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from keras_alexnet import export_check
 from keras_alexnet.checkpoints import load_trained
@@ -91,7 +92,7 @@ def export_model(
         (part / "assets" / CLASS_NAMES_ASSET).write_text("".join(f"{name}\n" for name in class_names))
         write_logs(part / WARMUP_FILE, warmup_requests(base.name))
         write_card(part, model_card(model, served, training or {}))
-        _check(part, model, module.resize, _TOLERANCES[precision])
+        _check(part, probes(model, base.name, module.resize, max_pixels), _TOLERANCES[precision])
         _publish(part, target)
         write_serving_config(base)
     return str(target)
@@ -120,15 +121,15 @@ def _part_of(target: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _check(part: Path, model: keras.Model, resize: str, tolerance: float) -> None:
-    """Replays the warm-up requests of `part`, and compares its answers with the model's, in a fresh process.
+def _check(part: Path, questions: list[PredictionLog], tolerance: float) -> None:
+    """Replays the warm-up requests of `part` in a fresh process, and compares its answers to `questions`.
 
     Raises:
       InputError: if it cannot be loaded, a request fails, or an answer differs.
     """
     with tempfile.TemporaryDirectory() as folder:
         expected = Path(folder) / "probes"
-        write_logs(expected, probes(model, part.parent.name, resize))
+        write_logs(expected, questions)
         # -P: no module of this package must be taken for one of Python's own.
         command = [sys.executable, "-P", export_check.__file__, part, tolerance, part / WARMUP_FILE, expected]
         # No GPU: this process may hold all of its memory.

@@ -42,37 +42,32 @@ def warmup_requests(model_name: str) -> list[PredictionLog]:
     return logs
 
 
-def probes(model: keras.Model, model_name: str, resize: str) -> list[PredictionLog]:
+def probes(model: keras.Model, model_name: str, resize: str, max_pixels: int) -> list[PredictionLog]:
     """One request for every signature, with what `model` makes of it: the plain way, view by view.
 
     Args:
       model: an `AlexNet` giving logits or probabilities.
       model_name: goes into the requests.
       resize: one of `crops.RESIZE_POLICIES`.
+      max_pixels: larger images are answered as bad ones.
     """
     random = np.random.default_rng(0)
     blotches = np.kron(random.integers(0, 256, (8, 8, 3), np.uint8), np.ones((32, 32, 1), np.uint8))
     photograph = Image.fromarray(blotches).resize((400, 300), Image.Resampling.BICUBIC)
-    files = [_encoded(blotches, "PNG"), b"no image", _encoded(photograph, "JPEG")]
-    valid = np.array([True, False, True])
-    views = [
-        crops.stored_view(decode.decode_rgb(file), resize) for file, good in zip(files, valid, strict=True) if good
-    ]
-    stored = np.stack(views)
+    files = [_encoded(blotches, "PNG"), _encoded(photograph, "JPEG"), b"no image"]
+    images = [decode.decode_rgb(file) for file in files[:2]]
+    valid = np.array([tf.size(image) // 3 <= max_pixels for image in images] + [False])
+    stored = np.stack([crops.stored_view(image, resize) for image in images])
     ten, center = _probabilities(model, stored, "ten"), _probabilities(model, stored, "center")
-    fc7 = _features(model, stored)
-
-    def with_bad_row(rows: np.ndarray) -> dict[str, np.ndarray]:
-        return np.insert(rows, 1, 0, axis=0)
 
     def bytes_probe(name: str, output: str, rows: np.ndarray) -> PredictionLog:
-        outputs = {output: with_bad_row(rows), wire.OUTPUT_VALID: valid}
-        return _log(model_name, name, {wire.INPUT_BYTES: files}, outputs)
+        rows = np.where(valid[:, np.newaxis], [*rows, np.zeros_like(rows[0])], np.float32(0))
+        return _log(model_name, name, {wire.INPUT_BYTES: files}, {output: rows, wire.OUTPUT_VALID: valid})
 
     return [
         bytes_probe(wire.SIGNATURE_TEN_CROP, wire.OUTPUT_PROBABILITIES, ten),
         bytes_probe(wire.SIGNATURE_CENTER, wire.OUTPUT_PROBABILITIES, center),
-        bytes_probe(wire.SIGNATURE_FEATURES, wire.OUTPUT_FEATURES, fc7),
+        bytes_probe(wire.SIGNATURE_FEATURES, wire.OUTPUT_FEATURES, _features(model, stored)),
         _log(model_name, wire.SIGNATURE_IMAGES, {wire.INPUT_IMAGES: stored}, {wire.OUTPUT_PROBABILITIES: ten}),
     ]
 
