@@ -82,15 +82,18 @@ class SharedViews:
 
     def _inner(self, whole: tf.Tensor) -> list[tf.Tensor]:
         """The interior windows of all views, from whole images."""
-        convolution, *rest = self._layers
         if not self._is_linear_only:
-            step, count = self._windows.step, self._windows.interior
-            return _cut(self._run(self._layers, [whole]), step, count, self._size)
-        step = convolution.strides
-        count = (self._windows.pixels - convolution.kernel_size) // step + 1
-        towers = _cut(self._run([convolution], [whole]), step, count, self._size)
-        means = [mean[:, :count, :count] for mean in self._convolved_mean]
-        return self._run(rest, [tf.cast(maps, tf.float32) - mean for maps, mean in zip(towers, means, strict=True)])
+            views = _cut(self._run(self._layers, [whole]), self._windows.step, self._windows.interior, self._size)
+        else:
+            convolution, *rest = self._layers
+            count = (self._windows.pixels - convolution.kernel_size) // convolution.strides + 1
+            means = [mean[:, :count, :count] for mean in self._convolved_mean]
+            views = [
+                # View by view up to where they have become small: less goes through memory at a time.
+                self._run(rest, [tf.cast(maps, tf.float32) - mean for maps, mean in zip(towers, means, strict=True)])
+                for towers in _cut(self._run([convolution], [whole]), convolution.strides, count, self._size)
+            ]
+        return [tf.concat(maps, 0) for maps in zip(*views, strict=True)]
 
     def _beyond(self, pixels: tf.Tensor) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         """The windows that see zeros below the views, over their whole width, and those at the right, above these."""
@@ -150,7 +153,7 @@ def _windows(layers: Sequence[keras.layers.Layer], size: int) -> _Windows:
     return _Windows(step, reach, min((size - reach) // step + 1, every), every)
 
 
-def _cut(towers: list[tf.Tensor], step: int, count: int, size: int) -> list[tf.Tensor]:
-    """The five views' parts, `count` windows wide, of `towers` of whole images; the first view's come first."""
+def _cut(towers: list[tf.Tensor], step: int, count: int, size: int) -> list[list[tf.Tensor]]:
+    """For each of five views its part, `count` windows wide, of `towers` of whole images."""
     corners = [(y // step, x // step) for y, x in five_corners(size)]
-    return [tf.concat([maps[:, y : y + count, x : x + count] for y, x in corners], 0) for maps in towers]
+    return [[maps[:, y : y + count, x : x + count] for maps in towers] for y, x in corners]
