@@ -87,7 +87,7 @@ class SharedViews:
         else:
             convolution, *rest = self._layers
             count = (self._windows.pixels - convolution.kernel_size) // convolution.strides + 1
-            means = [mean[:, :count, :count] for mean in self._convolved_mean]
+            means = [tf.constant(mean[:, :count, :count]) for mean in self._convolved_mean]
             views = [
                 # View by view up to where they have become small: less goes through memory at a time.
                 self._run(rest, [tf.cast(maps, tf.float32) - mean for maps, mean in zip(towers, means, strict=True)])
