@@ -19,40 +19,16 @@ from pipelines.command import InputError
 from serving import signatures as wire
 
 # Everything that the graph may be made of. A new operation is a question: does TensorFlow Serving have it, on a CPU?
-NETWORK_OPS = {
-    *("Add", "AddN", "AddV2", "BiasAdd", "Cast", "ConcatV2", "Conv2D", "Equal", "FloorDiv", "GatherV2", "Less"),
-    *("LogicalAnd", "MatMul", "MaxPool", "Mul", "NotEqual", "Pack", "Pad", "Pow", "RealDiv", "Relu", "Reshape"),
-    *(
-        "ReverseV2",
-        "Select",
-        "SelectV2",
-        "Slice",
-        "Softmax",
-        "Split",
-        "Sqrt",
-        "Square",
-        "StridedSlice",
-        "Sub",
-        "TopKV2",
-    ),
-    *("AvgPool", "ExpandDims", "Range", "Tile", "Transpose", "Unpack", "ZerosLike", "BroadcastTo", "Fill", "Squeeze"),
-}
-IMAGE_OPS = {
-    *("All", "Any", "ArgMax", "Assert", "BitwiseAnd", "Bitcast", "Ceil", "DecodeImage", "DecodeJpeg", "DecodePng"),
-    *("DecodeRaw", "ExtractJpegShape", "Floor", "Greater", "GreaterEqual", "LessEqual", "LogicalNot", "LogicalOr"),
-    *("Max", "Maximum", "Min", "Minimum", "Prod", "Round", "ScaleAndTranslate", "StringJoin", "StringLength", "Substr"),
-    *("Sum", "Rsqrt", "ClipByValue", "Neg", "Size"),
-}
-DATASET_OPS = {
-    *("BatchDatasetV2", "ConcatenateDataset", "DatasetToSingleElement", "IgnoreErrorsDataset", "MapDataset"),
-    *("ParallelMapDatasetV2", "TakeDataset", "TensorDataset", "TensorSliceDataset"),
-}
-CONTROL_OPS = {
-    *("Case", "Const", "Identity", "IdentityN", "If", "NoOp", "PartitionedCall", "Placeholder", "Shape", "Rank"),
-    *("StatefulPartitionedCall", "StatelessCase", "StatelessIf", "StatelessWhile", "TensorListConcatV2"),
-    *("TensorListReserve", "TensorListSetItem", "While", "ReadVariableOp", "EnsureShape", "OptionalNone"),
-}
-PLAIN_OPS = NETWORK_OPS | IMAGE_OPS | DATASET_OPS | CONTROL_OPS
+NETWORK_OPS = """Add AddN AddV2 BiasAdd Cast ConcatV2 Conv2D Fill FloorDiv GatherV2 MatMul MaxPool Mul Pad RealDiv Relu
+    Reshape ReverseV2 Softmax Split Sqrt Square StridedSlice Sub Tile TopKV2 ZerosLike"""
+IMAGE_OPS = """All Any ArgMax Assert Ceil DecodeJpeg DecodePng DecodeRaw Equal ExpandDims ExtractJpegShape Floor Greater
+    GreaterEqual Less LessEqual LogicalAnd Max Maximum Min Minimum Pack Pow Prod Range Rank Round ScaleAndTranslate
+    SelectV2 Shape Size StringLength Substr Sum Unpack"""
+DATASET_OPS = """BatchDatasetV2 ConcatenateDataset DatasetToSingleElement IgnoreErrorsDataset MapDataset
+    ParallelMapDatasetV2 TakeDataset TensorDataset TensorSliceDataset"""
+CONTROL_OPS = """Case Const EnsureShape Identity NoOp ReadVariableOp StatefulPartitionedCall StatelessCase StatelessIf
+    TensorListConcatV2 TensorListReserve TensorListSetItem While"""
+PLAIN_OPS = set(f"{NETWORK_OPS} {IMAGE_OPS} {DATASET_OPS} {CONTROL_OPS}".split())
 
 
 def network(**options):
