@@ -93,8 +93,8 @@ def export_model(
         write_logs(part / WARMUP_FILE, warmup_requests(base.name))
         write_card(part, model_card(model, served, training or {}))
         _check(part, probes(model, base.name, module.resize, max_pixels), _TOLERANCES[precision])
-        _publish(part, target)
         write_serving_config(base)
+        _publish(part, target)
     return str(target)
 
 

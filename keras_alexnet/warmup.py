@@ -14,6 +14,7 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
+from keras_alexnet.layers import TowerDropout
 from pipelines import crops, decode
 from pipelines.crops import STORED_SIZE
 from serving import signatures as wire
@@ -108,7 +109,7 @@ def _probabilities(model: keras.Model, stored: np.ndarray, views: str) -> np.nda
 def _features(model: keras.Model, stored: np.ndarray) -> np.ndarray:
     layers = model.layers
     below = layers[layers.index(model.get_layer("fc8")) - 1]
-    towers = below.input if below.__class__.__name__ == "TowerDropout" else below.output
+    towers = below.input if isinstance(below, TowerDropout) else below.output
     outputs = keras.Model(model.inputs, towers)(
         tf.cast(crops.center_crop(stored, model.input_shape[1]), tf.float32), training=False
     )
