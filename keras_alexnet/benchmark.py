@@ -1,13 +1,13 @@
-"""Command: how long a training step takes, beside what it would take in bare TensorFlow operations; or how fast
-training input comes, beside decoding alone.
+"""Command: how long a training step, training input and an answer take, beside what they would take otherwise.
 
     python -m keras_alexnet.benchmark --part=train --batch=64
     python -m keras_alexnet.benchmark --part=input --batch=128
+    python -m keras_alexnet.benchmark --part=serving
 
-The contenders take turns, so that a machine that is busy with something else slows all of them; read the ratios.
+The contenders take turns, so that a machine that is busy with something else slows all of them; read the ratios. On a
+CPU those of processor time are the steadier ones.
 """
 
-import statistics
 import time
 from collections.abc import Callable
 
@@ -20,6 +20,7 @@ from rich.table import Table
 
 from keras_alexnet import benchmark_input
 from keras_alexnet.bare_ops import bare_step
+from keras_alexnet.benchmark_serving import BATCHES, bfloat16_instructions, serving_contenders
 from keras_alexnet.model import AlexNet
 from keras_alexnet.optimizer import PaperSGD
 from keras_alexnet.variants import VARIANTS, Variant, find_variant
@@ -30,11 +31,11 @@ CLASSES = 1000
 
 def define_flags() -> None:
     """Flags of this command."""
-    flags.DEFINE_enum("part", "train", ["train", "input"], "what to measure")
+    flags.DEFINE_enum("part", "train", ["train", "input", "serving", "all"], "what to measure")
     flags.DEFINE_enum("variant", "paper", list(VARIANTS), "which network")
     flags.DEFINE_float("width", 1.0, "multiplies filters and units", 0.001)
     flags.DEFINE_string("dataset", None, "part input: a prepared folder; synthetic photographs if not set")
-    flags.DEFINE_integer("batch", 64, "images a step", 1)
+    flags.DEFINE_integer("batch", 64, "images a training step, or a batch of training input", 1)
     flags.DEFINE_integer("repeats", 7, "turns that each contender takes; the median counts", 1)
 
 
@@ -71,33 +72,47 @@ def _fit_step(variant: Variant, images: tf.Tensor, labels: tf.Tensor) -> Callabl
     return lambda: model.train_on_batch(images, labels)
 
 
-def interleaved(contenders: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of each contender over `repeats` rounds, in which they take turns; two rounds go before."""
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+def interleaved(contenders: dict[str, Callable[[], object]], repeats: int) -> dict[str, tuple[float, float]]:
+    """Median seconds, and median seconds of processor time, of each contender over `repeats` rounds.
+
+    In a round they take turns; two rounds go before.
+    """
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
     for _ in range(repeats + 2):
         for name, step in contenders.items():
-            started = time.perf_counter()
+            clock, processor = time.perf_counter(), time.process_time()
             np.asarray(step())
-            seconds[name].append(time.perf_counter() - started)
-    return {name: statistics.median(times[2:]) for name, times in seconds.items()}
+            seconds[name].append((time.perf_counter() - clock, time.process_time() - processor))
+    return {name: tuple(np.median(times[2:], axis=0).tolist()) for name, times in seconds.items()}
+
+
+def print_table(title: str, medians: dict[str, tuple[float, float]], images: int) -> None:
+    """What each contender takes for `images` images, and the ratios to the first one."""
+    table = Table(title=title, title_justify="left")
+    for heading in ("contender", "ms", "ms/image", "images/s", "ratio", "ratio of processor time"):
+        table.add_column(heading, justify="left" if heading == "contender" else "right")
+    first = next(iter(medians.values()))
+    for name, times in medians.items():
+        cells = (f"{times[0] * 1e3:.0f}", f"{times[0] * 1e3 / images:.1f}", f"{images / times[0]:.1f}")
+        table.add_row(name, *cells, *(f"{mine / reference:.2f}" for mine, reference in zip(times, first, strict=True)))
+    Console().print(table)
 
 
 def main(argv: list[str]) -> None:
-    """Measures and prints a table."""
+    """Measures and prints tables."""
     options = flags.FLAGS
-    if options.part == "input":
-        benchmark_input.report(options.dataset, options.batch, options.repeats)
-        return
     variant = find_variant(options.variant).scaled(options.width)
-    medians = interleaved(training_steps(variant, options.batch), options.repeats)
-    reference = next(iter(medians.values()))
-    table = Table(title=f"{variant.name}, width {options.width:g}, batch {options.batch}: one training step")
-    for heading in ("contender", "ms", "images/s", "ratio"):
-        table.add_column(heading, justify="left" if heading == "contender" else "right")
-    for name, seconds in medians.items():
-        cells = (f"{seconds * 1e3:.0f}", f"{options.batch / seconds:.1f}", f"{seconds / reference:.2f}")
-        table.add_row(name, *cells)
-    Console().print(table)
+    subject = f"{variant.name}, width {options.width:g}"
+    if options.part in ("train", "all"):
+        medians = interleaved(training_steps(variant, options.batch), options.repeats)
+        print_table(f"{subject}, batch {options.batch}: one training step", medians, options.batch)
+    if options.part in ("input", "all"):
+        benchmark_input.report(options.dataset, options.batch, options.repeats)
+    if options.part in ("serving", "all"):
+        print(f"instructions for bfloat16: {bfloat16_instructions()}")
+        for batch in BATCHES:
+            medians = interleaved(serving_contenders(variant, batch), options.repeats)
+            print_table(f"{subject}, {batch} images: ten views", medians, batch)
 
 
 if __name__ == "__main__":

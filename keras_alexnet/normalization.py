@@ -74,4 +74,7 @@ class MapResponseNormalization(keras.layers.Layer):
         squares = tf.pad(tf.square(maps), [[0, 0], [low, high], [low, high], [0, 0]])
         means = tf.nn.avg_pool2d(squares, self.size, 1, "VALID")
         scales = self.bias + self.alpha * self.size**2 * means
-        return tf.cast(maps * tf.pow(scales, -self.beta), self.compute_dtype)
+        roots = tf.sqrt(scales)
+        # Powers are slower than roots, and their last bit depends on how the work was divided.
+        powers = roots * tf.sqrt(roots) if self.beta == 0.75 else tf.pow(scales, self.beta)
+        return tf.cast(maps / powers, self.compute_dtype)

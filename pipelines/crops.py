@@ -58,15 +58,19 @@ def center_crop(images: tf.Tensor, size: int = 224) -> tf.Tensor:
     return images[:, start : start + size, start : start + size]
 
 
+def five_corners(size: int = 224) -> tuple[tuple[int, int], ...]:
+    """Where five of the ten test views begin, (row, column) in the stored view; the others mirror these."""
+    end, middle = STORED_SIZE - size, (STORED_SIZE - size) // 2
+    return (0, 0), (0, end), (middle, middle), (end, 0), (end, end)
+
+
 def ten_crops(images: tf.Tensor, size: int = 224) -> tf.Tensor:
     """The ten test views of `images` [N,256,256,3]: [N,10,size,size,3], same type.
 
     Order of the 2012 code: top left, top right, centre, bottom left, bottom right, then the same five mirrored
     left to right.
     """
-    end, middle = STORED_SIZE - size, (STORED_SIZE - size) // 2
-    corners = ((0, 0), (0, end), (middle, middle), (end, 0), (end, end))
-    five = tf.stack([images[:, y : y + size, x : x + size] for y, x in corners], axis=1)
+    five = tf.stack([images[:, y : y + size, x : x + size] for y, x in five_corners(size)], axis=1)
     return tf.concat([five, tf.reverse(five, axis=[3])], axis=1)
 
 

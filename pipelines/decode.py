@@ -11,7 +11,7 @@ import tensorflow as tf
 from pipelines.crops import STORED_SIZE, stored_view
 from pipelines.orientation import jpeg_orientation, upright
 
-# Larger pictures are refused: 50 million pixels are 150 MB once decoded.
+# Larger pictures are refused unless the caller says otherwise: 50 million pixels are 150 MB once decoded.
 MAX_PIXELS = 50_000_000
 
 # What image folders hold. Of an animated GIF the first frame is taken; animated WebP is refused.
@@ -20,13 +20,22 @@ FORMATS = ("jpeg", "png", "bmp", "gif", "webp")
 # What a served model takes from strangers: the two formats whose size is known before they are decoded.
 WIRE_FORMATS = ("jpeg", "png")
 
-_TOO_LARGE = f"more than {MAX_PIXELS:,} pixels, or none"
+# A whole file cannot hold more pixels than this. JPEG: every block of 8 x 8 pixels has a code of at least one bit
+# (ITU-T T.81 F.1.2.1), in one of at least two components where a component is sampled less often. PNG: a deflate
+# stream becomes at most 1,032 times as long (zlib, technical details).
+_JPEG_PIXELS_PER_BYTE = 8 * 64 * 2
+_PNG_DEFLATE_RATIO = 1032
+_PNG_CHANNELS = (1, 0, 3, 1, 2, 0, 4)  # by colour type; 1 and 5 are none (PNG specification, 11.2.2)
+
+# Images of a batch that are in work at the same time; the processor's cores share them.
+_PARALLEL_IMAGES = 16
+
 _HEADER_BYTES = 32
 # First bytes, by format: ITU-T T.81 B.1.1.3; PNG (W3C) 5.2; BITMAPFILEHEADER; GIF89a 17; RFC 9649 2.4.
 _MAGIC = {"jpeg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n", "bmp": b"BM", "gif": b"GIF8", "webp": b"RIFF"}
 
 
-def decode_rgb(encoded: tf.Tensor, formats: Sequence[str] = FORMATS) -> tf.Tensor:
+def decode_rgb(encoded: tf.Tensor, formats: Sequence[str] = FORMATS, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
     """The pixels of an image file.
 
     Grey, palette and CMYK pictures become RGB; transparency is dropped; 16-bit values keep their upper byte.
@@ -35,24 +44,28 @@ def decode_rgb(encoded: tf.Tensor, formats: Sequence[str] = FORMATS) -> tf.Tenso
     Args:
       encoded: string scalar, the whole file.
       formats: which of FORMATS to accept.
+      max_pixels: larger images are refused; JPEG and PNG files before any of their pixels are decoded.
 
     Returns:
       uint8 [H,W,3].
 
     Raises:
       tf.errors.InvalidArgumentError: when run, for what is no such file, is damaged or cut short, or has more
-        than MAX_PIXELS pixels.
+        than max_pixels pixels.
     """
     header = _header(encoded)
     is_format = tf.stack([_starts_with(header, _MAGIC[name]) for name in formats])
     encoded = _only_if(tf.reduce_any(is_format), encoded, f"not an image file ({', '.join(formats)})")
-    decoders = [lambda decode=_DECODERS[name]: decode(encoded, header) for name in formats]
+    decoders = [lambda decode=_DECODERS[name]: decode(encoded, header, max_pixels) for name in formats]
     image = tf.ensure_shape(tf.switch_case(tf.argmax(is_format, output_type=tf.int32), decoders), [None, None, 3])
-    return _only_if(_is_decodable_size(tf.shape(image)[:2]), image, _TOO_LARGE)
+    return _only_if_size(tf.shape(image)[:2], max_pixels, image)
 
 
 def stored_view_or_zeros(
-    encoded: tf.Tensor, resize: str = "shorter_side", formats: Sequence[str] = WIRE_FORMATS
+    encoded: tf.Tensor,
+    resize: str = "shorter_side",
+    formats: Sequence[str] = WIRE_FORMATS,
+    max_pixels: int = MAX_PIXELS,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """The stored view of an image file, or zeros and False for what cannot be decoded: it never fails.
 
@@ -60,19 +73,46 @@ def stored_view_or_zeros(
       encoded: string scalar, the whole file.
       resize: one of `crops.RESIZE_POLICIES`.
       formats: which of FORMATS to accept.
+      max_pixels: larger images count as not decodable.
 
     Returns:
       uint8 [256,256,3] and bool scalar: whether the file could be decoded.
     """
 
     def attempt(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return stored_view(decode_rgb(encoded, formats), resize), tf.constant(True)
+        return stored_view(decode_rgb(encoded, formats, max_pixels), resize), tf.constant(True)
 
     # A graph knows no try and except. A dataset does: it can leave out the elements that fail, and then the
     # first element left is the fallback.
     fallback = (tf.zeros([STORED_SIZE, STORED_SIZE, 3], tf.uint8), tf.constant(False))
     attempts = tf.data.Dataset.from_tensors(encoded).map(attempt).ignore_errors()
     return attempts.concatenate(tf.data.Dataset.from_tensors(fallback)).take(1).get_single_element()
+
+
+def stored_views_or_zeros(
+    encoded: tf.Tensor,
+    resize: str = "shorter_side",
+    formats: Sequence[str] = WIRE_FORMATS,
+    max_pixels: int = MAX_PIXELS,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """`stored_view_or_zeros` of a batch, several images at a time.
+
+    Args:
+      encoded: string [N], whole files; N may be 0.
+      resize, formats, max_pixels: as there.
+
+    Returns:
+      uint8 [N,256,256,3] and bool [N].
+    """
+
+    def view(one: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return stored_view_or_zeros(one, resize, formats, max_pixels)
+
+    rows = tf.size(encoded, tf.int64)
+    views = tf.data.Dataset.from_tensor_slices(encoded)
+    views = views.map(view, num_parallel_calls=_PARALLEL_IMAGES, deterministic=True).batch(tf.maximum(rows, 1))
+    nothing = (tf.zeros([0, STORED_SIZE, STORED_SIZE, 3], tf.uint8), tf.zeros([0], tf.bool))
+    return views.concatenate(tf.data.Dataset.from_tensors(nothing)).take(1).get_single_element()
 
 
 def _header(encoded: tf.Tensor) -> tf.Tensor:
@@ -91,31 +131,46 @@ def _only_if(condition: tf.Tensor, value: tf.Tensor, message: str) -> tf.Tensor:
         return tf.identity(value)
 
 
-def _is_decodable_size(size: tf.Tensor) -> tf.Tensor:
+def _only_if_size(size: tf.Tensor, max_pixels: int, value: tf.Tensor) -> tf.Tensor:
+    """`value`; when run, an InvalidArgumentError if `size`, height and width, has no pixels or too many."""
+    pixels = _product(size)
+    return _only_if((pixels >= 1) & (pixels <= max_pixels), value, f"more than {max_pixels:,} pixels, or none")
+
+
+def _product(sides: tf.Tensor) -> tf.Tensor:
     # float64, because the product of two sides that a header claims can be too large for any integer type.
-    pixels = tf.reduce_prod(tf.cast(size, tf.float64))
-    return (pixels >= 1) & (pixels <= MAX_PIXELS)
+    return tf.reduce_prod(tf.cast(sides, tf.float64))
 
 
-def _decode_jpeg(encoded: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
+def _only_if_long_enough(encoded: tf.Tensor, least_bytes: tf.Tensor) -> tf.Tensor:
+    """`encoded`, unless it is shorter than any whole file with the pixels that its header claims."""
+    length = tf.cast(tf.strings.length(encoded), tf.float64)
+    return _only_if(length >= least_bytes, encoded, "a file too short for its number of pixels")
+
+
+def _decode_jpeg(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Tensor:
     size = tf.io.extract_jpeg_shape(encoded)[:2]
-    encoded = _only_if(_is_decodable_size(size), encoded, _TOO_LARGE)
+    encoded = _only_if_size(size, max_pixels, encoded)
+    encoded = _only_if_long_enough(encoded, _product(size) / _JPEG_PIXELS_PER_BYTE)
     image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
     return upright(image, jpeg_orientation(encoded))
 
 
-def _decode_png(encoded: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
-    # Width and height, four bytes each, highest first (PNG specification, 11.2.2).
-    sides = tf.reshape(header[16:24], [2, 4]) * [256**3, 256**2, 256, 1]
-    encoded = _only_if(_is_decodable_size(tf.reduce_sum(sides, axis=1)), encoded, _TOO_LARGE)
+def _decode_png(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    # Width and height, four bytes each, highest first, bits, colour type (PNG specification, 11.2.2).
+    sides = tf.reduce_sum(tf.reshape(header[16:24], [2, 4]) * [256**3, 256**2, 256, 1], axis=1)
+    color_type = tf.minimum(header[25], len(_PNG_CHANNELS) - 1)
+    bits = tf.cast(header[24] * tf.gather(tf.constant(_PNG_CHANNELS, tf.int64), color_type), tf.float64)
+    encoded = _only_if_size(sides, max_pixels, encoded)
+    encoded = _only_if_long_enough(encoded, _product(sides) * bits / 8 / _PNG_DEFLATE_RATIO)
     return tf.io.decode_png(encoded, channels=3)
 
 
-def _decode_other(encoded: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
+def _decode_other(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Tensor:
     return tf.io.decode_image(encoded, channels=3, expand_animations=False)
 
 
-def _decode_webp(encoded: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
+def _decode_webp(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Tensor:
     # TensorFlow 2.21 reads past its buffer, and may crash, when an animation is decoded as anything but RGBA.
     is_animated = tf.reduce_all(header[12:16] == list(b"VP8X")) & (header[20] & 2 > 0)
     encoded = _only_if(~is_animated, encoded, "animated WebP")

@@ -7,9 +7,11 @@ from keras_alexnet.bare_ops import bare_step
 from keras_alexnet.benchmark import interleaved, training_steps
 
 
-def test_the_bare_step_does_the_work_of_the_network():
-    variant = VARIANTS["paper"].scaled(1 / 16)
-    images = tf.random.stateless_normal([2, 224, 224, 3], [0, 0]) * 50
+@pytest.mark.parametrize("name", ["paper", "source2012", "caffe", "torchvision", "non_overlapping", "tanh"])
+def test_the_bare_step_does_the_work_of_the_network(name):
+    variant = VARIANTS[name].scaled(1 / 16)
+    side = variant.crop_size
+    images = tf.random.stateless_normal([2, side, side, 3], [0, 0]) * 50
     step = bare_step(variant, 10, images, tf.constant([0, 1]))
     assert float(step()) == pytest.approx(np.log(10), abs=0.1)
     variables = step.get_concrete_function().variables
