@@ -49,7 +49,7 @@ def layer_table(model: keras.Model, variant: Variant) -> Table:
     shown = [model.get_layer(layer.name) for layer in (*variant.layers, *variant.head)]
     texts = [_text(layer, variant.init) for layer in (*variant.layers, *variant.head)]
     for layer, text in zip(shown, texts, strict=True):
-        outputs = _outputs(layer)
+        outputs = TowerConv2D.listed(layer.output)
         shape = " x ".join(str(size) for size in outputs[0].shape[1:])
         numbers = (f"{count:,}" if count else "" for count in (layer.count_params(), multiply_adds(layer)))
         table.add_row(layer.name, text, str(len(outputs)), shape, *numbers)
@@ -63,13 +63,8 @@ def multiply_adds(layer: keras.layers.Layer) -> int:
     """Multiplications (each with an addition) that a layer with kernels does for one image."""
     if not layer.weights:
         return 0
-    pixels = math.prod(_outputs(layer)[0].shape[1:3]) if isinstance(layer, TowerConv2D) else 1
+    pixels = math.prod(TowerConv2D.listed(layer.output)[0].shape[1:3]) if isinstance(layer, TowerConv2D) else 1
     return pixels * sum(math.prod(kernel.shape) for kernel in layer.kernels)
-
-
-def _outputs(layer: keras.layers.Layer) -> list:
-    # Of a list of one tower Keras makes a single tensor.
-    return layer.output if isinstance(layer.output, list) else [layer.output]
 
 
 def differences(one: Variant, other: Variant) -> list[tuple[str, str, str]]:

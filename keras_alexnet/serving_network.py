@@ -66,7 +66,7 @@ class ServingNetwork:
             crop = tf.cast(crops.center_crop(images, self._size), tf.float32)
             return self._top(_run(self._trunk, [self._centring(crop)]))
 
-        units = sum(maps.shape[-1] for maps in self._dense[-1].output)
+        units = sum(maps.shape[-1] for maps in TowerDense.listed(self._dense[-1].output))
         return _by_slices(of_slice, stored, _VIEWS, [self._classes, units])
 
     def _ten_trunks(self, stored: tf.Tensor) -> list[tf.Tensor]:

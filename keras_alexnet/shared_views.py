@@ -149,7 +149,7 @@ def _windows(layers: Sequence[keras.layers.Layer], size: int) -> _Windows:
     for layer in layers:
         if isinstance(layer, OverlappingMaxPool):
             step, reach = step * layer.strides, reach + (layer.pool_size - 1) * step
-    every = layers[-1].output[0].shape[1]
+    every = TowerConv2D.listed(layers[-1].output)[0].shape[1]
     return _Windows(step, reach, min((size - reach) // step + 1, every), every)
 
 
