@@ -10,6 +10,7 @@ import pipelines.command  # noqa: F401 (first: it loads TensorFlow without its s
 
 import contextlib
 import io
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +24,9 @@ from PIL import Image
 
 from serving import signatures
 from serving.server import ModelServer
+
+# A shell's background jobs ignore Ctrl-C, and so would the processes that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CLASS_NAMES = ["red", "grün", "blue", "grey", "dark", "other"]
 GAIN = np.array([[9, 0, 0], [0, 9, 0], [0, 0, 9], [3, 3, 3], [-4, -4, -4], [1, 2, 0]], np.float32)
