@@ -5,6 +5,7 @@
   mean.npy          what the network subtracts from images
   statistics.npz    mean image and colour covariance of the training set
   checkpoints/      tf.train.Checkpoint files, the newest few
+  best/             the one with the lowest validation error, and best.json, which says which
   metrics.csv       one row an epoch
   logs/             for TensorBoard
 """

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from keras_alexnet.description import replace_file
+from pipelines.command import reason_of
 
 
 class RunLogs:
@@ -28,7 +29,10 @@ class RunLogs:
         table = csv.DictWriter(text, list(names), lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
-        replace_file(self._csv, text.getvalue())
+        try:
+            replace_file(self._csv, text.getvalue())
+        except OSError as error:
+            print(f"cannot write {self._csv}: {reason_of(error)}; training goes on", flush=True)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Writes `values` for TensorBoard; those named val_... go to the validation curve of the same name."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import keras
 import tensorflow as tf
 
-from keras_alexnet.checkpoints import TrainingCheckpoints
+from keras_alexnet.checkpoints import CannotSave, TrainingCheckpoints
 from keras_alexnet.error_rates import Evaluator, error_counts
 from keras_alexnet.logs import EpochMeter, RunLogs
 from keras_alexnet.schedules import ConstantSchedule, current_rate
@@ -61,7 +61,7 @@ class TrainingLoop:
       model_dir: gets checkpoints/, logs/ and metrics.csv.
       schedule: sets the learning rate; its `state` is saved and restored.
       checkpoint_steps: a checkpoint is written every so many steps of an epoch, and at its end.
-      keep: how many checkpoints stay.
+      keep: how many of the newest checkpoints stay, beside the one with the lowest `val_top1_error`.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class TrainingLoop:
 
         Raises:
           Stopped: on SIGTERM or Ctrl-C, after the step under way has been finished and saved.
-          InputError: if a checkpoint cannot be written or read, or the loss is no longer a number.
+          InputError: if the last checkpoint cannot be written, none can be read, or the loss is no longer a number.
         """
         total = epochs * self.data.steps_per_epoch
         total = total if max_steps is None else min(total, max_steps)
@@ -127,9 +127,19 @@ class TrainingLoop:
         left = f"resuming at epoch {self.progress.epoch + 1}" if self.steps_done < total else "nothing left to do"
         print(f"found a run of {self.steps_done} steps: {left}", flush=True)
 
-    def _save(self) -> None:
+    def _save(self, is_last: bool = False) -> None:
+        """Saves; on a full disk training goes on, unless the process is about to end and its work would be lost."""
         self.progress.schedule = self.schedule.state
-        self._checkpoints.save(dataclasses.asdict(self.progress), self.steps_done)
+        state, history = dataclasses.asdict(self.progress), self.progress.history
+        try:
+            # The best one first: killed between the two, the run comes back to this point and writes both.
+            if self.progress.step == 0 and _is_best(history):
+                self._checkpoints.save_best(state, self.steps_done, history[-1])
+            self._checkpoints.save(state, self.steps_done)
+        except CannotSave as error:
+            if is_last:
+                raise InputError(f"{error}; the steps since the last checkpoint are lost") from error
+            print(f"{error}; training goes on, and so far the newest checkpoint stays", flush=True)
 
     def _epoch(self, total: int, caught: list[int]) -> Row:
         """Trains to the end of the epoch, or until `total` steps are done; validates, logs and saves."""
@@ -139,14 +149,14 @@ class TrainingLoop:
         self._logs.scalars(self.steps_done, row | {"images_per_s": means["images_per_s"]})
         if self.progress.step < self.data.steps_per_epoch:
             # Stopped by max_steps: the epoch can still be finished by a later run, so its row is not history yet.
-            self._save()
+            self._save(is_last=True)
             self._logs.write_rows([*self.progress.history, row])
             return row
         self.schedule.on_epoch_end(self.progress.epoch, row)
         self.progress.history.append(row)
         self.progress.epoch, self.progress.step = self.progress.epoch + 1, 0
         self._sums.assign(tf.zeros_like(self._sums))
-        self._save()
+        self._save(is_last=self.steps_done >= total)
         self._logs.write_rows(self.progress.history)
         return row
 
@@ -160,7 +170,7 @@ class TrainingLoop:
             progress.step += 1
             meter.count_step()
             if caught:
-                self._save()
+                self._save(is_last=True)
                 raise Stopped(caught[0])
             if progress.step == data.steps_per_epoch or self.steps_done == total:
                 break
@@ -215,6 +225,12 @@ class TrainingLoop:
         skipped = f" ({len(rates.bad)} images skipped that cannot be decoded: {rates.bad[0]} ...)" if rates.bad else ""
         print(" - ".join(f"{name}: {value:.4f}" for name, value in row.items()) + skipped, flush=True)
         return row
+
+
+def _is_best(history: list[Row]) -> bool:
+    """Whether the last row has a lower `val_top1_error` than all before it."""
+    errors = [row["val_top1_error"] for row in history if "val_top1_error" in row]
+    return bool(errors) and errors[-1] < min(errors[:-1], default=math.inf)
 
 
 @contextlib.contextmanager

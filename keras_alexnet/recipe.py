@@ -69,7 +69,9 @@ def define_flags() -> None:
     flags.DEFINE_integer("virtual_devices", default["virtual_devices"], "split the CPU into so many devices", 0)
     flags.DEFINE_integer("seed", default["seed"], "of initial values, order, crops, colour shifts and dropout")
     flags.DEFINE_integer("checkpoint_steps", default["checkpoint_steps"], "steps between checkpoints in an epoch", 1)
-    flags.DEFINE_integer("keep", default["keep"], "how many checkpoints to keep", lower_bound=1)
+    flags.DEFINE_integer(
+        "keep", default["keep"], "how many of the newest checkpoints to keep, beside the best", lower_bound=1
+    )
     flags.DEFINE_float(
         "max_bad_fraction", default["max_bad_fraction"], "share of images that may be undecodable", 0.0, 1.0
     )
