@@ -11,11 +11,12 @@ import numpy as np
 from keras_alexnet.checkpoints import has_checkpoint, locked
 from keras_alexnet.description import ModelDescription
 from keras_alexnet.fine_tuning import StartingPoint, find_starting_point, freeze, learning_rate_multipliers
-from keras_alexnet.loop import Data, Row, Stopped, TrainingLoop
+from keras_alexnet.loop import Data, Row, TrainingLoop
 from keras_alexnet.optimizer import PaperSGD
 from keras_alexnet.placement import TowerMirroredStrategy, make_strategy
 from keras_alexnet.recipe import TrainingConfig, define_flags, flag_values
 from keras_alexnet.schedules import ConstantSchedule, HandSchedule, PlateauSchedule, StagedSchedule
+from keras_alexnet.signals import Stopped
 from keras_alexnet.variants import Variant, find_variant
 from pipelines.command import InputError, run
 from pipelines.input import evaluation_batches, steps_per_epoch, training_batches
@@ -204,7 +205,8 @@ def _data(
         return evaluation_batches(source, "validation", batch_size=batch_size, resize=description.resize)
 
     steps = steps_per_epoch(source, config.batch_size, bad)
-    return Data(training, steps, config.batch_size, validation if "validation" in source.splits else None)
+    classes = len(source.class_names)
+    return Data(training, steps, config.batch_size, classes, validation if "validation" in source.splits else None)
 
 
 def _schedule(config: TrainingConfig) -> ConstantSchedule:
