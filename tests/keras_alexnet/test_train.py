@@ -189,5 +189,6 @@ def test_one_class_and_one_image_can_be_trained_on(photographs, tmp_path):
 
 
 def test_a_loss_that_is_no_number_stops_the_run(photographs, tmp_path):
-    with pytest.raises(InputError, match=r"the loss is not finite at step \d+ \(first seen in the output of \w+.*--learning_rate \(now 1e\+12\)"):
+    says = r"the loss is not finite at step \d+ \(first seen in the output of \w+.*--learning_rate \(now 1e\+12\)"
+    with pytest.raises(InputError, match=says):
         train(tiny(photographs, tmp_path / "run", learning_rate=1e12, epochs=20))
