@@ -15,7 +15,7 @@ from keras_alexnet.logs import EpochMeter, RunLogs, kernel_images, layer_norms
 from keras_alexnet.schedules import ConstantSchedule, current_rate
 from keras_alexnet.signals import Stopped, caught_signals
 from keras_alexnet.steps import TrainingSteps
-from keras_alexnet.trouble import first_layer_not_finite, stuck_report
+from keras_alexnet.trouble import first_broken_layer, first_layer_not_finite, stuck_report
 from pipelines.command import InputError
 
 Row = dict[str, float]
@@ -125,6 +125,12 @@ class TrainingLoop:
 
     def _save(self, is_last: bool = False) -> None:
         """Saves; on a full disk training goes on, unless the process is about to end and its work would be lost."""
+        layer = first_broken_layer(self.model)
+        if layer:
+            raise InputError(
+                f"the weights of {layer} are not finite at step {self.steps_done}: training has diverged; the "
+                f"checkpoints before it are kept. A lower --learning_rate (now {self._rate():g}) is the usual cure"
+            )
         self.progress.schedule = self.schedule.state
         state, history = dataclasses.asdict(self.progress), self.progress.history
         try:

@@ -23,6 +23,15 @@ def first_layer_not_finite(model: keras.Model, images: tf.Tensor) -> str | None:
     return None
 
 
+def first_broken_layer(model: keras.Model) -> str | None:
+    """The first layer whose weights are not all finite; None if there is none.
+
+    A loss can be finite all the same: on CPU a convolution that is fused with its ReLU makes zeros of NaN.
+    """
+    layers = (layer for layer in model.layers if layer.weights)
+    return next((layer.name for layer in layers if not _all_finite([w.value for w in layer.weights])), None)
+
+
 def _all_finite(tensors: Sequence) -> bool:
     floats = [tensor for tensor in map(tf.convert_to_tensor, tensors) if tensor.dtype.is_floating]
     return all(bool(tf.reduce_all(tf.math.is_finite(tensor))) for tensor in floats)

@@ -55,7 +55,7 @@ def test_the_loss_scale_of_float16_is_in_the_checkpoint(photographs, tmp_path):
 
 
 def test_a_run_cannot_change_its_precision(photographs, trained):
-    with pytest.raises(InputError, match="--mixed_precision=bfloat16: .* started with float32"):
+    with pytest.raises(InputError, match=r"--mixed_precision=bfloat16: .* started with float32"):
         train(tiny(photographs, trained, mixed_precision="bfloat16"))
 
 
