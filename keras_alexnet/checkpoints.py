@@ -12,17 +12,17 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_alexnet.description import ModelDescription
+from keras_alexnet.description import ModelDescription, replace_file
 from pipelines.command import InputError, reason_of
 
-_CHECKPOINTS = "checkpoints"
+_CHECKPOINTS, _BEST = "checkpoints", "best"
 # What TensorFlow raises on files that are cut short, damaged, or of another network.
 _UNREADABLE = (tf.errors.OpError, AssertionError, IndexError, KeyError, RuntimeError, ValueError)
 
 
 def has_checkpoint(model_dir: str | os.PathLike) -> bool:
     """Whether a training in `model_dir` has come as far as a checkpoint."""
-    return tf.train.latest_checkpoint(Path(model_dir) / _CHECKPOINTS) is not None
+    return any((Path(model_dir) / _CHECKPOINTS).glob("ckpt-*.index"))
 
 
 def load_trained(model_dir: str | os.PathLike) -> tuple[keras.Model, ModelDescription, int]:
@@ -59,11 +59,15 @@ def tracked_weights(model: keras.Model) -> dict[str, list[tf.Variable]]:
     return {layer.name: [variable.value for variable in layer.variables] for layer in model.layers if layer.variables}
 
 
+class CannotSave(Exception):  # noqa: N818 (what it means is for the caller to say)
+    """A checkpoint could not be written; the message says where and why. The older ones stay."""
+
+
 class TrainingCheckpoints:
     """Saves and restores everything that the next step of a training run depends on.
 
     Args:
-      model_dir: where `checkpoints/` is.
+      model_dir: where `checkpoints/` is, and `best/` beside it.
       keep: how many of the newest checkpoints stay.
       model: its weights, random generators and optimizer are saved.
       **tracked: whatever else tf.train.Checkpoint can save.
@@ -77,22 +81,45 @@ class TrainingCheckpoints:
         checkpoint = self._checkpoint = tf.train.Checkpoint(
             weights=tracked_weights(model), optimizer=model.optimizer, state=self._state, steps=self._steps, **tracked
         )
-        # The manager's index is replaced by one rename after the data is written: a checkpoint is complete or absent.
-        self._manager = tf.train.CheckpointManager(checkpoint, str(Path(model_dir) / _CHECKPOINTS), max_to_keep=keep)
+        # A manager's index is replaced by one rename after the data is written: a checkpoint is complete or absent.
+        folders = [Path(model_dir) / name for name in (_CHECKPOINTS, _BEST)]
+        for folder in folders:
+            _tidy(folder)
+        self._manager, self._best = (
+            tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=count)
+            for folder, count in zip(folders, (keep, 1), strict=True)
+        )
 
-    def save(self, state: dict[str, Any], steps: int) -> str:
-        """Writes a checkpoint and returns its path.
+    def save(self, state: dict[str, Any], steps: int) -> None:
+        """Writes a checkpoint.
 
         Raises:
-          InputError: if it cannot be written (a full disk, a read-only folder); older checkpoints stay.
+          CannotSave: on a full disk, in a read-only folder, ...
         """
+        self._write(self._manager, state, steps)
+
+    def save_best(self, state: dict[str, Any], steps: int, row: dict[str, float]) -> None:
+        """Writes the checkpoint that stays beside the newest ones, in the place of the one that was best before.
+
+        `best/best.json` says which it is, and holds `row`.
+
+        Raises:
+          CannotSave: as `save`.
+        """
+        self._write(self._best, state, steps)
+        try:
+            replace_file(Path(self._best.directory) / "best.json", json.dumps({"checkpoint": f"ckpt-{steps}"} | row))
+        except OSError as error:
+            raise CannotSave(f"cannot write best.json to {self._best.directory}: {reason_of(error)}") from error
+
+    def _write(self, manager: tf.train.CheckpointManager, state: dict[str, Any], steps: int) -> None:
         self._state.assign(json.dumps(state))
         self._steps.assign(steps)
         try:
-            return self._manager.save(checkpoint_number=steps)
+            manager.save(checkpoint_number=steps)
         except (tf.errors.OpError, OSError) as error:
-            shutil.rmtree(Path(self._manager.directory) / f"ckpt-{steps}_temp", ignore_errors=True)
-            raise InputError(f"cannot write a checkpoint to {self._manager.directory}: {reason_of(error)}") from error
+            _remove_parts(Path(manager.directory))
+            raise CannotSave(f"cannot write a checkpoint to {manager.directory}: {reason_of(error)}") from error
 
     def restore_latest(self) -> dict[str, Any] | None:
         """Restores the newest checkpoint that can be read and returns its state; None if there is none at all.
@@ -112,6 +139,33 @@ class TrainingCheckpoints:
         if broken:
             raise InputError(f"found {len(broken)} checkpoints in {self._manager.directory}, none of which can be read")
         return None
+
+
+def _tidy(folder: Path) -> None:
+    """Makes `folder` ready for a manager, whatever a crash has left there."""
+    _remove_parts(folder)
+    try:
+        index = tf.train.get_checkpoint_state(folder)
+    except ValueError:
+        index = None
+    # The index is damaged or missing: without it TensorFlow would start again from nothing.
+    found = sorted(folder.glob("ckpt-*.index"), key=lambda path: int(path.stem.split("-")[1]))
+    if index is None and found:
+        lines = [f'model_checkpoint_path: "{found[-1].stem}"']
+        for path in found:
+            # A manager passes over entries that are not newer than the last one preserved for good.
+            lines += [f'all_model_checkpoint_paths: "{path.stem}"', "all_model_checkpoint_timestamps: 1"]
+        lines += ["last_preserved_timestamp: 0"]
+        replace_file(folder / "checkpoint", "\n".join(lines) + "\n")
+
+
+def _remove_parts(folder: Path) -> None:
+    """Removes what a write that was cut short has left behind."""
+    for part in [*folder.glob("ckpt-*_temp"), *folder.glob("*.tempstate*"), *folder.glob("*.tmp*")]:
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

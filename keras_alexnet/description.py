@@ -5,6 +5,7 @@
   mean.npy          what the network subtracts from images
   statistics.npz    mean image and colour covariance of the training set
   checkpoints/      tf.train.Checkpoint files, the newest few
+  best/             the one with the lowest validation error, and best.json, which says which
   metrics.csv       one row an epoch
   logs/             for TensorBoard
 """
@@ -32,7 +33,7 @@ class ModelDescription:
     """All that is needed to build a trained network again, and to feed it as in training.
 
     `bad_images` are the keys of training images that cannot be decoded; training leaves them out.
-    `init_from`, `freeze` and `crop_chunk` are those of `TrainingConfig`.
+    `init_from`, `freeze`, `crop_chunk` and `mixed_precision` are those of `TrainingConfig`.
     """
 
     variant: str
@@ -48,6 +49,7 @@ class ModelDescription:
     init_from: str | None = None
     freeze: str | None = None
     crop_chunk: int = 1
+    mixed_precision: str = "float32"
 
     def save(self, model_dir: str | os.PathLike, statistics: Statistics, mean: np.ndarray) -> None:
         """Writes statistics.npz, mean.npy and then model.json, each complete or not at all."""
@@ -112,16 +114,26 @@ class ModelDescription:
         """The variant, with the resize policy of the images that it is trained on."""
         return dataclasses.replace(find_variant(self.variant), resize=self.resize)
 
-    def build(self, mean: np.ndarray) -> keras.Model:
-        """The untrained network, giving logits."""
-        return AlexNet(
-            self.architecture(),
-            classes=len(self.class_names),
-            classifier_activation=None,
-            mean=mean,
-            width=self.width,
-            init=self.init,
-        )
+    def build(self, mean: np.ndarray, precision: str = "float32") -> keras.Model:
+        """The untrained network, giving logits in float32.
+
+        Args:
+          mean: as `AlexNet` takes it.
+          precision: in which most of it computes: float32, bfloat16 or float16. Its weights are float32 always.
+        """
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy("float32" if precision == "float32" else f"mixed_{precision}")
+        try:
+            return AlexNet(
+                self.architecture(),
+                classes=len(self.class_names),
+                classifier_activation=None,
+                mean=mean,
+                width=self.width,
+                init=self.init,
+            )
+        finally:
+            keras.config.set_dtype_policy(before)
 
 
 def replace_file(path: Path, text: str) -> None:

@@ -52,7 +52,8 @@ class MeanSubtraction(keras.layers.Layer):
         resize: str = "shorter_side",
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        # Without autocast=False Keras would cast the images before `call` sees them.
+        super().__init__(autocast=False, **kwargs)
         self.mean = np.asarray(mean, np.float32)
         self.scale = scale if isinstance(scale, float | int) else tuple(scale)
         self.resize = resize

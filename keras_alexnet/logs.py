@@ -2,15 +2,19 @@
 
 import csv
 import io
+import math
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_alexnet.description import replace_file
+from keras_alexnet.schedules import inner_optimizer
+from pipelines.command import reason_of
 
 
 class RunLogs:
@@ -28,7 +32,10 @@ class RunLogs:
         table = csv.DictWriter(text, list(names), lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
-        replace_file(self._csv, text.getvalue())
+        try:
+            replace_file(self._csv, text.getvalue())
+        except OSError as error:
+            print(f"cannot write {self._csv}: {reason_of(error)}; training goes on", flush=True)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Writes `values` for TensorBoard; those named val_... go to the validation curve of the same name."""
@@ -38,6 +45,13 @@ class RunLogs:
                 tf.summary.scalar(name.removeprefix("val_"), value)
         for writer in self._writers.values():
             writer.flush()
+
+    def images(self, step: int, images: dict[str, tf.Tensor]) -> None:
+        """Writes images `[N, H, W, 3]` in 0..1 for TensorBoard."""
+        with self._writers["train"].as_default(step):
+            for name, batch in images.items():
+                tf.summary.image(name, batch, max_outputs=len(batch))
+        self._writers["train"].flush()
 
     def close(self) -> None:
         """Ends TensorBoard's files."""
@@ -59,19 +73,27 @@ class EpochMeter:
         # In a log file the bar would be a line each time; there it prints at the epoch's end only.
         verbose = 1 if self._is_watched else 2
         self._bar = keras.utils.Progbar(steps, verbose=verbose, stateful_metrics=names, unit_name="step")
-        self._images, self._since, self._shown = 0, None, time.monotonic()
+        self._images, self._waited, self._since, self._shown = 0, 0.0, None, time.monotonic()
 
-    def count_step(self) -> None:
-        """Notes that one more step has been done."""
+    def count_steps(self, count: int, waited: float) -> None:
+        """Notes that `count` more steps have been done, after `waited` seconds for the data (nan if not known)."""
         if self._since is None:
-            # The first step is mostly TensorFlow tracing the graph.
+            # The first call is mostly TensorFlow tracing the graph.
             self._since = time.monotonic()
         else:
-            self._images += self._batch_size
+            self._images += count * self._batch_size
+            self._waited += waited
 
     def images_per_second(self) -> float:
-        """Since the end of the first step; 0 before the second."""
+        """Since the end of the first call; 0 before the second."""
         return self._images / (time.monotonic() - self._since) if self._images else 0.0
+
+    def rates(self) -> dict[str, float]:
+        """Images a second, and the share of the time that went into waiting for data, where it is known."""
+        rates = {"images_per_s": self.images_per_second()}
+        if self._images and math.isfinite(self._waited):
+            rates["waiting_for_data"] = self._waited / (time.monotonic() - self._since)
+        return rates
 
     def is_due(self) -> bool:
         """Whether it is time to show something. Reading a step's numbers waits for the device, so not at every step."""
@@ -84,3 +106,39 @@ class EpochMeter:
         if not (self._is_watched or last):
             print(f"{step}/{self._steps} - " + " - ".join(f"{k}: {v:.4g}" for k, v in numbers.items()), flush=True)
         self._shown = time.monotonic()
+
+
+def layer_norms(model: keras.Model) -> dict[str, float]:
+    """Euclidean norms of each layer's weights, and of the last update of those that are trained.
+
+    PaperSGD's velocity is what was added to the weights last: nothing has to be measured step by step.
+    """
+    optimizer = inner_optimizer(model.optimizer)
+    updates = {
+        variable.path: velocity
+        for variable, velocity in zip(model.trainable_variables, optimizer.velocities, strict=True)
+    }
+    norms = {}
+    for layer in model.layers:
+        if layer.weights:
+            norms[f"weight_norm/{layer.name}"] = _norm(layer.weights)
+            trained = [updates[weight.path] for weight in layer.weights if weight.path in updates]
+            if trained:
+                norms[f"update_norm/{layer.name}"] = _norm(trained)
+    return norms
+
+
+def _norm(variables: Sequence) -> float:
+    return math.sqrt(sum(float(np.sum(np.square(np.asarray(variable.numpy(), np.float64)))) for variable in variables))
+
+
+def kernel_images(model: keras.Model) -> tf.Tensor:
+    """conv1's kernels side by side as one image `[1, H, W, 3]` in 0..1, sixteen a row, with a line between them."""
+    layer = next(layer for layer in model.layers if layer.weights)
+    kernels = np.concatenate([kernel.numpy() for kernel in layer.kernels], -1)
+    low, high = kernels.min(), kernels.max()
+    shown = np.pad((kernels - low) / max(high - low, 1e-12), [(0, 1), (0, 1), (0, 0), (0, 0)], constant_values=1)
+    shown = np.pad(shown, [(0, 0), (0, 0), (0, 0), (0, -shown.shape[-1] % 16)], constant_values=1)
+    side, count = shown.shape[0], shown.shape[-1]
+    rows = shown.transpose(3, 0, 1, 2).reshape(count // 16, 16, side, side, 3).transpose(0, 2, 1, 3, 4)
+    return tf.constant(rows.reshape(1, count // 16 * side, 16 * side, 3), tf.float32)

@@ -3,17 +3,19 @@
 import contextlib
 import dataclasses
 import math
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import keras
 import tensorflow as tf
 
-from keras_alexnet.checkpoints import TrainingCheckpoints
-from keras_alexnet.error_rates import Evaluator, error_counts
-from keras_alexnet.logs import EpochMeter, RunLogs
+from keras_alexnet.checkpoints import CannotSave, TrainingCheckpoints
+from keras_alexnet.error_rates import Evaluator
+from keras_alexnet.logs import EpochMeter, RunLogs, kernel_images, layer_norms
 from keras_alexnet.schedules import ConstantSchedule, current_rate
+from keras_alexnet.signals import Stopped, caught_signals
+from keras_alexnet.steps import TrainingSteps
+from keras_alexnet.trouble import first_broken_layer, first_layer_not_finite, stuck_report
 from pipelines.command import InputError
 
 Row = dict[str, float]
@@ -34,21 +36,15 @@ class Data:
     """What the loop is fed with.
 
     `training(epoch, start_step)` gives the batches of an epoch from a step on: float32 `[batch_size, S, S, 3]` and
-    int32 labels. `validation()` gives batches for an Evaluator; it is None where there is nothing to validate on.
+    int32 labels; if this is no tf.data.Dataset, they are distributed to the replicas already. There are images of
+    `classes` classes. `validation()` gives batches for an Evaluator; it is None where there is nothing to validate on.
     """
 
-    training: Callable[[int, int], tf.data.Dataset]
+    training: Callable[[int, int], tf.data.Dataset | Iterable]
     steps_per_epoch: int
     batch_size: int
+    classes: int
     validation: Callable[[], tf.data.Dataset] | None
-
-
-class Stopped(Exception):  # noqa: N818 (no error: the user asked for it)
-    """SIGTERM or Ctrl-C came, and the run has been saved. `number` is the signal's."""
-
-    def __init__(self, number: int):
-        super().__init__(signal.Signals(number).name)
-        self.number = number
 
 
 class TrainingLoop:
@@ -61,7 +57,9 @@ class TrainingLoop:
       model_dir: gets checkpoints/, logs/ and metrics.csv.
       schedule: sets the learning rate; its `state` is saved and restored.
       checkpoint_steps: a checkpoint is written every so many steps of an epoch, and at its end.
-      keep: how many checkpoints stay.
+      keep: how many of the newest checkpoints stay, beside the one with the lowest `val_top1_error`.
+      steps_per_execution: steps in one call of TensorFlow. Between two calls only are signals heeded, and checkpoints
+        and progress written.
     """
 
     def __init__(
@@ -73,19 +71,17 @@ class TrainingLoop:
         schedule: ConstantSchedule,
         checkpoint_steps: int,
         keep: int,
+        steps_per_execution: int = 1,
     ):
         self.model, self.strategy, self.data, self.schedule = model, strategy, data, schedule
-        self.checkpoint_steps = checkpoint_steps
+        self.checkpoint_steps, self.steps_per_execution = checkpoint_steps, steps_per_execution
         self.progress = Progress()
         with strategy.scope():
             model.optimizer.build(model.trainable_variables)
-        # The epoch's sums of loss, top-1 and top-5 errors so far. In the checkpoint, so that an interrupted epoch
-        # reports the same means as one that was not.
-        self._sums = tf.Variable(tf.zeros([3], tf.float64))
-        self._checkpoints = TrainingCheckpoints(model_dir, keep, model, sums=self._sums)
+        self._steps = TrainingSteps(model, strategy, data.batch_size)
+        self._checkpoints = TrainingCheckpoints(model_dir, keep, model, sums=self._steps.sums)
         self._logs = RunLogs(model_dir)
         self._evaluate = Evaluator(model, "center")
-        self._step = tf.function(self._take_step, reduce_retracing=True)
         schedule.set_model(model)
 
     def run(self, epochs: int, max_steps: int | None = None) -> Row:
@@ -96,13 +92,13 @@ class TrainingLoop:
 
         Raises:
           Stopped: on SIGTERM or Ctrl-C, after the step under way has been finished and saved.
-          InputError: if a checkpoint cannot be written or read, or the loss is no longer a number.
+          InputError: if the last checkpoint cannot be written, none can be read, or the loss is no longer a number.
         """
         total = epochs * self.data.steps_per_epoch
         total = total if max_steps is None else min(total, max_steps)
         self._resume(total)
         row = self.progress.history[-1] if self.progress.history and not self.progress.step else None
-        with _caught_signals() as caught, contextlib.closing(self._logs):
+        with caught_signals() as caught, contextlib.closing(self._logs):
             while self.steps_done < total:
                 print(f"Epoch {self.progress.epoch + 1}/{epochs}", flush=True)
                 row = self._epoch(total, caught)
@@ -127,26 +123,50 @@ class TrainingLoop:
         left = f"resuming at epoch {self.progress.epoch + 1}" if self.steps_done < total else "nothing left to do"
         print(f"found a run of {self.steps_done} steps: {left}", flush=True)
 
-    def _save(self) -> None:
+    def _save(self, is_last: bool = False) -> None:
+        """Saves; on a full disk training goes on, unless the process is about to end and its work would be lost."""
+        layer = first_broken_layer(self.model)
+        if layer:
+            raise InputError(
+                f"the weights of {layer} are not finite at step {self.steps_done}: training has diverged; the "
+                f"checkpoints before it are kept. A lower --learning_rate (now {self._rate():g}) is the usual cure"
+            )
         self.progress.schedule = self.schedule.state
-        self._checkpoints.save(dataclasses.asdict(self.progress), self.steps_done)
+        state, history = dataclasses.asdict(self.progress), self.progress.history
+        try:
+            # The best one first: killed between the two, the run comes back to this point and writes both.
+            if self.progress.step == 0 and _is_best(history):
+                self._checkpoints.save_best(state, self.steps_done, history[-1])
+            self._checkpoints.save(state, self.steps_done)
+        except CannotSave as error:
+            if is_last:
+                raise InputError(f"{error}; the steps since the last checkpoint are lost") from error
+            print(f"{error}; training goes on, and so far the newest checkpoint stays", flush=True)
 
     def _epoch(self, total: int, caught: list[int]) -> Row:
         """Trains to the end of the epoch, or until `total` steps are done; validates, logs and saves."""
         self.schedule.on_epoch_begin(self.progress.epoch)
         means = self._train(total, caught)
         row = self._row(means) | self._validation_row()
-        self._logs.scalars(self.steps_done, row | {"images_per_s": means["images_per_s"]})
+        rates = {name: means[name] for name in means.keys() - row.keys()}
+        self._logs.scalars(self.steps_done, row | rates | layer_norms(self.model))
+        self._logs.images(self.steps_done, {"conv1_kernels": kernel_images(self.model)})
+        if self.progress.epoch == 0:
+            batch = self.strategy.experimental_local_results(next(self._batches(0))[0])[0]
+            self._logs.images(self.steps_done, {"training_images": tf.clip_by_value(batch[:8] / 255, 0, 1)})
         if self.progress.step < self.data.steps_per_epoch:
             # Stopped by max_steps: the epoch can still be finished by a later run, so its row is not history yet.
-            self._save()
+            self._save(is_last=True)
             self._logs.write_rows([*self.progress.history, row])
             return row
         self.schedule.on_epoch_end(self.progress.epoch, row)
         self.progress.history.append(row)
+        report = stuck_report(self.progress.history, self.data.steps_per_epoch, self.data.classes, self._rate())
+        if report:
+            print(report, flush=True)
         self.progress.epoch, self.progress.step = self.progress.epoch + 1, 0
-        self._sums.assign(tf.zeros_like(self._sums))
-        self._save()
+        self._steps.sums.assign(tf.zeros_like(self._steps.sums))
+        self._save(is_last=self.steps_done >= total)
         self._logs.write_rows(self.progress.history)
         return row
 
@@ -154,49 +174,56 @@ class TrainingLoop:
         """Takes steps to the end of the epoch or to `total`, whichever comes first; returns the epoch's means."""
         progress, data = self.progress, self.data
         meter = EpochMeter(data.steps_per_epoch, data.batch_size)
-        batches = self.strategy.experimental_distribute_dataset(data.training(progress.epoch, progress.step))
-        for images, labels in batches:
-            self._step(images, labels)
-            progress.step += 1
-            meter.count_step()
+        last = min(data.steps_per_epoch, progress.step + total - self.steps_done)
+        batches = self._batches(progress.step)
+        while progress.step < last:
+            before = progress.step
+            count = min(self.steps_per_execution, last - before)
+            waited = self._steps.take(batches, count)
+            progress.step += count
+            meter.count_steps(count, waited)
             if caught:
-                self._save()
+                self._check_loss()
+                self._save(is_last=True)
                 raise Stopped(caught[0])
-            if progress.step == data.steps_per_epoch or self.steps_done == total:
+            if progress.step == last:
                 break
-            if progress.step % self.checkpoint_steps == 0:
+            if progress.step // self.checkpoint_steps > before // self.checkpoint_steps:
+                self._check_loss()
                 self._save()
             if meter.is_due():
                 meter.show(progress.step, self._means())
         means = self._means()
         meter.show(progress.step, means, last=True)
-        return means | {"images_per_s": meter.images_per_second()}
+        return means | meter.rates()
 
-    def _take_step(self, images, labels) -> None:
-        sums = self.strategy.run(self._replica_step, args=(images, labels))
-        self._sums.assign_add(self.strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None))
+    def _batches(self, start_step: int) -> Iterator:
+        batches = self.data.training(self.progress.epoch, start_step)
+        if isinstance(batches, tf.data.Dataset):
+            batches = self.strategy.experimental_distribute_dataset(batches)
+        return iter(batches)
 
-    def _replica_step(self, images, labels) -> tf.Tensor:
-        variables = self.model.trainable_variables
-        with tf.GradientTape() as tape:
-            logits = self.model(images, training=True)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-            # Replicas add their gradients up, so each divides by the global batch.
-            loss = tf.reduce_sum(losses) / self.data.batch_size
-        self.model.optimizer.apply(tape.gradient(loss, variables), variables)
-        return tf.stack(
-            [tf.cast(total, tf.float64) for total in (tf.reduce_sum(losses), *error_counts(logits, labels))]
+    def _check_loss(self) -> None:
+        """Raises InputError if the loss of a step was not finite, with what can be found out about it."""
+        finite = int(self._steps.sums[3])
+        if finite == self.progress.step:
+            return
+        images, _ = next(self._batches(finite))
+        layer = None
+        for part in self.strategy.experimental_local_results(images):
+            layer = layer or first_layer_not_finite(self.model, part)
+        step = self.progress.epoch * self.data.steps_per_epoch + finite + 1
+        where = f"first seen in the output of {layer}" if layer else "not seen again with another dropout mask"
+        raise InputError(
+            f"the loss is not finite at step {step} ({where}): training has diverged; the checkpoints before it are "
+            f"kept. A lower --learning_rate (now {self._rate():g}) is the usual cure"
         )
 
     def _means(self) -> Row:
+        self._check_loss()
         images = self.progress.step * self.data.batch_size
-        loss, top1, top5 = (float(total) / images for total in self._sums.numpy())
-        if not math.isfinite(loss):
-            raise InputError(
-                f"the loss is {loss} at step {self.steps_done}: training has diverged; the checkpoints before it are "
-                f"kept. A lower --learning_rate (now {self._rate():g}) is the usual cure"
-            )
-        return {"loss": loss, "top1_error": top1, "top5_error": top5}
+        names = ("loss", "top1_error", "top5_error")
+        return {name: float(total) / images for name, total in zip(names, self._steps.sums.numpy(), strict=False)}
 
     def _rate(self) -> float:
         # Six digits: the float32 that holds .01 would be written as 0.009999999776.
@@ -217,19 +244,7 @@ class TrainingLoop:
         return row
 
 
-@contextlib.contextmanager
-def _caught_signals() -> Iterator[list[int]]:
-    """Collects SIGTERM and Ctrl-C instead of dying of them; the second one kills as usual."""
-    caught: list[int] = []
-
-    def catch(number: int, frame) -> None:
-        caught.append(number)
-        signal.signal(number, signal.SIG_DFL)
-        print("stopping after this step (once more to stop at once)", flush=True)
-
-    before = {number: signal.signal(number, catch) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _is_best(history: list[Row]) -> bool:
+    """Whether the last row has a lower `val_top1_error` than all before it."""
+    errors = [row["val_top1_error"] for row in history if "val_top1_error" in row]
+    return bool(errors) and errors[-1] < min(errors[:-1], default=math.inf)

@@ -9,6 +9,7 @@ from keras_alexnet.placement import STRATEGIES
 from keras_alexnet.variants import VARIANTS
 from pipelines.sources import FORMS
 
+PRECISIONS = ("float32", "bfloat16", "float16")
 SCHEDULES = ("plateau", "staged", "constant", "hand2012")
 
 
@@ -16,8 +17,8 @@ SCHEDULES = ("plateau", "staged", "constant", "hand2012")
 class TrainingConfig:
     """A recipe: one field a flag, with the paper's values as defaults. The flags' help says what they mean."""
 
-    dataset: str
-    model_dir: str
+    dataset: str | None = None
+    model_dir: str | None = None
     data_dir: str | None = None
     variant: str = "paper"
     classes: int | None = None
@@ -39,13 +40,17 @@ class TrainingConfig:
     freeze: str | None = None
     lr_multipliers: str | None = None
     crop_chunk: int = 1
+    mixed_precision: str = "float32"
+    steps_per_execution: int = 1
+    deterministic: bool = False
+    synthetic: bool = False
 
 
 def define_flags() -> None:
     """One flag a field of TrainingConfig."""
     default = {field.name: field.default for field in dataclasses.fields(TrainingConfig)}
-    flags.DEFINE_string("dataset", None, f"what to train on: {FORMS}", required=True)
-    flags.DEFINE_string("model_dir", None, "gets checkpoints and logs; a run found there is resumed", required=True)
+    flags.DEFINE_string("dataset", None, f"what to train on: {FORMS}")
+    flags.DEFINE_string("model_dir", None, "gets checkpoints and logs; a run found there is resumed")
     flags.DEFINE_string("data_dir", default["data_dir"], "where TFDS keeps datasets (~/tensorflow_datasets if not set)")
     flags.DEFINE_enum("variant", default["variant"], list(VARIANTS), "which network")
     flags.DEFINE_integer(
@@ -69,7 +74,9 @@ def define_flags() -> None:
     flags.DEFINE_integer("virtual_devices", default["virtual_devices"], "split the CPU into so many devices", 0)
     flags.DEFINE_integer("seed", default["seed"], "of initial values, order, crops, colour shifts and dropout")
     flags.DEFINE_integer("checkpoint_steps", default["checkpoint_steps"], "steps between checkpoints in an epoch", 1)
-    flags.DEFINE_integer("keep", default["keep"], "how many checkpoints to keep", lower_bound=1)
+    flags.DEFINE_integer(
+        "keep", default["keep"], "how many of the newest checkpoints to keep, beside the best", lower_bound=1
+    )
     flags.DEFINE_float(
         "max_bad_fraction", default["max_bad_fraction"], "share of images that may be undecodable", 0.0, 1.0
     )
@@ -80,6 +87,26 @@ def define_flags() -> None:
     flags.DEFINE_string("lr_multipliers", None, "multiplies learning rates of layers, such as fc8=10,conv1=0.1")
     flags.DEFINE_integer(
         "crop_chunk", default["crop_chunk"], "images in a row that share one window and reflection; 32 in 2012", 1
+    )
+    flags.DEFINE_enum(
+        "mixed_precision",
+        default["mixed_precision"],
+        PRECISIONS,
+        "in which the layers compute; weights, response normalisation and loss are float32 always; float16 scales the "
+        "loss",
+    )
+    flags.DEFINE_integer(
+        "steps_per_execution",
+        default["steps_per_execution"],
+        "steps in one call of TensorFlow; signals, checkpoints and progress wait for its end",
+        lower_bound=1,
+    )
+    flags.DEFINE_bool("deterministic", default["deterministic"], "same results each time on a GPU too, and slower")
+    flags.DEFINE_bool(
+        "synthetic",
+        default["synthetic"],
+        "train on a fixed batch of noise, to measure images/s: no --dataset, 1000 classes and the constant schedule "
+        "unless set; without --model_dir nothing is kept",
     )
 
 

@@ -6,6 +6,11 @@ import keras
 from keras import ops
 
 
+def inner_optimizer(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The optimizer itself, where Keras has wrapped it for loss scaling (float16)."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
 def current_rate(optimizer: keras.optimizers.Optimizer) -> float:
     """The learning rate, under any tf.distribute strategy: a mirrored variable cannot be made a float directly."""
     return float(ops.convert_to_numpy(optimizer.learning_rate))
@@ -93,7 +98,7 @@ class StagedSchedule(ConstantSchedule):
         biases = 0.1 if 2 * epoch >= self.epochs else 1.0
         self.model.optimizer.learning_rate = self.learning_rate * weights
         if self.bias_lr_multiplier is not None:
-            self.model.optimizer.bias_lr_multiplier = self.bias_lr_multiplier * biases / weights
+            inner_optimizer(self.model.optimizer).bias_lr_multiplier = self.bias_lr_multiplier * biases / weights
 
 
 @dataclass(frozen=True)
@@ -144,7 +149,7 @@ class HandSchedule(ConstantSchedule):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Sets the rates of the stage that `epoch` belongs to."""
-        stage, optimizer = self._stage(epoch), self.model.optimizer
+        stage, optimizer = self._stage(epoch), inner_optimizer(self.model.optimizer)
         optimizer.learning_rate = self.learning_rate * stage.weights
         optimizer.bias_lr_multiplier = self.bias_lr_multiplier * stage.biases / stage.weights
         optimizer.layer_lr_multipliers = optimizer.layer_lr_multipliers | {"conv1": stage.conv1 / stage.weights}

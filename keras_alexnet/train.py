@@ -4,21 +4,25 @@ python -m keras_alexnet.train --flagfile=keras_alexnet/configs/photos.flags --mo
 """
 
 import dataclasses
+import tempfile
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_alexnet.checkpoints import has_checkpoint, locked
 from keras_alexnet.description import ModelDescription
+from keras_alexnet.feeding import noise_data, noise_source, photograph_data
 from keras_alexnet.fine_tuning import StartingPoint, find_starting_point, freeze, learning_rate_multipliers
-from keras_alexnet.loop import Data, Row, Stopped, TrainingLoop
+from keras_alexnet.loop import Row, TrainingLoop
 from keras_alexnet.optimizer import PaperSGD
 from keras_alexnet.placement import TowerMirroredStrategy, make_strategy
 from keras_alexnet.recipe import TrainingConfig, define_flags, flag_values
 from keras_alexnet.schedules import ConstantSchedule, HandSchedule, PlateauSchedule, StagedSchedule
+from keras_alexnet.signals import Stopped
 from keras_alexnet.variants import Variant, find_variant
 from pipelines.command import InputError, run
-from pipelines.input import evaluation_batches, steps_per_epoch, training_batches
+from pipelines.input import steps_per_epoch
 from pipelines.sources import Source, open_source
 from pipelines.statistics import Statistics, scan
 
@@ -35,6 +39,7 @@ _FIXED = (
     "init_from",
     "freeze",
     "crop_chunk",
+    "mixed_precision",
 )
 
 
@@ -48,6 +53,29 @@ def train(config: TrainingConfig) -> Row:
       InputError: for anything in `config` that cannot be; the message names it.
       Stopped: on SIGTERM or Ctrl-C, once the run has been saved.
     """
+    if config.synthetic:
+        return _train_on_noise(config)
+    for name in ("dataset", "model_dir"):
+        if getattr(config, name) is None:
+            raise InputError(f"missing --{name} (--help lists the flags)")
+    return _train(config)
+
+
+def _train_on_noise(config: TrainingConfig) -> Row:
+    """Trains on noise, in a folder that goes away afterwards if none is given."""
+    for name in ("dataset", "data_dir", "max_bad_fraction", "crop_chunk"):
+        value = getattr(config, name)
+        if value != getattr(TrainingConfig(), name):
+            raise InputError(f"--{name}={value}: --synthetic reads no images; expected only one of the two")
+    # There is nothing to validate on, which the default schedule would need.
+    config = dataclasses.replace(config, schedule="constant" if config.schedule == "plateau" else config.schedule)
+    if config.model_dir:
+        return _train(config)
+    with tempfile.TemporaryDirectory() as folder:
+        return _train(dataclasses.replace(config, model_dir=folder))
+
+
+def _train(config: TrainingConfig) -> Row:
     try:
         strategy = make_strategy(config.strategy, config.virtual_devices)
         find_variant(config.variant).scaled(config.width)
@@ -58,22 +86,36 @@ def train(config: TrainingConfig) -> Row:
         raise InputError(f"--strategy=towers: --variant={config.variant} has one tower; expected a network of two")
     if config.batch_size % replicas:
         raise InputError(f"--batch_size={config.batch_size}; expected a multiple of the {replicas} replicas")
-    source = open_source(config.dataset, config.data_dir)
+    source = noise_source(config) if config.synthetic else open_source(config.dataset, config.data_dir)
     new = _describe(config, source)
     with locked(config.model_dir):
         start = _starting_point(config)
         description, statistics = _found_or_begun(config, source, new, start)
         schedule = _schedule(config)
+        if config.deterministic:
+            tf.config.experimental.enable_op_determinism()
         keras.utils.set_random_seed(config.seed)
         with strategy.scope():
             model = _compiled_model(config, description, start)
-        data = _data(config, source, description, statistics, model, schedule)
+        if config.synthetic:
+            data = noise_data(config, source, strategy)
+        else:
+            data = photograph_data(config, source, description, statistics, model, schedule)
         print(
             f"{model.name}: {model.count_params():,} parameters, {len(description.class_names)} classes, "
             f"{source.splits['train']:,} training images, {data.steps_per_epoch} steps an epoch, {replicas} replica(s)",
             flush=True,
         )
-        loop = TrainingLoop(model, strategy, data, config.model_dir, schedule, config.checkpoint_steps, config.keep)
+        loop = TrainingLoop(
+            model,
+            strategy,
+            data,
+            config.model_dir,
+            schedule,
+            config.checkpoint_steps,
+            config.keep,
+            config.steps_per_execution,
+        )
         return loop.run(config.epochs, config.steps)
 
 
@@ -87,7 +129,7 @@ def _starting_point(config: TrainingConfig) -> StartingPoint | None:
 def _compiled_model(config: TrainingConfig, description: ModelDescription, start: StartingPoint | None) -> keras.Model:
     """The network with its optimizer, and the weights to start from, if any."""
     variant = description.architecture()
-    model = description.build(ModelDescription.mean(config.model_dir))
+    model = description.build(ModelDescription.mean(config.model_dir), config.mixed_precision)
     freeze(model, config.freeze)
     if start is not None:
         start.apply(model, variant.scaled(config.width))
@@ -99,6 +141,7 @@ def _compiled_model(config: TrainingConfig, description: ModelDescription, start
         decay_biases=variant.decay_biases,
         layer_lr_multipliers=learning_rate_multipliers(model, config.lr_multipliers),
     )
+    # With float16, Keras wraps the optimizer for dynamic loss scaling.
     model.compile(optimizer)
     return model
 
@@ -127,7 +170,7 @@ def _describe(config: TrainingConfig, source: Source) -> ModelDescription:
         init=config.init,
         # More outputs than classes are allowed: room for classes to come.
         class_names=names + tuple(f"unused_{index}" for index in range(len(names), config.classes or 0)),
-        dataset=config.dataset,
+        dataset=config.dataset or source.name,
         data_dir=config.data_dir,
         resize=source.resize if source.prepared else expected,
         batch_size=config.batch_size,
@@ -135,6 +178,7 @@ def _describe(config: TrainingConfig, source: Source) -> ModelDescription:
         init_from=config.init_from,
         freeze=config.freeze,
         crop_chunk=config.crop_chunk,
+        mixed_precision=config.mixed_precision,
     )
 
 
@@ -170,43 +214,6 @@ def _mean(variant: Variant, statistics: Statistics, start: StartingPoint | None)
     return np.asarray(means[variant.mean], np.float32)
 
 
-def _data(
-    config: TrainingConfig,
-    source: Source,
-    description: ModelDescription,
-    statistics: Statistics,
-    model: keras.Model,
-    schedule: ConstantSchedule,
-) -> Data:
-    variant, bad = description.architecture(), frozenset(description.bad_images)
-    mean = model.get_layer("mean_subtraction").mean
-    own_mean = mean.ndim == 3 and not config.init_from
-
-    def training(epoch: int, start_step: int):
-        return training_batches(
-            source,
-            statistics,
-            batch_size=config.batch_size,
-            crop_size=variant.crop_size,
-            seed=config.seed,
-            epoch=epoch,
-            start_step=start_step,
-            color_shift=variant.color_shift if schedule.shifts_colors(epoch) else "none",
-            crop_chunk=config.crop_chunk,
-            mean=mean,
-            mean_window=variant.mean_window if own_mean else "central",
-            resize=description.resize,
-            bad_keys=bad,
-        )
-
-    def validation():
-        batch_size = min(config.batch_size, 64)
-        return evaluation_batches(source, "validation", batch_size=batch_size, resize=description.resize)
-
-    steps = steps_per_epoch(source, config.batch_size, bad)
-    return Data(training, steps, config.batch_size, validation if "validation" in source.splits else None)
-
-
 def _schedule(config: TrainingConfig) -> ConstantSchedule:
     bias_lr_multiplier = find_variant(config.variant).bias_lr_multiplier
     if config.schedule == "plateau":
@@ -227,6 +234,9 @@ def main(argv: list[str]) -> int:
     except Stopped as stopped:
         print(f"stopped by {stopped}, saved in {config.model_dir}; the same command goes on from there")
         return 128 + stopped.number
+    if config.synthetic and not config.model_dir:
+        print(f"done after {row['steps']} steps on noise; nothing is kept")
+        return 0
     errors = [f"{name} {row[name]:.2%}" for name in ("val_top1_error", "val_top5_error") if name in row]
     print(
         f"done after {row['steps']} steps: {', '.join(errors) or 'no validation split'}; checkpoints, metrics.csv and "

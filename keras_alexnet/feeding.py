@@ -1,0 +1,95 @@
+"""What the training loop is fed with: photographs, or noise that costs nothing to make."""
+
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_alexnet.description import ModelDescription
+from keras_alexnet.loop import Data
+from keras_alexnet.recipe import TrainingConfig
+from keras_alexnet.schedules import ConstantSchedule
+from keras_alexnet.variants import find_variant
+from pipelines.crops import STORED_SIZE
+from pipelines.input import evaluation_batches, steps_per_epoch, training_batches
+from pipelines.sources import Source
+from pipelines.statistics import Statistics
+
+# An "epoch" of noise: long enough to measure, short enough to be told of every minute or so.
+_NOISE_STEPS = 100
+
+
+def photograph_data(
+    config: TrainingConfig,
+    source: Source,
+    description: ModelDescription,
+    statistics: Statistics,
+    model: keras.Model,
+    schedule: ConstantSchedule,
+) -> Data:
+    """Augmented batches of `source` as `config` and the description of the run say, and its validation split."""
+    variant, bad = description.architecture(), frozenset(description.bad_images)
+    mean = model.get_layer("mean_subtraction").mean
+    own_mean = mean.ndim == 3 and not config.init_from
+
+    def training(epoch: int, start_step: int):
+        return training_batches(
+            source,
+            statistics,
+            batch_size=config.batch_size,
+            crop_size=variant.crop_size,
+            seed=config.seed,
+            epoch=epoch,
+            start_step=start_step,
+            color_shift=variant.color_shift if schedule.shifts_colors(epoch) else "none",
+            crop_chunk=config.crop_chunk,
+            mean=mean,
+            mean_window=variant.mean_window if own_mean else "central",
+            resize=description.resize,
+            bad_keys=bad,
+        )
+
+    def validation():
+        batch_size = min(config.batch_size, 64)
+        return evaluation_batches(source, "validation", batch_size=batch_size, resize=description.resize)
+
+    steps = steps_per_epoch(source, config.batch_size, bad)
+    classes = len(source.class_names)
+    return Data(training, steps, config.batch_size, classes, validation if "validation" in source.splits else None)
+
+
+def noise_source(config: TrainingConfig) -> Source:
+    """Stands for a dataset where there is none: its size, classes and statistics, but no images to read."""
+    grey = np.full((STORED_SIZE, STORED_SIZE, 3), 127.5, np.float32)
+    statistics = Statistics(1, grey, grey[0, 0].astype(np.float64), np.zeros((3, 3)))
+    names = tuple(f"class_{index}" for index in range(config.classes or 1000))
+    images = {"train": _NOISE_STEPS * config.batch_size}
+    return Source("noise", names, images, True, find_variant(config.variant).resize, statistics, _unreadable)
+
+
+def _unreadable(split: str, shuffle_seed: int | None) -> tf.data.Dataset:
+    raise NotImplementedError("noise is not read but made by noise_data")
+
+
+class _FixedBatch(Iterator):
+    """The same batch, again and again."""
+
+    def __init__(self, *parts):
+        self._parts = parts
+
+    def __next__(self):
+        return self._parts
+
+
+def noise_data(config: TrainingConfig, source: Source, strategy: tf.distribute.Strategy) -> Data:
+    """One batch of noise that stays where the replicas are: what is left is the time of the training step itself."""
+    size, images = find_variant(config.variant).crop_size, config.batch_size // strategy.num_replicas_in_sync
+    random, classes = np.random.default_rng(config.seed), len(source.class_names)
+    pixels = tf.constant(random.uniform(0, 255, (images, size, size, 3)), tf.float32)
+    labels = tf.constant(random.integers(0, classes, images), tf.int32)
+    batch = _FixedBatch(
+        strategy.experimental_distribute_values_from_function(lambda context: pixels),
+        strategy.experimental_distribute_values_from_function(lambda context: labels),
+    )
+    return Data(lambda epoch, start_step: batch, _NOISE_STEPS, config.batch_size, classes, None)

@@ -1,0 +1,82 @@
+"""Training steps as functions of TensorFlow: one at a time, or several in one call."""
+
+import time
+from collections.abc import Iterator
+
+import keras
+import tensorflow as tf
+
+from keras_alexnet.error_rates import error_counts
+
+
+class TrainingSteps:
+    """Takes steps, and adds up what an epoch reports.
+
+    A step whose loss is not finite changes no weight, and none after it does: the weights stay those that made it so,
+    to be looked into. Nothing here waits for the device; the caller does, when it reads `sums`.
+
+    Args:
+      model: gives logits; its `optimizer` is built.
+      strategy: under whose scope the model was built.
+      batch_size: images a step, over all replicas.
+    """
+
+    def __init__(self, model: keras.Model, strategy: tf.distribute.Strategy, batch_size: int):
+        self.model, self.strategy, self.batch_size = model, strategy, batch_size
+        # Of the epoch so far: loss, top-1 and top-5 errors, steps whose loss was finite. In the checkpoint, so that an
+        # interrupted epoch reports the same means as one that was not.
+        self.sums = tf.Variable(tf.zeros([4], tf.float64))
+        self._halted = tf.Variable(False)
+        self._one = tf.function(self._take_step, reduce_retracing=True)
+        self._several = tf.function(self._take_steps, reduce_retracing=True)
+
+    def take(self, batches: Iterator, count: int) -> float:
+        """Takes `count` steps with the next batches.
+
+        Returns:
+          Seconds spent waiting for the batch; nan if `count` is not 1, as TensorFlow fetches the batches then.
+        """
+        if count > 1:
+            self._several(batches, tf.constant(count))
+            return float("nan")
+        started = time.perf_counter()
+        images, labels = next(batches)
+        waited = time.perf_counter() - started
+        self._one(images, labels)
+        return waited
+
+    def _take_steps(self, batches: Iterator, count: tf.Tensor) -> None:
+        for _ in tf.range(count):
+            images, labels = next(batches)
+            self._take_step(images, labels)
+
+    def _take_step(self, images, labels) -> None:
+        totals = self.strategy.run(self._replica_step, args=(images, labels))
+        totals = self.strategy.reduce(tf.distribute.ReduceOp.SUM, totals, axis=None)
+        self.sums.assign_add(tf.where(self._halted, tf.zeros_like(totals), totals))
+
+    def _replica_step(self, images, labels) -> tf.Tensor:
+        model = self.model
+        with tf.GradientTape() as tape:
+            logits = model(images, training=True)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+            # Replicas add their gradients up, so each divides by the global batch.
+            loss = tf.reduce_sum(losses) / self.batch_size
+            scaled = model.optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled, model.trainable_variables)
+        replica = tf.distribute.get_replica_context()
+        whole = replica.all_reduce(tf.distribute.ReduceOp.SUM, loss)
+        replica.merge_call(self._update_if_finite, args=(tf.math.is_finite(whole), gradients))
+        counts = (tf.reduce_sum(losses), *error_counts(logits, labels), 1 / replica.num_replicas_in_sync)
+        return tf.stack([tf.cast(count, tf.float64) for count in counts])
+
+    def _update_if_finite(self, strategy: tf.distribute.Strategy, finite, gradients) -> None:
+        """Applies the gradients on all replicas, or on none. A cond is possible here only, between the replicas."""
+        optimizer, variables = self.model.optimizer, self.model.trainable_variables
+        finite = strategy.experimental_local_results(finite)[0] & ~self._halted
+
+        def apply() -> tf.Tensor:
+            strategy.extended.call_for_each_replica(lambda part: optimizer.apply(part, variables), args=(gradients,))
+            return tf.constant(True)
+
+        self._halted.assign(~tf.cond(finite, apply, lambda: tf.constant(False)))
