@@ -33,7 +33,7 @@ class ModelDescription:
     """All that is needed to build a trained network again, and to feed it as in training.
 
     `bad_images` are the keys of training images that cannot be decoded; training leaves them out.
-    `init_from`, `freeze`, `crop_chunk` and `mixed_precision` are those of `TrainingConfig`.
+    `init_from`, `freeze`, `crop_chunk`, `take` and `mixed_precision` are those of `TrainingConfig`.
     """
 
     variant: str
@@ -49,6 +49,7 @@ class ModelDescription:
     init_from: str | None = None
     freeze: str | None = None
     crop_chunk: int = 1
+    take: int | None = None
     mixed_precision: str = "float32"
 
     def save(self, model_dir: str | os.PathLike, statistics: Statistics, mean: np.ndarray) -> None:

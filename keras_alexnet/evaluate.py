@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from keras_alexnet.description import ModelDescription
 from keras_alexnet.error_rates import ErrorRates, Evaluator
 from keras_alexnet.published import define_network_flags, open_network
+from pipelines.class_order import reordered
 from pipelines.command import InputError, reason_of, run
 from pipelines.input import evaluation_batches
 from pipelines.sources import FORMS, Source, open_source
@@ -62,6 +63,8 @@ def open_evaluation_source(description: ModelDescription, dataset: str | None, d
         raise InputError("--dataset is missing: expected what to evaluate published weights on")
     source = open_source(dataset or description.dataset, data_dir or description.data_dir)
     known = description.class_names[: len(source.class_names)]
+    if sorted(known) == sorted(source.class_names):
+        source = reordered(source, known)
     for label, (expected, found) in enumerate(zip(known, source.class_names, strict=False)):
         if expected != found:
             raise InputError(f"--dataset={source.name}: class {label} is {found!r}; the network's is {expected!r}")

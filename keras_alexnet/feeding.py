@@ -13,8 +13,9 @@ from keras_alexnet.schedules import ConstantSchedule
 from keras_alexnet.variants import find_variant
 from pipelines.crops import STORED_SIZE
 from pipelines.input import evaluation_batches, steps_per_epoch, training_batches
-from pipelines.sources import Source
+from pipelines.sources import Source, open_source
 from pipelines.statistics import Statistics
+from pipelines.subset import take
 
 # An "epoch" of noise: long enough to measure, short enough to be told of every minute or so.
 _NOISE_STEPS = 100
@@ -59,16 +60,29 @@ def photograph_data(
     return Data(training, steps, config.batch_size, classes, validation if "validation" in source.splits else None)
 
 
-def noise_source(config: TrainingConfig) -> Source:
+def training_source(config: TrainingConfig) -> Source:
+    """What `config` says to train on.
+
+    Raises:
+      InputError: if there is no such dataset.
+    """
+    if config.synthetic:
+        return _noise_source(config)
+    source = open_source(config.dataset, config.data_dir, config.class_order)
+    return source if config.take is None else take(source, config.take)
+
+
+def _noise_source(config: TrainingConfig) -> Source:
     """Stands for a dataset where there is none: its size, classes and statistics, but no images to read."""
     grey = np.full((STORED_SIZE, STORED_SIZE, 3), 127.5, np.float32)
     statistics = Statistics(1, grey, grey[0, 0].astype(np.float64), np.zeros((3, 3)))
     names = tuple(f"class_{index}" for index in range(config.classes or 1000))
     images = {"train": _NOISE_STEPS * config.batch_size}
-    return Source("noise", names, images, True, find_variant(config.variant).resize, statistics, _unreadable)
+    resize = find_variant(config.variant).resize
+    return Source("noise", names, names, images, True, resize, statistics, _unreadable, _unreadable)
 
 
-def _unreadable(split: str, shuffle_seed: int | None) -> tf.data.Dataset:
+def _unreadable(*arguments) -> tf.data.Dataset:
     raise NotImplementedError("noise is not read but made by noise_data")
 
 

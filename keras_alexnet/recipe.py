@@ -7,6 +7,7 @@ from absl import flags
 
 from keras_alexnet.placement import STRATEGIES
 from keras_alexnet.variants import VARIANTS
+from pipelines.class_order import CLASS_ORDERS
 from pipelines.sources import FORMS
 
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -40,6 +41,8 @@ class TrainingConfig:
     freeze: str | None = None
     lr_multipliers: str | None = None
     crop_chunk: int = 1
+    class_order: str = "sorted"
+    take: int | None = None
     mixed_precision: str = "float32"
     steps_per_execution: int = 1
     deterministic: bool = False
@@ -56,6 +59,10 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "classes", None, "outputs of the network; as many as the dataset has if not set", lower_bound=1
     )
+    flags.DEFINE_enum(
+        "class_order", default["class_order"], CLASS_ORDERS, "of the outputs; devkit: ImageNet's own, as in 2012"
+    )
+    flags.DEFINE_integer("take", None, "train on so many images only, for a trial", lower_bound=1)
     flags.DEFINE_float("width", default["width"], "multiplies filters and units; 1 is the network as published")
     flags.DEFINE_enum("init", default["init"], ["paper", "he"], "initial values; he also scales the input by 1/64")
     flags.DEFINE_integer("epochs", default["epochs"], "passes over the training images", lower_bound=1)

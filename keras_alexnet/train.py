@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_alexnet.checkpoints import has_checkpoint, locked
 from keras_alexnet.description import ModelDescription
-from keras_alexnet.feeding import noise_data, noise_source, photograph_data
+from keras_alexnet.feeding import noise_data, photograph_data, training_source
 from keras_alexnet.fine_tuning import StartingPoint, find_starting_point, freeze, learning_rate_multipliers
 from keras_alexnet.loop import Row, TrainingLoop
 from keras_alexnet.optimizer import PaperSGD
@@ -23,7 +23,7 @@ from keras_alexnet.signals import Stopped
 from keras_alexnet.variants import Variant, find_variant
 from pipelines.command import InputError, run
 from pipelines.input import steps_per_epoch
-from pipelines.sources import Source, open_source
+from pipelines.sources import Source
 from pipelines.statistics import Statistics, scan
 
 # What a resumed run cannot change: the network, which images make up which step, what is trained.
@@ -39,6 +39,7 @@ _FIXED = (
     "init_from",
     "freeze",
     "crop_chunk",
+    "take",
     "mixed_precision",
 )
 
@@ -63,7 +64,7 @@ def train(config: TrainingConfig) -> Row:
 
 def _train_on_noise(config: TrainingConfig) -> Row:
     """Trains on noise, in a folder that goes away afterwards if none is given."""
-    for name in ("dataset", "data_dir", "max_bad_fraction", "crop_chunk"):
+    for name in ("dataset", "data_dir", "max_bad_fraction", "crop_chunk", "class_order", "take"):
         value = getattr(config, name)
         if value != getattr(TrainingConfig(), name):
             raise InputError(f"--{name}={value}: --synthetic reads no images; expected only one of the two")
@@ -86,7 +87,7 @@ def _train(config: TrainingConfig) -> Row:
         raise InputError(f"--strategy=towers: --variant={config.variant} has one tower; expected a network of two")
     if config.batch_size % replicas:
         raise InputError(f"--batch_size={config.batch_size}; expected a multiple of the {replicas} replicas")
-    source = noise_source(config) if config.synthetic else open_source(config.dataset, config.data_dir)
+    source = training_source(config)
     new = _describe(config, source)
     with locked(config.model_dir):
         start = _starting_point(config)
@@ -178,6 +179,7 @@ def _describe(config: TrainingConfig, source: Source) -> ModelDescription:
         init_from=config.init_from,
         freeze=config.freeze,
         crop_chunk=config.crop_chunk,
+        take=config.take,
         mixed_precision=config.mixed_precision,
     )
 

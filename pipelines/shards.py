@@ -54,7 +54,7 @@ class Shards:
 
         Args:
           shuffle_seed: None for the order in which they are stored; else the order is a function of this and of the
-            files (and of `tf.random.set_seed`, if that was called).
+            files alone.
           start: records to leave out; they are not parsed, and most are not read.
           wave_bytes: what a wave may hold.
 
@@ -89,7 +89,9 @@ class Shards:
             records = tf.data.TFRecordDataset(paths[first:end])
             if shuffle_seed is None:
                 return records
-            return records.shuffle(count, seed=seed, reshuffle_each_iteration=False)
+            # Dataset.shuffle mixes in the seed of tf.random.set_seed, and fails where that is 0 and its own a tensor.
+            shuffled = records.batch(count).map(lambda wave: tf.random.experimental.stateless_shuffle(wave, [seed, 0]))
+            return shuffled.unbatch()
 
         waves = tf.data.Dataset.from_tensor_slices((firsts, ends, counts, seeds)).skip(whole)
         # Parallel, so that the next wave is read before this one ends.

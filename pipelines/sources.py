@@ -81,7 +81,7 @@ class Source:
         Args:
           split: one of `splits`.
           shuffle_seed: None for a fixed order; any integer for a pseudo-random order that depends on it alone
-            (and, for all but image folders, on `tf.random.set_seed` if that was called).
+            (and, for TFDS datasets that are not prepared, on `tf.random.set_seed` if that was called).
           start: images to leave out; of prepared records and image folders most of these are not even read.
 
         Returns:

@@ -97,3 +97,10 @@ def test_a_prepared_folder_trains_on_each_of_its_records_from_any_step(tmp_path:
     for (images, labels_), (others, other_labels) in zip(whole[3:], batches(3), strict=True):
         np.testing.assert_array_equal(images, others)
         np.testing.assert_array_equal(labels_, other_labels)
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_the_order_does_not_depend_on_tensorflows_own_seed(shards, seed):
+    expected = labels(shards, 1)
+    tf.random.set_seed(seed)
+    assert labels(shards, 1) == expected
