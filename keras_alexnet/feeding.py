@@ -83,7 +83,7 @@ def _noise_source(config: TrainingConfig) -> Source:
 
 
 def _unreadable(*arguments) -> tf.data.Dataset:
-    raise NotImplementedError("noise is not read but made by noise_data")
+    raise AssertionError("noise is not read but made by noise_data")
 
 
 class _FixedBatch(Iterator):
