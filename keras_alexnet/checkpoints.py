@@ -70,12 +70,15 @@ class TrainingCheckpoints:
       model_dir: where `checkpoints/` is, and `best/` beside it.
       keep: how many of the newest checkpoints stay.
       model: its weights, random generators and optimizer are saved.
+      read_only: whether another process writes here; saving is then that one's business, and here does nothing.
       **tracked: whatever else tf.train.Checkpoint can save.
 
     Beside these it saves a `state` that JSON can hold, and the number of steps done.
     """
 
-    def __init__(self, model_dir: str | os.PathLike, keep: int, model: keras.Model, **tracked: Any):
+    def __init__(
+        self, model_dir: str | os.PathLike, keep: int, model: keras.Model, read_only: bool = False, **tracked: Any
+    ):
         self._state = tf.Variable("{}", dtype=tf.string)
         self._steps = tf.Variable(0, dtype=tf.int64)
         checkpoint = self._checkpoint = tf.train.Checkpoint(
@@ -83,12 +86,18 @@ class TrainingCheckpoints:
         )
         # A manager's index is replaced by one rename after the data is written: a checkpoint is complete or absent.
         folders = [Path(model_dir) / name for name in (_CHECKPOINTS, _BEST)]
-        for folder in folders:
+        self._read_only = read_only
+        for folder in folders if not read_only else ():
             _tidy(folder)
         self._manager, self._best = (
             tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=count)
             for folder, count in zip(folders, (keep, 1), strict=True)
         )
+
+    @property
+    def directory(self) -> str:
+        """Where the newest checkpoints are."""
+        return self._manager.directory
 
     def save(self, state: dict[str, Any], steps: int) -> None:
         """Writes a checkpoint.
@@ -107,12 +116,16 @@ class TrainingCheckpoints:
           CannotSave: as `save`.
         """
         self._write(self._best, state, steps)
+        if self._read_only:
+            return
         try:
             replace_file(Path(self._best.directory) / "best.json", json.dumps({"checkpoint": f"ckpt-{steps}"} | row))
         except OSError as error:
             raise CannotSave(f"cannot write best.json to {self._best.directory}: {reason_of(error)}") from error
 
     def _write(self, manager: tf.train.CheckpointManager, state: dict[str, Any], steps: int) -> None:
+        if self._read_only:
+            return
         self._state.assign(json.dumps(state))
         self._steps.assign(steps)
         try:

@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from keras_alexnet.workers import Workers
 from pipelines import crops
 
 TOP = 5
@@ -33,22 +35,26 @@ def label_ranks(scores: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     return tf.where(is_number, ranks, classes)
 
 
-def error_counts(scores: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Numbers of top-1 and of top-5 errors among `scores` `[N, classes]`, int32."""
+def error_counts(scores: tf.Tensor, labels: tf.Tensor, counted: tf.Tensor | bool = True) -> tuple[tf.Tensor, tf.Tensor]:
+    """Numbers of top-1 and of top-5 errors among `scores` `[N, classes]`, int32; where `counted` `[N]` is true only."""
     ranks = label_ranks(scores, labels)
     top5 = tf.minimum(TOP, tf.shape(scores)[-1])
     # With five classes or fewer only a score that is not a number is in error at top-5.
-    return tf.reduce_sum(tf.cast(ranks >= 1, tf.int32)), tf.reduce_sum(tf.cast(ranks >= top5, tf.int32))
+    return tuple(tf.reduce_sum(tf.cast((ranks >= first) & counted, tf.int32)) for first in (1, top5))
 
 
 @dataclass(frozen=True)
 class ErrorRates:
-    """Result of an evaluation: fractions 0..1 of `images` images, their mean cross-entropy, and what was skipped."""
+    """Result of an evaluation: fractions 0..1 of `images` images, their mean cross-entropy, and what was skipped.
+
+    `skipped` images could not be decoded; `bad` are the keys of those that this process met.
+    """
 
     images: int
     top1_error: float
     top5_error: float
     loss: float
+    skipped: int
     bad: tuple[str, ...]
 
 
@@ -70,32 +76,58 @@ def view_probabilities(model: keras.Model, stored: tf.Tensor, views: str) -> tf.
 class Evaluator:
     """Counts a model's errors over batches as `pipelines.input.evaluation_batches` makes them.
 
+    The replicas of this process share each batch; with several workers, each of them is given other images, and all get
+    the sums. No image is dropped: batches that cannot be shared evenly are filled up with images that do not count.
+
     Args:
       model: gives logits.
       views: "center" or "ten".
+      strategy: under whose scope the model was built; none if not given.
     """
 
-    def __init__(self, model: keras.Model, views: str):
-        @tf.function(reduce_retracing=True)
-        def step(images, labels, valid):
-            images, labels = tf.boolean_mask(images, valid), tf.boolean_mask(labels, valid)
-            probabilities = view_probabilities(model, images, views)
-            of_label = tf.gather(probabilities, labels[:, None], batch_dims=1)
-            loss = -tf.reduce_sum(tf.math.log(tf.maximum(of_label, keras.config.epsilon())))
-            return loss, *error_counts(probabilities, labels)
-
-        self._step = step
+    def __init__(self, model: keras.Model, views: str, strategy: tf.distribute.Strategy | None = None):
+        self._model, self._views = model, views
+        self._strategy = strategy or tf.distribute.get_strategy()
+        self._workers = Workers(self._strategy)
+        self._step = tf.function(self._count, reduce_retracing=True)
 
     def __call__(self, batches: Iterable, on_batch: Callable[[int], None] = lambda images: None) -> ErrorRates:
         """Goes through `batches` once; an image that cannot be decoded is skipped and named in the result.
 
         `on_batch` is told the number of images seen so far.
         """
-        loss, top1, top5, images, bad = 0.0, 0, 0, 0, []
-        for stored, labels, valid, keys in batches:
-            batch_loss, batch_top1, batch_top5 = self._step(stored, labels, valid)
-            loss, top1, top5 = loss + float(batch_loss), top1 + int(batch_top1), top5 + int(batch_top5)
-            bad += [key.decode(errors="replace") for key in tf.boolean_mask(keys, ~valid).numpy()]
-            images += int(tf.reduce_sum(tf.cast(valid, tf.int32)))
-            on_batch(images + len(bad))
-        return ErrorRates(images, top1 / max(images, 1), top5 / max(images, 1), loss / max(images, 1), tuple(bad))
+        totals, bad = np.zeros(4), []
+        for *examples, keys in batches:
+            totals += self._step(*map(self._shared, examples)).numpy()
+            bad += [key.decode(errors="replace") for key in tf.boolean_mask(keys, ~examples[2]).numpy()]
+            on_batch(int(totals[3]) + len(bad))
+        loss, top1, top5, images, skipped = self._workers.gather([*totals, len(bad)]).sum(0)
+        count = max(images, 1)
+        return ErrorRates(int(images), top1 / count, top5 / count, loss / count, int(skipped), tuple(bad))
+
+    def _shared(self, tensor: tf.Tensor) -> tf.Tensor | tf.distribute.DistributedValues:
+        """`tensor` in equal parts, one for each replica of this process, filled up with zeros."""
+        replicas = self._workers.local_replicas
+        if replicas == 1:
+            return tensor
+        beyond = -len(tensor) % replicas
+        parts = tf.split(tf.pad(tensor, [[0, beyond]] + [[0, 0]] * (tensor.shape.rank - 1)), replicas)
+        return self._strategy.experimental_distribute_values_from_function(
+            lambda context: parts[context.replica_id_in_sync_group % replicas]
+        )
+
+    def _count(self, images, labels, valid) -> tf.Tensor:
+        counts = self._strategy.run(self._replica_count, args=(images, labels, valid))
+        return tf.add_n(self._strategy.experimental_local_results(counts))
+
+    def _replica_count(self, images, labels, valid) -> tf.Tensor:
+        """float64: sum of the cross-entropies, top-1 errors, top-5 errors, images."""
+        probabilities = view_probabilities(self._model, images, self._views)
+        of_label = tf.gather(probabilities, labels, batch_dims=1)
+        losses = -tf.math.log(tf.maximum(of_label, keras.config.epsilon()))
+        counts = (
+            tf.reduce_sum(tf.where(valid, losses, 0)),
+            *error_counts(probabilities, labels, valid),
+            tf.math.count_nonzero(valid),
+        )
+        return tf.stack([tf.cast(count, tf.float64) for count in counts])

@@ -11,6 +11,7 @@ from keras_alexnet.loop import Data
 from keras_alexnet.recipe import TrainingConfig
 from keras_alexnet.schedules import ConstantSchedule
 from keras_alexnet.variants import find_variant
+from keras_alexnet.workers import Workers
 from pipelines.crops import STORED_SIZE
 from pipelines.input import evaluation_batches, steps_per_epoch, training_batches
 from pipelines.sources import Source, open_source
@@ -28,8 +29,13 @@ def photograph_data(
     statistics: Statistics,
     model: keras.Model,
     schedule: ConstantSchedule,
+    workers: Workers,
 ) -> Data:
-    """Augmented batches of `source` as `config` and the description of the run say, and its validation split."""
+    """Augmented batches of `source` as `config` and the description of the run say, and its validation split.
+
+    Of several workers, each has its even share of every batch and of the validation images.
+    """
+    shard = (workers.index, workers.count)
     variant, bad = description.architecture(), frozenset(description.bad_images)
     mean = model.get_layer("mean_subtraction").mean
     own_mean = mean.ndim == 3 and not config.init_from
@@ -49,11 +55,12 @@ def photograph_data(
             mean_window=variant.mean_window if own_mean else "central",
             resize=description.resize,
             bad_keys=bad,
+            shard=shard,
         )
 
     def validation():
         batch_size = min(config.batch_size, 64)
-        return evaluation_batches(source, "validation", batch_size=batch_size, resize=description.resize)
+        return evaluation_batches(source, "validation", batch_size=batch_size, resize=description.resize, shard=shard)
 
     steps = steps_per_epoch(source, config.batch_size, bad)
     classes = len(source.class_names)

@@ -5,7 +5,7 @@ import io
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -18,15 +18,17 @@ from pipelines.command import reason_of
 
 
 class RunLogs:
-    """Logs of the run in `model_dir`."""
+    """Logs of the run in `model_dir`; nothing is written if not `enabled`, that is if another process writes them."""
 
-    def __init__(self, model_dir: str):
-        self._csv = Path(model_dir) / "metrics.csv"
-        folder = Path(model_dir) / "logs"
-        self._writers = {name: tf.summary.create_file_writer(str(folder / name)) for name in ("train", "validation")}
+    def __init__(self, model_dir: str, enabled: bool = True):
+        self._csv, self._enabled = Path(model_dir) / "metrics.csv", enabled
+        folder, names = Path(model_dir) / "logs", ("train", "validation") if enabled else ()
+        self._writers = {name: tf.summary.create_file_writer(str(folder / name)) for name in names}
 
     def write_rows(self, rows: Sequence[dict[str, float]]) -> None:
         """Makes metrics.csv hold `rows` and nothing else: complete whenever it is looked at."""
+        if not self._enabled:
+            return
         text = io.StringIO()
         names = dict.fromkeys(name for row in rows for name in row)
         table = csv.DictWriter(text, list(names), lineterminator="\n")
@@ -37,8 +39,23 @@ class RunLogs:
         except OSError as error:
             print(f"cannot write {self._csv}: {reason_of(error)}; training goes on", flush=True)
 
-    def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Writes `values` for TensorBoard; those named val_... go to the validation curve of the same name."""
+    def epoch(
+        self, step: int, values: dict[str, float], model: keras.Model, sample: Callable[[], tf.Tensor] | None
+    ) -> None:
+        """Writes for TensorBoard: `values`, the norms of the model's layers, conv1's kernels, and input images.
+
+        `sample`, if there is one, gives training images `[N, S, S, 3]` in grey levels.
+        """
+        if not self._enabled:
+            return
+        self._scalars(step, values | layer_norms(model))
+        images = {"conv1_kernels": kernel_images(model)}
+        if sample is not None:
+            images["training_images"] = tf.clip_by_value(sample()[:8] / 255, 0, 1)
+        self._images(step, images)
+
+    def _scalars(self, step: int, values: dict[str, float]) -> None:
+        """Those named val_... go to the validation curve of the same name."""
         for name, value in values.items():
             is_validation = name.startswith("val_")
             with self._writers["validation" if is_validation else "train"].as_default(step):
@@ -46,8 +63,8 @@ class RunLogs:
         for writer in self._writers.values():
             writer.flush()
 
-    def images(self, step: int, images: dict[str, tf.Tensor]) -> None:
-        """Writes images `[N, H, W, 3]` in 0..1 for TensorBoard."""
+    def _images(self, step: int, images: dict[str, tf.Tensor]) -> None:
+        """Images are `[N, H, W, 3]` in 0..1."""
         with self._writers["train"].as_default(step):
             for name, batch in images.items():
                 tf.summary.image(name, batch, max_outputs=len(batch))

@@ -3,7 +3,8 @@
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -11,11 +12,12 @@ import tensorflow as tf
 
 from keras_alexnet.checkpoints import CannotSave, TrainingCheckpoints
 from keras_alexnet.error_rates import Evaluator
-from keras_alexnet.logs import EpochMeter, RunLogs, kernel_images, layer_norms
+from keras_alexnet.logs import EpochMeter, RunLogs
 from keras_alexnet.schedules import ConstantSchedule, current_rate
 from keras_alexnet.signals import Stopped, caught_signals
 from keras_alexnet.steps import TrainingSteps
 from keras_alexnet.trouble import first_broken_layer, first_layer_not_finite, stuck_report
+from keras_alexnet.workers import Workers
 from pipelines.command import InputError
 
 Row = dict[str, float]
@@ -36,7 +38,8 @@ class Data:
     """What the loop is fed with.
 
     `training(epoch, start_step)` gives the batches of an epoch from a step on: float32 `[batch_size, S, S, 3]` and
-    int32 labels; if this is no tf.data.Dataset, they are distributed to the replicas already. There are images of
+    int32 labels, or this worker's share of them; if this is no tf.data.Dataset, they are distributed to the replicas
+    already. There are images of
     `classes` classes. `validation()` gives batches for an Evaluator; it is None where there is nothing to validate on.
     """
 
@@ -78,10 +81,14 @@ class TrainingLoop:
         self.progress = Progress()
         with strategy.scope():
             model.optimizer.build(model.trainable_variables)
+        self._workers = Workers(strategy)
         self._steps = TrainingSteps(model, strategy, data.batch_size)
-        self._checkpoints = TrainingCheckpoints(model_dir, keep, model, sums=self._steps.sums)
-        self._logs = RunLogs(model_dir)
-        self._evaluate = Evaluator(model, "center")
+        with self._workers.chief_first():
+            self._checkpoints = TrainingCheckpoints(
+                model_dir, keep, model, read_only=not self._workers.is_chief, sums=self._steps.sums
+            )
+        self._logs = RunLogs(model_dir, self._workers.is_chief)
+        self._evaluate = Evaluator(model, "center", strategy)
         schedule.set_model(model)
 
     def run(self, epochs: int, max_steps: int | None = None) -> Row:
@@ -113,9 +120,10 @@ class TrainingLoop:
 
     def _resume(self, total: int) -> None:
         state = self._checkpoints.restore_latest()
+        self.progress = Progress(**state or {})
+        self._workers.expect_same(f"steps of the run in {self._checkpoints.directory}", self.steps_done)
         if state is None:
             return
-        self.progress = Progress(**state)
         if self.progress.schedule:
             self.schedule.state = self.progress.schedule
         # Rows written after this checkpoint belong to steps that are run again.
@@ -149,11 +157,8 @@ class TrainingLoop:
         means = self._train(total, caught)
         row = self._row(means) | self._validation_row()
         rates = {name: means[name] for name in means.keys() - row.keys()}
-        self._logs.scalars(self.steps_done, row | rates | layer_norms(self.model))
-        self._logs.images(self.steps_done, {"conv1_kernels": kernel_images(self.model)})
-        if self.progress.epoch == 0:
-            batch = self.strategy.experimental_local_results(next(self._batches(0))[0])[0]
-            self._logs.images(self.steps_done, {"training_images": tf.clip_by_value(batch[:8] / 255, 0, 1)})
+        sample = (lambda: self._local_images(0)[0]) if self.progress.epoch == 0 else None
+        self._logs.epoch(self.steps_done, row | rates, self.model, sample)
         if self.progress.step < self.data.steps_per_epoch:
             # Stopped by max_steps: the epoch can still be finished by a later run, so its row is not history yet.
             self._save(is_last=True)
@@ -182,10 +187,10 @@ class TrainingLoop:
             waited = self._steps.take(batches, count)
             progress.step += count
             meter.count_steps(count, waited)
-            if caught:
+            if self._is_to_stop(bool(caught)):
                 self._check_loss()
                 self._save(is_last=True)
-                raise Stopped(caught[0])
+                raise Stopped(caught[0] if caught else signal.SIGTERM)
             if progress.step == last:
                 break
             if progress.step // self.checkpoint_steps > before // self.checkpoint_steps:
@@ -197,21 +202,27 @@ class TrainingLoop:
         meter.show(progress.step, means, last=True)
         return means | meter.rates()
 
+    def _is_to_stop(self, caught: bool) -> bool:
+        # Asking waits for the step to end, which a process that trains alone has no need of.
+        return caught if self._workers.count == 1 else self._steps.vote_to_stop(caught)
+
     def _batches(self, start_step: int) -> Iterator:
         batches = self.data.training(self.progress.epoch, start_step)
-        if isinstance(batches, tf.data.Dataset):
-            batches = self.strategy.experimental_distribute_dataset(batches)
-        return iter(batches)
+        return iter(self._workers.distribute(batches) if isinstance(batches, tf.data.Dataset) else batches)
+
+    def _local_images(self, step: int) -> Sequence[tf.Tensor]:
+        """This worker's images of a step of the epoch, in as many parts as they come in."""
+        images, _ = next(iter(self.data.training(self.progress.epoch, step)))
+        return self.strategy.experimental_local_results(images)
 
     def _check_loss(self) -> None:
         """Raises InputError if the loss of a step was not finite, with what can be found out about it."""
         finite = int(self._steps.sums[3])
         if finite == self.progress.step:
             return
-        images, _ = next(self._batches(finite))
         layer = None
-        for part in self.strategy.experimental_local_results(images):
-            layer = layer or first_layer_not_finite(self.model, part)
+        for images in self._local_images(finite):
+            layer = layer or first_layer_not_finite(self.model, images)
         step = self.progress.epoch * self.data.steps_per_epoch + finite + 1
         where = f"first seen in the output of {layer}" if layer else "not seen again with another dropout mask"
         raise InputError(
@@ -239,7 +250,8 @@ class TrainingLoop:
             return {}
         rates = self._evaluate(self.data.validation())
         row = {"val_loss": rates.loss, "val_top1_error": rates.top1_error, "val_top5_error": rates.top5_error}
-        skipped = f" ({len(rates.bad)} images skipped that cannot be decoded: {rates.bad[0]} ...)" if rates.bad else ""
+        named = f": {rates.bad[0]} ..." if rates.bad else ""
+        skipped = f" ({rates.skipped} images skipped that cannot be decoded{named})" if rates.skipped else ""
         print(" - ".join(f"{name}: {value:.4f}" for name, value in row.items()) + skipped, flush=True)
         return row
 

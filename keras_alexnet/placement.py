@@ -6,10 +6,13 @@ whatever belongs to one tower in `with tower(index):`, both when they create var
 
 import contextlib
 import contextvars
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
+
+from keras_alexnet import workers
 
 _current_tower: contextvars.ContextVar[int] = contextvars.ContextVar("tower", default=0)
 
@@ -49,7 +52,7 @@ def _partner_scope(index: int) -> contextlib.AbstractContextManager:
     return tf.device(strategy.partner_of(tf.nest.flatten(replica.devices)[0]))
 
 
-STRATEGIES = ("auto", "single", "mirrored", "towers")
+STRATEGIES = ("auto", "single", "mirrored", "towers", "multiworker")
 
 
 def split_cpu(devices: int) -> None:
@@ -66,12 +69,18 @@ def make_strategy(name: str, virtual_devices: int = 0) -> tf.distribute.Strategy
 
     Args:
       name: "single" (no distribution), "mirrored" (one replica a device), "towers" (one replica a pair of devices),
-        or "auto": mirrored where there are several GPUs, single otherwise.
+        "multiworker" (one replica a device of each of the processes that TF_CONFIG names; see
+        `keras_alexnet.workers`), or "auto": multiworker where TF_CONFIG is set, mirrored where there are several GPUs,
+        single otherwise.
       virtual_devices: if not 0, the CPU is split into so many devices, and these are used.
 
     Raises:
       ValueError: if there are not enough devices, or the name is unknown.
     """
+    if name == "multiworker" or (name == "auto" and os.environ.get(workers.TF_CONFIG)):
+        if virtual_devices:
+            raise ValueError(f"virtual_devices={virtual_devices}: expected none of them with strategy=multiworker")
+        return workers.connected_strategy()
     if virtual_devices:
         split_cpu(virtual_devices)
     kind = "CPU" if virtual_devices else "GPU"

@@ -27,6 +27,8 @@ class TrainingSteps:
         # interrupted epoch reports the same means as one that was not.
         self.sums = tf.Variable(tf.zeros([4], tf.float64))
         self._halted = tf.Variable(False)
+        # Whether this process wants to stop, and how many of all workers' replicas did so at the last step.
+        self._wants_to_stop, self._votes = tf.Variable(0.0, dtype=tf.float64), tf.Variable(0.0, dtype=tf.float64)
         self._one = tf.function(self._take_step, reduce_retracing=True)
         self._several = tf.function(self._take_steps, reduce_retracing=True)
 
@@ -45,6 +47,14 @@ class TrainingSteps:
         self._one(images, labels)
         return waited
 
+    def vote_to_stop(self, wants_to_stop: bool) -> bool:
+        """Says what this worker wants from the next step on; gives whether any worker wanted to stop at the last one.
+
+        All workers get the same answer after the same step, so that none waits for another that has stopped.
+        """
+        self._wants_to_stop.assign(wants_to_stop)
+        return bool(self._votes > 0)
+
     def _take_steps(self, batches: Iterator, count: tf.Tensor) -> None:
         for _ in tf.range(count):
             images, labels = next(batches)
@@ -53,7 +63,8 @@ class TrainingSteps:
     def _take_step(self, images, labels) -> None:
         totals = self.strategy.run(self._replica_step, args=(images, labels))
         totals = self.strategy.reduce(tf.distribute.ReduceOp.SUM, totals, axis=None)
-        self.sums.assign_add(tf.where(self._halted, tf.zeros_like(totals), totals))
+        self._votes.assign(totals[4])
+        self.sums.assign_add(tf.where(self._halted, tf.zeros_like(self.sums), totals[:4]))
 
     def _replica_step(self, images, labels) -> tf.Tensor:
         model = self.model
@@ -67,7 +78,12 @@ class TrainingSteps:
         replica = tf.distribute.get_replica_context()
         whole = replica.all_reduce(tf.distribute.ReduceOp.SUM, loss)
         replica.merge_call(self._update_if_finite, args=(tf.math.is_finite(whole), gradients))
-        counts = (tf.reduce_sum(losses), *error_counts(logits, labels), 1 / replica.num_replicas_in_sync)
+        counts = (
+            tf.reduce_sum(losses),
+            *error_counts(logits, labels),
+            1 / replica.num_replicas_in_sync,
+            self._wants_to_stop,
+        )
         return tf.stack([tf.cast(count, tf.float64) for count in counts])
 
     def _update_if_finite(self, strategy: tf.distribute.Strategy, finite, gradients) -> None:

@@ -3,45 +3,28 @@
 python -m keras_alexnet.train --flagfile=keras_alexnet/configs/photos.flags --model_dir=build/photos
 """
 
+import contextlib
 import dataclasses
 import tempfile
+import zlib
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from keras_alexnet.checkpoints import has_checkpoint, locked
+from keras_alexnet.beginning import describe, found_or_begun, starting_point
+from keras_alexnet.checkpoints import locked
 from keras_alexnet.description import ModelDescription
 from keras_alexnet.feeding import noise_data, photograph_data, training_source
-from keras_alexnet.fine_tuning import StartingPoint, find_starting_point, freeze, learning_rate_multipliers
+from keras_alexnet.fine_tuning import StartingPoint, freeze, learning_rate_multipliers
 from keras_alexnet.loop import Row, TrainingLoop
 from keras_alexnet.optimizer import PaperSGD
 from keras_alexnet.placement import TowerMirroredStrategy, make_strategy
 from keras_alexnet.recipe import TrainingConfig, define_flags, flag_values
 from keras_alexnet.schedules import ConstantSchedule, HandSchedule, PlateauSchedule, StagedSchedule
 from keras_alexnet.signals import Stopped
-from keras_alexnet.variants import Variant, find_variant
+from keras_alexnet.variants import find_variant
+from keras_alexnet.workers import Workers
 from pipelines.command import InputError, run
-from pipelines.input import steps_per_epoch
-from pipelines.sources import Source
-from pipelines.statistics import Statistics, scan
-
-# What a resumed run cannot change: the network, which images make up which step, what is trained.
-_FIXED = (
-    "variant",
-    "width",
-    "init",
-    "dataset",
-    "resize",
-    "batch_size",
-    "seed",
-    "class_names",
-    "init_from",
-    "freeze",
-    "crop_chunk",
-    "take",
-    "mixed_precision",
-)
 
 
 def train(config: TrainingConfig) -> Row:
@@ -78,20 +61,30 @@ def _train_on_noise(config: TrainingConfig) -> Row:
 
 def _train(config: TrainingConfig) -> Row:
     try:
-        strategy = make_strategy(config.strategy, config.virtual_devices)
         find_variant(config.variant).scaled(config.width)
+        strategy = make_strategy(config.strategy, config.virtual_devices)
     except ValueError as error:
         raise InputError(f"--{error}") from error
+    workers = Workers(strategy)
+    with workers.watched():
+        return _train_under(strategy, workers, config)
+
+
+def _train_under(strategy: tf.distribute.Strategy, workers: Workers, config: TrainingConfig) -> Row:
     replicas = strategy.num_replicas_in_sync
     if isinstance(strategy, TowerMirroredStrategy) and find_variant(config.variant).towers < 2:
         raise InputError(f"--strategy=towers: --variant={config.variant} has one tower; expected a network of two")
     if config.batch_size % replicas:
         raise InputError(f"--batch_size={config.batch_size}; expected a multiple of the {replicas} replicas")
+    # Each machine may have folders of its own.
+    recipe = dataclasses.replace(config, dataset=None, data_dir=None, model_dir=None)
+    workers.expect_same("a checksum of the recipe's flags", zlib.crc32(repr(recipe).encode()))
     source = training_source(config)
-    new = _describe(config, source)
-    with locked(config.model_dir):
-        start = _starting_point(config)
-        description, statistics = _found_or_begun(config, source, new, start)
+    new = describe(config, source)
+    with locked(config.model_dir) if workers.is_chief else contextlib.nullcontext():
+        with workers.chief_first():
+            start = starting_point(config)
+            description, statistics = found_or_begun(config, source, new, start, workers)
         schedule = _schedule(config)
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
@@ -101,30 +94,25 @@ def _train(config: TrainingConfig) -> Row:
         if config.synthetic:
             data = noise_data(config, source, strategy)
         else:
-            data = photograph_data(config, source, description, statistics, model, schedule)
-        print(
-            f"{model.name}: {model.count_params():,} parameters, {len(description.class_names)} classes, "
-            f"{source.splits['train']:,} training images, {data.steps_per_epoch} steps an epoch, {replicas} replica(s)",
-            flush=True,
-        )
-        loop = TrainingLoop(
-            model,
-            strategy,
-            data,
-            config.model_dir,
-            schedule,
-            config.checkpoint_steps,
-            config.keep,
-            config.steps_per_execution,
-        )
-        return loop.run(config.epochs, config.steps)
-
-
-def _starting_point(config: TrainingConfig) -> StartingPoint | None:
-    """What a new run starts from, if --init_from says so; a resumed one starts from its checkpoint."""
-    if not config.init_from or has_checkpoint(config.model_dir):
-        return None
-    return find_starting_point(config.init_from, find_variant(config.variant), config.width, config.init)
+            data = photograph_data(config, source, description, statistics, model, schedule, workers)
+        with workers.only_chief_prints():
+            print(
+                f"{model.name}: {model.count_params():,} parameters, {len(description.class_names)} classes, "
+                f"{source.splits['train']:,} training images, {data.steps_per_epoch} steps an epoch, "
+                f"{replicas} replica(s)",
+                flush=True,
+            )
+            loop = TrainingLoop(
+                model,
+                strategy,
+                data,
+                config.model_dir,
+                schedule,
+                config.checkpoint_steps,
+                config.keep,
+                config.steps_per_execution,
+            )
+            return loop.run(config.epochs, config.steps)
 
 
 def _compiled_model(config: TrainingConfig, description: ModelDescription, start: StartingPoint | None) -> keras.Model:
@@ -145,75 +133,6 @@ def _compiled_model(config: TrainingConfig, description: ModelDescription, start
     # With float16, Keras wraps the optimizer for dynamic loss scaling.
     model.compile(optimizer)
     return model
-
-
-def _describe(config: TrainingConfig, source: Source) -> ModelDescription:
-    """The description of the run that `config` asks for, before its images have been looked at."""
-    names = source.class_names
-    if config.classes is not None and config.classes < len(names):
-        raise InputError(f"--classes={config.classes}: {source.name} has {len(names)}; expected at least as many")
-    if config.schedule == "plateau" and "validation" not in source.splits:
-        raise InputError(
-            f"--schedule=plateau needs a validation split; {source.name} has only {', '.join(source.splits)}; "
-            "expected --schedule=staged or constant"
-        )
-    steps_per_epoch(source, config.batch_size)  # refuses a batch larger than the training set
-    expected = find_variant(config.variant).resize
-    if source.prepared and source.resize != expected:
-        print(
-            f"--dataset={source.name} was prepared with --resize={source.resize}; --variant={config.variant}, as "
-            f"published, expects {expected}",
-            flush=True,
-        )
-    return ModelDescription(
-        variant=config.variant,
-        width=config.width,
-        init=config.init,
-        # More outputs than classes are allowed: room for classes to come.
-        class_names=names + tuple(f"unused_{index}" for index in range(len(names), config.classes or 0)),
-        dataset=config.dataset or source.name,
-        data_dir=config.data_dir,
-        resize=source.resize if source.prepared else expected,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        init_from=config.init_from,
-        freeze=config.freeze,
-        crop_chunk=config.crop_chunk,
-        take=config.take,
-        mixed_precision=config.mixed_precision,
-    )
-
-
-def _found_or_begun(
-    config: TrainingConfig, source: Source, new: ModelDescription, start: StartingPoint | None
-) -> tuple[ModelDescription, Statistics]:
-    """Description and statistics of the run found in model_dir, if it is the same; else of a new one, saved there."""
-    if ModelDescription.exists(config.model_dir):
-        old = ModelDescription.load(config.model_dir)
-        changed = [name for name in _FIXED if getattr(old, name) != getattr(new, name)]
-        if not changed:
-            return old, ModelDescription.statistics(config.model_dir)
-        if has_checkpoint(config.model_dir):
-            raise InputError(
-                f"--{changed[0]}={getattr(new, changed[0])}: the run in --model_dir={config.model_dir} was started "
-                f"with {getattr(old, changed[0])}; expected the same, or another --model_dir"
-            )
-    statistics = source.statistics
-    if statistics is None:
-        print(f"{config.dataset} is not prepared: one pass over its images for mean and covariance", flush=True)
-        statistics, bad = scan(source, "train", new.resize, config.max_bad_fraction)
-        new = dataclasses.replace(new, bad_images=tuple(sorted(bad)))
-        steps_per_epoch(source, config.batch_size, new.bad_images)
-    new.save(config.model_dir, statistics, _mean(find_variant(config.variant), statistics, start))
-    return new, statistics
-
-
-def _mean(variant: Variant, statistics: Statistics, start: StartingPoint | None) -> np.ndarray:
-    """What a new network is to subtract: what its starting weights expect, or else what its variant says."""
-    if start is not None:
-        return start.mean
-    means = {"image": statistics.mean_image, "channels": statistics.rgb_mean, "constant": variant.rgb_mean}
-    return np.asarray(means[variant.mean], np.float32)
 
 
 def _schedule(config: TrainingConfig) -> ConstantSchedule:

@@ -132,7 +132,9 @@ def training_batches(
     )
 
 
-def evaluation_batches(source: Source, split: str, *, batch_size: int, resize: str = "shorter_side") -> tf.data.Dataset:
+def evaluation_batches(
+    source: Source, split: str, *, batch_size: int, resize: str = "shorter_side", shard: tuple[int, int] = (0, 1)
+) -> tf.data.Dataset:
     """Every image of `split` exactly once, in a fixed order; the last batch is as short as it must be.
 
     Args:
@@ -140,6 +142,7 @@ def evaluation_batches(source: Source, split: str, *, batch_size: int, resize: s
       split: one of its splits.
       batch_size: images a batch.
       resize: one of `crops.RESIZE_POLICIES`; of no effect on prepared records, which are 256 x 256 already.
+      shard: (index, count) of `count` machines that evaluate together: each gets every so-many-th image.
 
     Returns:
       Elements (images uint8 [n,256,256,3], labels int32 [n], valid bool [n], keys string [n]). An image that cannot
@@ -158,6 +161,7 @@ def evaluation_batches(source: Source, split: str, *, batch_size: int, resize: s
 
     return (
         source.encoded(split)
+        .shard(shard[1], shard[0])
         .map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .batch(batch_size)
         .prefetch(tf.data.AUTOTUNE)
