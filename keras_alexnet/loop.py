@@ -150,6 +150,8 @@ class TrainingLoop:
             if is_last:
                 raise InputError(f"{error}; the steps since the last checkpoint are lost") from error
             print(f"{error}; training goes on, and so far the newest checkpoint stays", flush=True)
+        if is_last:
+            self._workers.barrier()  # workers that leave while the chief is still saving would be called dead
 
     def _epoch(self, total: int, caught: list[int]) -> Row:
         """Trains to the end of the epoch, or until `total` steps are done; validates, logs and saves."""

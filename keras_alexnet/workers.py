@@ -10,21 +10,18 @@ import json
 import os
 import re
 import signal
-import socket
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from keras_alexnet.meeting import answers, meet
 from pipelines.command import InputError, reason_of
 
 TF_CONFIG = "TF_CONFIG"
 _EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
 # What TensorFlow raises in a worker when another one is gone.
 _GONE = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError)
-_PROBE_S, _REMIND_S = 2.0, 30.0
 
 
 def cluster() -> tuple[list[str], int]:
@@ -59,20 +56,17 @@ def connected_strategy() -> tf.distribute.MultiWorkerMirroredStrategy:
     Waits as long as it takes, and says for whom.
 
     Raises:
-      ValueError: see `cluster`; or TensorFlow cannot use this worker's own address.
-      SystemExit: on SIGTERM or Ctrl-C while waiting.
+      ValueError: see `cluster`; or this worker's own address cannot be used.
     """
     addresses, index = cluster()
+    meet(addresses, index)
     name = f"worker {index} of {len(addresses)} ({addresses[index]})"
-    # Without its chief, TensorFlow would wait deaf to signals.
-    _wait(lambda: index == 0 or _answers(addresses[0]), name, addresses[:1])
     try:
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
     except (tf.errors.OpError, RuntimeError) as error:
         raise ValueError(f"strategy=multiworker: {name} cannot start: {reason_of(error)}") from error
-    meeting = threading.Thread(target=Workers(strategy).barrier, daemon=True)
-    meeting.start()
-    _wait(lambda: not meeting.is_alive(), name, addresses)
+    # TensorFlow takes this signal for itself, to no end that would help here.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     print(f"{name}: all have come" + ("" if index == 0 else "; worker 0 tells how the training goes"), flush=True)
     return strategy
 
@@ -99,6 +93,7 @@ class Workers:
             self.index = resolver.task_id + len(jobs.get("chief", []))
         self.is_chief = self.index == 0
         self.local_replicas = strategy.num_replicas_in_sync // self.count
+        self._total = tf.function(lambda rows: strategy.run(_total, args=(rows,)), reduce_retracing=True)
 
     def gather(self, values: Sequence[float]) -> np.ndarray:
         """What each worker has given: float64 `[count, len(values)]`. Waits until all have called it."""
@@ -109,15 +104,11 @@ class Workers:
         table = np.zeros([self.local_replicas, self.count, values.shape[1]])
         table[0, self.index] = values
 
-        @tf.function
-        def total(rows):
-            return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, rows)
-
         first = self.index * self.local_replicas
         rows = self._strategy.experimental_distribute_values_from_function(
             lambda context: tf.constant(table[context.replica_id_in_sync_group - first])
         )
-        return self._strategy.experimental_local_results(self._strategy.run(total, args=(rows,)))[0].numpy()
+        return self._strategy.experimental_local_results(self._total(rows))[0].numpy()
 
     def barrier(self) -> None:
         """Waits until all workers have come here."""
@@ -163,50 +154,25 @@ class Workers:
         try:
             yield
         except _GONE as error:
-            if self.count == 1:
+            gone = self._gone(str(error))
+            if not gone:
                 raise
-            whom = ", ".join(f"worker {i} ({self.addresses[i]})" for i in self._gone(str(error)))
-            whom = whom or f"a worker ({reason_of(error)})"
+            whom = ", ".join(f"worker {index} ({self.addresses[index]})" for index in gone)
             raise InputError(
-                f"{whom} does not answer any more; its own output says why. Start all {self.count} workers again: they "
+                f"lost {whom}, whose own output says why. Start all {self.count} workers again: they "
                 "go on from the last checkpoint"
             ) from error
 
     def _gone(self, message: str) -> list[int]:
         """Which workers TensorFlow's message calls dead, or, if it names none, which ones do not listen any more."""
-        jobs = self._strategy.cluster_resolver.cluster_spec().as_dict()
+        resolver = self._strategy.cluster_resolver
+        jobs = resolver.cluster_spec().as_dict() if resolver else {}
         tasks = [(job, str(task)) for job in ("chief", "worker") for task in range(len(jobs.get(job, [])))]
         named = re.findall(r"/job:(\w+)/(?:replica:0/)?task:(\d+)(?=\n|$)", message)
         others = [index for index in range(self.count) if index != self.index]
-        return [i for i in others if tasks[i] in named] or [i for i in others if not _answers(self.addresses[i])]
+        return [i for i in others if tasks[i] in named] or [i for i in others if not answers(self.addresses[i])]
 
 
-def _wait(is_over: Callable[[], bool], name: str, addresses: Sequence[str]) -> None:
-    """Returns when `is_over()`; until then says now and then which of `addresses` do not answer yet."""
-
-    def stop(number: int, frame: object) -> None:
-        print(f"{name}: stopped while waiting for the others", flush=True)
-        os._exit(128 + number)  # an ordinary exit would wait for TensorFlow, and so for the others
-
-    # TensorFlow takes SIGTERM for itself.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    reminded = time.monotonic() - _REMIND_S + _PROBE_S
-    while not is_over():
-        if time.monotonic() - reminded > _REMIND_S:
-            missing = [address for address in addresses if not _answers(address)]
-            if missing:
-                print(f"{name}: waiting for {', '.join(missing)}", flush=True)
-            reminded = time.monotonic()
-        time.sleep(0.1)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _answers(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), _PROBE_S):
-            return True
-    except OSError:
-        return False
+def _total(rows: tf.Tensor) -> tf.Tensor:
+    # The identity has a device, which all_reduce asks its argument for.
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(rows))

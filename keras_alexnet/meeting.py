@@ -1,0 +1,115 @@
+"""How workers wait for each other before TensorFlow starts: it would wait deaf to signals, and without a word.
+
+Each worker tells worker 0, at the address that TensorFlow is going to use, that it is there, and is told to go once all
+are.
+"""
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Sequence
+
+_REMIND_S, _CONNECT_S = 30.0, 2.0
+_GO = b"go"
+
+
+def meet(addresses: Sequence[str], index: int) -> None:
+    """Returns, in all workers at about the same time, when all of them have called it.
+
+    Waits as long as it takes, and says now and then for whom. Signals act as usual.
+
+    Args:
+      addresses: host:port of each worker.
+      index: which of them this process is.
+
+    Raises:
+      ValueError: an address is none, or worker 0's port cannot be listened at.
+    """
+    for address in addresses:
+        _host_and_port(address)
+    if index == 0:
+        _wait_for_workers(addresses)
+    else:
+        _wait_for_chief(addresses, index)
+
+
+def answers(address: str) -> bool:
+    """Whether something listens at host:port."""
+    try:
+        with socket.create_connection(_host_and_port(address), _CONNECT_S):
+            return True
+    except OSError:
+        return False
+
+
+def _wait_for_workers(addresses: Sequence[str]) -> None:
+    _, port = _host_and_port(addresses[0])
+    try:
+        listener = socket.create_server(("", port))
+    except OSError as error:
+        raise ValueError(
+            f"strategy=multiworker: worker 0 cannot listen at {addresses[0]}: {os.strerror(error.errno)}"
+        ) from None
+    reminder = _Reminder(f"worker 0 of {len(addresses)} ({addresses[0]})")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(listener)
+        listener.settimeout(0.5)
+        came: dict[int, socket.socket] = {}
+        while len(came) < len(addresses) - 1:
+            reminder.waits_for([address for i, address in enumerate(addresses[1:], 1) if i not in came])
+            with contextlib.suppress(OSError, ValueError):  # nobody came, or a stranger
+                connection = stack.enter_context(listener.accept()[0])
+                connection.settimeout(_CONNECT_S)
+                came[int(connection.recv(16))] = connection
+                connection.setblocking(False)
+            came = {i: connection for i, connection in came.items() if 0 < i < len(addresses) and _is_open(connection)}
+        for connection in came.values():
+            connection.settimeout(_CONNECT_S)
+            connection.sendall(_GO)
+        for connection in came.values():
+            # Who closes last keeps the port clear for TensorFlow.
+            connection.recv(1)
+
+
+def _wait_for_chief(addresses: Sequence[str], index: int) -> None:
+    reminder = _Reminder(f"worker {index} of {len(addresses)} ({addresses[index]})")
+    while True:
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(_host_and_port(addresses[0]), _CONNECT_S) as connection,
+        ):
+            connection.sendall(str(index).encode())
+            connection.settimeout(_REMIND_S)
+            if connection.recv(len(_GO)) == _GO:
+                return
+        reminder.waits_for([f"worker 0 ({addresses[0]}), which says for whom it waits"])
+        time.sleep(0.2)
+
+
+class _Reminder:
+    """Says for whom `name` waits: after two seconds, and then every half minute."""
+
+    def __init__(self, name: str):
+        self._name, self._due = name, time.monotonic() + 2
+
+    def waits_for(self, missing: Sequence[str]) -> None:
+        if time.monotonic() > self._due:
+            print(f"{self._name}: waiting for {', '.join(missing)}", flush=True)
+            self._due = time.monotonic() + _REMIND_S
+
+
+def _is_open(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1, socket.MSG_PEEK) != b""
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError(f"strategy=multiworker: found the address {address!r} in TF_CONFIG; expected host:port")
+    return host.strip("[]"), int(port)
