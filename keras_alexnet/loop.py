@@ -121,7 +121,7 @@ class TrainingLoop:
     def _resume(self, total: int) -> None:
         state = self._checkpoints.restore_latest()
         self.progress = Progress(**state or {})
-        self._workers.expect_same(f"steps of the run in {self._checkpoints.directory}", self.steps_done)
+        self._workers.expect_same({f"steps of the run in {self._checkpoints.directory}": self.steps_done})
         if state is None:
             return
         if self.progress.schedule:

@@ -69,7 +69,8 @@ def _wait_for_workers(addresses: Sequence[str]) -> None:
             connection.sendall(_GO)
         for connection in came.values():
             # Who closes last keeps the port clear for TensorFlow.
-            connection.recv(1)
+            with contextlib.suppress(OSError):
+                connection.recv(1)
 
 
 def _wait_for_chief(addresses: Sequence[str], index: int) -> None:

@@ -6,7 +6,6 @@ python -m keras_alexnet.train --flagfile=keras_alexnet/configs/photos.flags --mo
 import contextlib
 import dataclasses
 import tempfile
-import zlib
 
 import keras
 import tensorflow as tf
@@ -76,9 +75,9 @@ def _train_under(strategy: tf.distribute.Strategy, workers: Workers, config: Tra
         raise InputError(f"--strategy=towers: --variant={config.variant} has one tower; expected a network of two")
     if config.batch_size % replicas:
         raise InputError(f"--batch_size={config.batch_size}; expected a multiple of the {replicas} replicas")
-    # Each machine may have folders of its own.
-    recipe = dataclasses.replace(config, dataset=None, data_dir=None, model_dir=None)
-    workers.expect_same("a checksum of the recipe's flags", zlib.crc32(repr(recipe).encode()))
+    # Machines may have folders of their own.
+    recipe = {f"--{name}": value for name, value in vars(config).items() if name not in ("data_dir", "model_dir")}
+    workers.expect_same(recipe)
     source = training_source(config)
     new = describe(config, source)
     with locked(config.model_dir) if workers.is_chief else contextlib.nullcontext():

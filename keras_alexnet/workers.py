@@ -10,7 +10,8 @@ import json
 import os
 import re
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -123,12 +124,16 @@ class Workers:
         if self.is_chief:
             self.barrier()
 
-    def expect_same(self, name: str, value: int) -> None:
-        """Raises InputError in all workers if `value`, of what is called `name`, is not the same in all of them."""
-        found = self.gather([value])[:, 0]
-        if (found != value).any() or (found != found[0]).any():
-            listed = ", ".join(f"{int(number)} in worker {index}" for index, number in enumerate(found))
-            raise InputError(f"{name}: found {listed}; expected the same in all workers")
+    def expect_same(self, values: Mapping[str, object]) -> None:
+        """Raises InputError in all workers if a value, of what is called by its name, differs between any of them."""
+        sums = self.gather([zlib.crc32(repr(value).encode()) for value in values.values()])
+        for (name, value), column in zip(values.items(), sums.T, strict=True):
+            others = [str(index) for index, number in enumerate(column) if number != column[self.index]]
+            if others:
+                raise InputError(
+                    f"{name}: found {value} in worker {self.index} and another value in worker {', '.join(others)}; "
+                    "expected the same in all"
+                )
 
     def distribute(self, batches: tf.data.Dataset) -> Iterable:
         """Gives each replica its part of `batches`: whole batches, or with several workers this one's share of them."""

@@ -1,0 +1,68 @@
+"""The SLURM and Kubernetes forms of a training by several workers, run with what they call replaced by recorders."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import yaml
+
+CLUSTER = Path(__file__).parents[2] / "keras_alexnet" / "cluster"
+
+
+def recorder(path: Path, body: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/bash\n{body}\n")
+    path.chmod(0o755)
+
+
+def records(folder: Path) -> list[dict]:
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("record-*"))]
+
+
+# Writes down TF_CONFIG and the arguments that Python was started with.
+PYTHON = 'printf \'{"TF_CONFIG": %s, "arguments": "%s"}\' "$TF_CONFIG" "$*" > record-$RECORD'
+
+
+def test_slurm_starts_one_worker_a_node(tmp_path):
+    recorder(tmp_path / "bin" / "scontrol", r'[ "$*" = "show hostnames n[1-2]" ] && printf "n1\nn2\n"')
+    recorder(tmp_path / "bin" / "srun", 'shift; for i in 0 1; do RECORD=$i SLURM_PROCID=$i "$@"; done')
+    recorder(tmp_path / ".venv" / "bin" / "python", PYTHON)
+    environment = os.environ | {
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "SLURM_JOB_ID": "1234567",
+        "SLURM_JOB_NODELIST": "n[1-2]",
+    }
+    script = ["bash", str(CLUSTER / "slurm.sbatch"), "--dataset=two words", "--model_dir=m"]
+    subprocess.run(script, env=environment, cwd=tmp_path, check=True)
+    for index, record in enumerate(records(tmp_path)):
+        assert record["TF_CONFIG"] == {
+            "cluster": {"worker": ["n1:24567", "n2:24567"]},
+            "task": {"type": "worker", "index": index},
+        }
+        expected = "-m keras_alexnet.train --strategy=multiworker --dataset=two words --model_dir=m"
+        assert record["arguments"] == expected
+    assert len(records(tmp_path)) == 2
+
+
+def test_kubernetes_names_the_workers_as_its_service_does(tmp_path):
+    service, job = yaml.safe_load_all((CLUSTER / "kubernetes.yaml").read_text())
+    pod = job["spec"]["template"]
+    (container,) = pod["spec"]["containers"]
+    environment = {each["name"]: each["value"] for each in container["env"]}
+    assert job["spec"]["completions"] == job["spec"]["parallelism"] == int(environment["WORKERS"])
+    # A pod of an indexed job is called <job>-<index>, under the name of its subdomain's headless service.
+    assert job["spec"]["completionMode"] == "Indexed" and service["spec"]["clusterIP"] == "None"
+    assert pod["spec"]["subdomain"] == service["metadata"]["name"]
+    assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+    recorder(tmp_path / "bin" / "python", PYTHON)
+    for index in (0, 1):
+        environment |= {"JOB_COMPLETION_INDEX": str(index), "RECORD": str(index)}
+        environment["PATH"] = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+        subprocess.run([*container["command"], *container["args"]], env=environment, cwd=tmp_path, check=True)
+    job_name, domain = job["metadata"]["name"], service["metadata"]["name"]
+    for index, record in enumerate(records(tmp_path)):
+        workers = [f"{job_name}-{i}.{domain}:{container['ports'][0]['containerPort']}" for i in (0, 1)]
+        assert record["TF_CONFIG"] == {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+        assert record["arguments"].startswith("-m keras_alexnet.train --strategy=multiworker --flagfile=")
+    assert len(records(tmp_path)) == 2
