@@ -77,7 +77,12 @@ def define_flags() -> None:
         "hand2012: what the authors did by hand in 91 epochs",
     )
     flags.DEFINE_integer("patience", default["patience"], "epochs without improvement that make a plateau", 1)
-    flags.DEFINE_enum("strategy", default["strategy"], STRATEGIES, "mirrored: a replica a GPU; towers: one a pair; multiworker: by TF_CONFIG")
+    flags.DEFINE_enum(
+        "strategy",
+        default["strategy"],
+        STRATEGIES,
+        "mirrored: a replica a GPU; towers: one a pair; multiworker: processes named by TF_CONFIG",
+    )
     flags.DEFINE_integer("virtual_devices", default["virtual_devices"], "split the CPU into so many devices", 0)
     flags.DEFINE_integer("seed", default["seed"], "of initial values, order, crops, colour shifts and dropout")
     flags.DEFINE_integer("checkpoint_steps", default["checkpoint_steps"], "steps between checkpoints in an epoch", 1)

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -53,3 +56,30 @@ def test_an_evaluation_counts_every_good_image_and_names_the_bad_ones():
     assert rates.images == 6 and rates.bad == ("k2",) and seen == [3, 6, 7]
     best = model.predict(stored[:, 16:240, 16:240], verbose=0).argmax(-1)
     assert rates.top1_error == np.mean((best != labels)[valid])
+
+
+SHARED = """
+import keras, numpy as np, tensorflow as tf
+from keras_alexnet import AlexNet
+from keras_alexnet.error_rates import Evaluator
+from keras_alexnet.placement import make_strategy
+strategy = make_strategy("mirrored", 3)
+random = np.random.default_rng(0)
+stored = random.integers(0, 256, (7, 256, 256, 3)).astype(np.uint8)
+labels, valid = random.integers(0, 9, 7).astype(np.int32), np.arange(7) != 5
+keys = np.array([f"k{n}" for n in range(7)])
+batches = tf.data.Dataset.from_tensor_slices((stored, labels, valid, keys)).batch(5)
+keras.utils.set_random_seed(1)
+with strategy.scope():
+    model = AlexNet(width=1 / 16, classes=9, classifier_activation=None, init="he")
+for evaluator in (Evaluator(model, "center"), Evaluator(model, "center", strategy)):
+    rates = evaluator(batches)
+    print(rates.images, rates.top1_error, rates.top5_error, f"{rates.loss:.5f}", rates.skipped, rates.bad)
+"""
+
+
+def test_replicas_share_an_evaluation_and_drop_no_image():
+    run = subprocess.run([sys.executable, "-c", SHARED], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    alone, shared = run.stdout.splitlines()
+    assert alone == shared and alone.startswith("6 ") and alone.endswith("1 ('k5',)")
