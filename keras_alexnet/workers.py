@@ -35,20 +35,21 @@ def cluster() -> tuple[list[str], int]:
     try:
         config = json.loads(text)
         jobs, task = config["cluster"], config["task"]
-        addresses = [*jobs.get("chief", []), *jobs["worker"]]
-        index = int(task["index"]) + (len(jobs.get("chief", [])) if task["type"] == "worker" else 0)
-        if (
-            set(jobs) - {"chief", "worker"}
-            or task["type"] not in jobs
-            or not 0 <= int(task["index"]) < len(jobs[task["type"]])
-        ):
+        tasks = _tasks(jobs)
+        index = tasks.index((task["type"], int(task["index"])))
+        if set(jobs) - {"chief", "worker"}:
             raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(
             f"strategy=multiworker needs the environment variable TF_CONFIG; found {text or 'none'!r}; expected, in "
             f"each process with its own index, {_EXAMPLE}"
         ) from None
-    return addresses, index
+    return [jobs[job][number] for job, number in tasks], index
+
+
+def _tasks(jobs: Mapping[str, Sequence[str]]) -> list[tuple[str, int]]:
+    """What TensorFlow calls the workers, the chief first: job and number."""
+    return [(job, number) for job in ("chief", "worker") for number in range(len(jobs.get(job, [])))]
 
 
 def connected_strategy() -> tf.distribute.MultiWorkerMirroredStrategy:
@@ -87,11 +88,10 @@ class Workers:
         self._strategy = strategy
         resolver = strategy.cluster_resolver
         jobs = resolver.cluster_spec().as_dict() if resolver else {}
-        self.addresses = [*jobs.get("chief", []), *jobs.get("worker", [])]
+        self._tasks = _tasks(jobs)
+        self.addresses = [jobs[job][number] for job, number in self._tasks]
         self.count = max(1, len(self.addresses))
-        self.index = 0
-        if resolver and resolver.task_type == "worker":
-            self.index = resolver.task_id + len(jobs.get("chief", []))
+        self.index = self._tasks.index((resolver.task_type, resolver.task_id)) if resolver else 0
         self.is_chief = self.index == 0
         self.local_replicas = strategy.num_replicas_in_sync // self.count
         self._total = tf.function(lambda rows: strategy.run(_total, args=(rows,)), reduce_retracing=True)
@@ -170,12 +170,10 @@ class Workers:
 
     def _gone(self, message: str) -> list[int]:
         """Which workers TensorFlow's message calls dead, or, if it names none, which ones do not listen any more."""
-        resolver = self._strategy.cluster_resolver
-        jobs = resolver.cluster_spec().as_dict() if resolver else {}
-        tasks = [(job, str(task)) for job in ("chief", "worker") for task in range(len(jobs.get(job, [])))]
-        named = re.findall(r"/job:(\w+)/(?:replica:0/)?task:(\d+)(?=\n|$)", message)
+        found = re.findall(r"/job:(\w+)/(?:replica:0/)?task:(\d+)(?=\n|$)", message)
+        named = [(job, int(number)) for job, number in found]
         others = [index for index in range(self.count) if index != self.index]
-        return [i for i in others if tasks[i] in named] or [i for i in others if not answers(self.addresses[i])]
+        return [i for i in others if self._tasks[i] in named] or [i for i in others if not answers(self.addresses[i])]
 
 
 def _total(rows: tf.Tensor) -> tf.Tensor:
