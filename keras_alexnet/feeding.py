@@ -1,5 +1,6 @@
 """What the training loop is fed with: photographs, or noise that costs nothing to make."""
 
+import functools
 from collections.abc import Iterator
 
 import keras
@@ -11,8 +12,9 @@ from keras_alexnet.loop import Data
 from keras_alexnet.recipe import TrainingConfig
 from keras_alexnet.schedules import ConstantSchedule
 from keras_alexnet.variants import find_variant
+from pipelines.augment import finished
 from pipelines.crops import STORED_SIZE
-from pipelines.input import evaluation_batches, steps_per_epoch, training_batches
+from pipelines.input import evaluation_batches, steps_per_epoch, window_batches
 from pipelines.sources import Source, open_source
 from pipelines.statistics import Statistics
 from pipelines.subset import take
@@ -35,7 +37,7 @@ def photograph_data(
     own_mean = mean.ndim == 3 and not config.init_from
 
     def training(epoch: int, start_step: int):
-        return training_batches(
+        return window_batches(
             source,
             statistics,
             batch_size=config.batch_size,
@@ -45,7 +47,6 @@ def photograph_data(
             start_step=start_step,
             color_shift=variant.color_shift if schedule.shifts_colors(epoch) else "none",
             crop_chunk=config.crop_chunk,
-            mean=mean,
             mean_window=variant.mean_window if own_mean else "central",
             resize=description.resize,
             bad_keys=bad,
@@ -55,9 +56,17 @@ def photograph_data(
         batch_size = min(config.batch_size, 64)
         return evaluation_batches(source, "validation", batch_size=batch_size, resize=description.resize)
 
-    steps = steps_per_epoch(source, config.batch_size, bad)
-    classes = len(source.class_names)
-    return Data(training, steps, config.batch_size, classes, validation if "validation" in source.splits else None)
+    # On a GPU the separate operations are quick enough, and need no compiler for it to be installed.
+    compiled = not tf.config.list_physical_devices("GPU")
+    finish = tf.function(functools.partial(finished, mean=mean), jit_compile=compiled)
+    return Data(
+        training,
+        steps_per_epoch(source, config.batch_size, bad),
+        config.batch_size,
+        len(source.class_names),
+        validation if "validation" in source.splits else None,
+        finish,
+    )
 
 
 def training_source(config: TrainingConfig) -> Source:

@@ -5,6 +5,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -35,9 +36,10 @@ class Progress:
 class Data:
     """What the loop is fed with.
 
-    `training(epoch, start_step)` gives the batches of an epoch from a step on: float32 `[batch_size, S, S, 3]` and
-    int32 labels; if this is no tf.data.Dataset, they are distributed to the replicas already. There are images of
-    `classes` classes. `validation()` gives batches for an Evaluator; it is None where there is nothing to validate on.
+    `training(epoch, start_step)` gives the batches of an epoch from a step on: what `finish` makes images of, float32
+    `[batch_size, S, S, 3]`, on the replica's device, and int32 labels; if this is no tf.data.Dataset, they are
+    distributed to the replicas already. There are images of `classes` classes. `validation()` gives batches for an
+    Evaluator; it is None where there is nothing to validate on.
     """
 
     training: Callable[[int, int], tf.data.Dataset | Iterable]
@@ -45,6 +47,7 @@ class Data:
     batch_size: int
     classes: int
     validation: Callable[[], tf.data.Dataset] | None
+    finish: Callable[[Any], tf.Tensor] = tf.identity
 
 
 class TrainingLoop:
@@ -78,7 +81,7 @@ class TrainingLoop:
         self.progress = Progress()
         with strategy.scope():
             model.optimizer.build(model.trainable_variables)
-        self._steps = TrainingSteps(model, strategy, data.batch_size)
+        self._steps = TrainingSteps(model, strategy, data.batch_size, data.finish)
         self._checkpoints = TrainingCheckpoints(model_dir, keep, model, sums=self._steps.sums)
         self._logs = RunLogs(model_dir)
         self._evaluate = Evaluator(model, "center")
@@ -152,8 +155,8 @@ class TrainingLoop:
         self._logs.scalars(self.steps_done, row | rates | layer_norms(self.model))
         self._logs.images(self.steps_done, {"conv1_kernels": kernel_images(self.model)})
         if self.progress.epoch == 0:
-            batch = self.strategy.experimental_local_results(next(self._batches(0))[0])[0]
-            self._logs.images(self.steps_done, {"training_images": tf.clip_by_value(batch[:8] / 255, 0, 1)})
+            images = self.data.finish(self.strategy.experimental_local_results(next(self._batches(0))[0])[0])
+            self._logs.images(self.steps_done, {"training_images": tf.clip_by_value(images[:8] / 255, 0, 1)})
         if self.progress.step < self.data.steps_per_epoch:
             # Stopped by max_steps: the epoch can still be finished by a later run, so its row is not history yet.
             self._save(is_last=True)
@@ -208,10 +211,10 @@ class TrainingLoop:
         finite = int(self._steps.sums[3])
         if finite == self.progress.step:
             return
-        images, _ = next(self._batches(finite))
+        inputs, _ = next(self._batches(finite))
         layer = None
-        for part in self.strategy.experimental_local_results(images):
-            layer = layer or first_layer_not_finite(self.model, part)
+        for part in self.strategy.experimental_local_results(inputs):
+            layer = layer or first_layer_not_finite(self.model, self.data.finish(part))
         step = self.progress.epoch * self.data.steps_per_epoch + finite + 1
         where = f"first seen in the output of {layer}" if layer else "not seen again with another dropout mask"
         raise InputError(

@@ -184,6 +184,20 @@ def test_chunks_take_other_windows_in_another_epoch_and_keep_their_colour_shifts
     assert drawn_window("0") != augment.random_window(tf.constant("0"), augment.epoch_seed(7, 3))
 
 
+@pytest.mark.parametrize("color_shift", augment.COLOR_SHIFTS)
+@pytest.mark.parametrize("mean_window", input.MEAN_WINDOWS)
+def test_windows_that_are_finished_later_are_the_training_batches_bit_for_bit(color_shift, mean_window):
+    source, mean = prepared_source(), np.float32([120, 110, 100])
+    options = {"batch_size": 5, "color_shift": color_shift, "mean_window": mean_window}
+    finish = tf.function(augment.finished, jit_compile=True)
+    windows = list(input.window_batches(source, FakeStatistics(), **options))
+    assert windows[0][0].pixels.dtype == (tf.float32 if mean_window == "crop" else tf.uint8)
+    finished = [(finish(batch, mean).numpy(), labels.numpy()) for batch, labels in windows]
+    assert_same(finished, training(source, mean=mean, seed=0, epoch=0, **options))
+    # Without XLA the sums are rounded once more.
+    np.testing.assert_allclose(augment.finished(windows[0][0], mean), finished[0][0], atol=1e-4)
+
+
 @pytest.mark.parametrize("crop_chunk", [1, 4])
 @pytest.mark.parametrize("start_step", [0, 2])
 def test_shards_share_each_batch_evenly(crop_chunk, start_step):
