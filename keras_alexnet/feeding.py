@@ -15,6 +15,7 @@ from keras_alexnet.variants import find_variant
 from pipelines.augment import finished
 from pipelines.crops import STORED_SIZE
 from pipelines.input import evaluation_batches, steps_per_epoch, window_batches
+from pipelines.service import served_batches
 from pipelines.sources import Source, open_source
 from pipelines.statistics import Statistics
 from pipelines.subset import take
@@ -34,10 +35,12 @@ def photograph_data(
     """Augmented batches of `source` as `config` and the description of the run say, and its validation split."""
     variant, bad = description.architecture(), frozenset(description.bad_images)
     mean = model.get_layer("mean_subtraction").mean
+    services = service_addresses(config)
     own_mean = mean.ndim == 3 and not config.init_from
 
     def training(epoch: int, start_step: int):
-        return window_batches(
+        make = functools.partial(
+            window_batches,
             source,
             statistics,
             batch_size=config.batch_size,
@@ -51,6 +54,9 @@ def photograph_data(
             resize=description.resize,
             bad_keys=bad,
         )
+        if not services:
+            return make()
+        return served_batches(services, lambda shard: make(shard=shard))
 
     def validation():
         batch_size = min(config.batch_size, 64)
@@ -67,6 +73,11 @@ def photograph_data(
         validation if "validation" in source.splits else None,
         finish,
     )
+
+
+def service_addresses(config: TrainingConfig) -> list[str]:
+    """Those of --data_service; none where batches are made in this process."""
+    return config.data_service.split(",") if config.data_service else []
 
 
 def training_source(config: TrainingConfig) -> Source:

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_alexnet.checkpoints import has_checkpoint, locked
 from keras_alexnet.description import ModelDescription
-from keras_alexnet.feeding import noise_data, photograph_data, training_source
+from keras_alexnet.feeding import noise_data, photograph_data, service_addresses, training_source
 from keras_alexnet.fine_tuning import StartingPoint, find_starting_point, freeze, learning_rate_multipliers
 from keras_alexnet.loop import Row, TrainingLoop
 from keras_alexnet.optimizer import PaperSGD
@@ -23,6 +23,7 @@ from keras_alexnet.signals import Stopped
 from keras_alexnet.variants import Variant, find_variant
 from pipelines.command import InputError, run
 from pipelines.input import steps_per_epoch
+from pipelines.service import watched
 from pipelines.sources import Source
 from pipelines.statistics import Statistics, scan
 
@@ -64,7 +65,7 @@ def train(config: TrainingConfig) -> Row:
 
 def _train_on_noise(config: TrainingConfig) -> Row:
     """Trains on noise, in a folder that goes away afterwards if none is given."""
-    for name in ("dataset", "data_dir", "max_bad_fraction", "crop_chunk", "class_order", "take"):
+    for name in ("dataset", "data_dir", "data_service", "max_bad_fraction", "crop_chunk", "class_order", "take"):
         value = getattr(config, name)
         if value != getattr(TrainingConfig(), name):
             raise InputError(f"--{name}={value}: --synthetic reads no images; expected only one of the two")
@@ -117,7 +118,8 @@ def _train(config: TrainingConfig) -> Row:
             config.keep,
             config.steps_per_execution,
         )
-        return loop.run(config.epochs, config.steps)
+        with watched(service_addresses(config)):
+            return loop.run(config.epochs, config.steps)
 
 
 def _starting_point(config: TrainingConfig) -> StartingPoint | None:
