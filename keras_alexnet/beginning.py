@@ -58,12 +58,14 @@ def describe(config: TrainingConfig, source: Source) -> ModelDescription:
             f"published, expects {expected}",
             flush=True,
         )
+    # More outputs than classes are allowed: room for classes to come.
+    unused = tuple(f"unused_{index}" for index in range(len(names), config.classes or 0))
     return ModelDescription(
         variant=config.variant,
         width=config.width,
         init=config.init,
-        # More outputs than classes are allowed: room for classes to come.
-        class_names=names + tuple(f"unused_{index}" for index in range(len(names), config.classes or 0)),
+        class_names=names + unused,
+        label_names=() if source.label_names == names else source.label_names + unused,
         dataset=config.dataset or source.name,
         data_dir=config.data_dir,
         resize=source.resize if source.prepared else expected,

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from pipelines.command import InputError
 from pipelines.crops import STORED_SIZE
-from pipelines.input import training_batches
+from pipelines.input import training_batches, window_batches
 from pipelines.prepare import prepare
 from pipelines.sources import Source, open_source
 
@@ -48,7 +48,10 @@ def report(dataset: str | None, batch: int, repeats: int) -> None:
         rates = images_per_second(contenders(source, batch), batch, repeats)
         size = np.mean([len(encoded) for encoded, _, _ in source.encoded("train").take(_IMAGES).as_numpy_iterator()])
     limit = next(iter(rates.values())).a_core
-    table = Table(title=f"training input, batch {batch}, records of {size / 1000:.1f} kB, {os.cpu_count()} cores")
+    table = Table(
+        title=f"training input, batch {batch}, records of {size / 1000:.1f} kB, {os.cpu_count()} cores",
+        caption="the train command shifts colours in its step, on the device",
+    )
     for heading in ("contender", "images/s", "a core", "ratio"):
         table.add_column(heading, justify="left" if heading == "contender" else "right")
     for name, rate in rates.items():
@@ -90,8 +93,9 @@ def contenders(source: Source, batch: int) -> dict[str, tf.data.Dataset]:
     return {
         "decode alone, images dropped": records.map(decode_only, **parallel).batch(batch).prefetch(tf.data.AUTOTUNE),
         "decode alone, images batched": records.map(decode, **parallel).batch(batch).prefetch(tf.data.AUTOTUNE),
-        "ours: decode, crop, flip, shift, batch": training_batches(endless, source.statistics, batch_size=batch),
-        "tutorials: decode, resize, crop, flip, batch": records.map(tutorial).batch(batch),
+        "ours, for the train command: windows": window_batches(endless, source.statistics, batch_size=batch),
+        "ours, for model.fit: shifted, float32": training_batches(endless, source.statistics, batch_size=batch),
+        "tutorials: resize, crop, flip, float32": records.map(tutorial).batch(batch),
     }
 
 

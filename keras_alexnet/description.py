@@ -33,6 +33,7 @@ class ModelDescription:
     """All that is needed to build a trained network again, and to feed it as in training.
 
     `bad_images` are the keys of training images that cannot be decoded; training leaves them out.
+    `label_names` are what people call the classes, in the same order; there are none if nobody has said.
     `init_from`, `freeze`, `crop_chunk`, `take` and `mixed_precision` are those of `TrainingConfig`.
     """
 
@@ -51,6 +52,7 @@ class ModelDescription:
     crop_chunk: int = 1
     take: int | None = None
     mixed_precision: str = "float32"
+    label_names: tuple[str, ...] = ()
 
     def save(self, model_dir: str | os.PathLike, statistics: Statistics, mean: np.ndarray) -> None:
         """Writes statistics.npz, mean.npy and then model.json, each complete or not at all."""
@@ -72,7 +74,7 @@ class ModelDescription:
         path = Path(model_dir) / _DESCRIPTION
         try:
             fields = json.loads(path.read_text())
-            lists = {name: tuple(fields[name]) for name in ("class_names", "bad_images")}
+            lists = {k: tuple(fields[k]) for k in ("class_names", "bad_images", "label_names") if k in fields}
             return cls(**fields | lists)
         except FileNotFoundError:
             found = "a folder without model.json" if Path(model_dir).is_dir() else "no such folder"
@@ -110,6 +112,14 @@ class ModelDescription:
             return np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise InputError(f"{path}: {reason_of(error)}; expected the mean that training has written") from error
+
+    def labels(self) -> tuple[str, ...]:
+        """What answers call the classes: "n02124075 Egyptian cat" where there are names for people, else class names.
+
+        Both, because names for people need not differ: two of ImageNet's classes are called crane.
+        """
+        named = zip(self.class_names, self.label_names or self.class_names, strict=True)
+        return tuple(name if label == name else f"{name} {label}" for name, label in named)
 
     def architecture(self) -> Variant:
         """The variant, with the resize policy of the images that it is trained on."""

@@ -24,12 +24,12 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 from keras_alexnet import export_check
 from keras_alexnet.export_files import model_card, training_record, write_card, write_serving_config
 from keras_alexnet.published import define_network_flags, open_network
-from keras_alexnet.serving_graph import ServingModule
+from keras_alexnet.serving_graph import ServingModule, check_names
 from keras_alexnet.serving_network import PRECISIONS
 from keras_alexnet.warmup import WARMUP_FILE, probes, warmup_requests, write_logs
 from pipelines import decode
 from pipelines.command import InputError, reason_of, run
-from serving.signatures import CLASS_NAMES_ASSET, TOP_K
+from serving.signatures import CLASS_NAMES_ASSET, LABELS_ASSET, TOP_K
 
 # How far answers may be from the Keras model's: float32 differs in the order of additions, bfloat16 has 8 bits.
 _TOLERANCES = {"float32": 1e-3, "bfloat16": 0.2}
@@ -55,6 +55,7 @@ def export_model(
     class_names: Sequence[str],
     version: int | None = None,
     *,
+    labels: Sequence[str] | None = None,
     precision: str = "float32",
     top_k: int = TOP_K,
     max_pixels: int = decode.MAX_PIXELS,
@@ -69,6 +70,7 @@ def export_model(
       export_base: folder of the model's versions; made if it does not exist.
       class_names: one a class, without line breaks.
       version: 1 or more; one above the highest there is by default.
+      labels: what answers call the classes; the class names if None.
       precision: "float32", or "bfloat16" for weights and most of the arithmetic.
       top_k: how many classes an answer names; all of them if there are fewer.
       max_pixels: larger images are answered as those that cannot be decoded.
@@ -84,12 +86,15 @@ def export_model(
     base = Path(export_base)
     target = base / str(_next_version(base) if version is None else version)
     _refuse_existing(target)
-    module = ServingModule(model, class_names, precision, top_k, max_pixels)
+    check_names(model, "class_names", class_names)
+    labels = class_names if labels is None else labels
+    module = ServingModule(model, labels, precision, top_k, max_pixels)
     served = {"precision": precision, "top_k": module.top_k, "max_pixels": max_pixels, "resize": module.resize}
     with _part_of(target) as part:
         tf.saved_model.save(module, str(part), signatures=module.trace())
         (part / "assets").mkdir(exist_ok=True)
-        (part / "assets" / CLASS_NAMES_ASSET).write_text("".join(f"{name}\n" for name in class_names))
+        for asset, names in ((CLASS_NAMES_ASSET, class_names), (LABELS_ASSET, labels)):
+            (part / "assets" / asset).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
         write_logs(part / WARMUP_FILE, warmup_requests(base.name))
         write_card(part, model_card(model, served, training or {}))
         _check(part, probes(model, base.name, module.resize, max_pixels), _TOLERANCES[precision])
@@ -174,6 +179,7 @@ def main(argv: list[str]) -> None:
         options.export_base,
         description.class_names,
         options.version,
+        labels=description.labels(),
         precision=options.precision,
         top_k=options.top_k,
         max_pixels=options.max_pixels,

@@ -33,7 +33,7 @@ def check(folder: Path, tolerance: float, files: list[str]) -> int:
         config = tf.compat.v1.ConfigProto(allow_soft_placement=False)
         with tf.compat.v1.Session(config=config) as session:
             graph = tf.compat.v1.saved_model.loader.load(session, [tf.saved_model.SERVING], str(folder))
-            names = (folder / "assets" / "class_names.txt").read_text().splitlines()
+            names = (folder / "assets" / "labels.txt").read_text("utf-8").splitlines()
             for record in records:
                 log = PredictionLog.FromString(record).predict_log
                 _check_answer(log, _answer(session, graph.signature_def, log.request), names, tolerance)

@@ -54,7 +54,7 @@ def training_record(model_dir: str | os.PathLike, description: ModelDescription,
     """
     fields = dataclasses.asdict(description)
     bad = fields.pop("bad_images")
-    del fields["class_names"]
+    del fields["class_names"], fields["label_names"]
     statistics = ModelDescription.statistics(model_dir)
     return fields | {
         "steps": steps,

@@ -1,5 +1,6 @@
 """What the training loop is fed with: photographs, or noise that costs nothing to make."""
 
+import functools
 from collections.abc import Iterator
 
 import keras
@@ -12,8 +13,10 @@ from keras_alexnet.recipe import TrainingConfig
 from keras_alexnet.schedules import ConstantSchedule
 from keras_alexnet.variants import find_variant
 from keras_alexnet.workers import Workers
+from pipelines.augment import finished
 from pipelines.crops import STORED_SIZE
-from pipelines.input import evaluation_batches, steps_per_epoch, training_batches
+from pipelines.input import evaluation_batches, steps_per_epoch, window_batches
+from pipelines.service import served_batches
 from pipelines.sources import Source, open_source
 from pipelines.statistics import Statistics
 from pipelines.subset import take
@@ -38,10 +41,12 @@ def photograph_data(
     shard = (workers.index, workers.count)
     variant, bad = description.architecture(), frozenset(description.bad_images)
     mean = model.get_layer("mean_subtraction").mean
+    services = service_addresses(config)
     own_mean = mean.ndim == 3 and not config.init_from
 
     def training(epoch: int, start_step: int):
-        return training_batches(
+        make = functools.partial(
+            window_batches,
             source,
             statistics,
             batch_size=config.batch_size,
@@ -51,20 +56,34 @@ def photograph_data(
             start_step=start_step,
             color_shift=variant.color_shift if schedule.shifts_colors(epoch) else "none",
             crop_chunk=config.crop_chunk,
-            mean=mean,
             mean_window=variant.mean_window if own_mean else "central",
             resize=description.resize,
             bad_keys=bad,
-            shard=shard,
         )
+        if not services:
+            return make(shard=shard)
+        return served_batches(services, lambda part: make(shard=part), shard)
 
     def validation():
         batch_size = min(config.batch_size, 64)
         return evaluation_batches(source, "validation", batch_size=batch_size, resize=description.resize, shard=shard)
 
-    steps = steps_per_epoch(source, config.batch_size, bad)
-    classes = len(source.class_names)
-    return Data(training, steps, config.batch_size, classes, validation if "validation" in source.splits else None)
+    # On a GPU the separate operations are quick enough, and need no compiler for it to be installed.
+    compiled = not tf.config.list_physical_devices("GPU")
+    finish = tf.function(functools.partial(finished, mean=mean), jit_compile=compiled)
+    return Data(
+        training,
+        steps_per_epoch(source, config.batch_size, bad),
+        config.batch_size,
+        len(source.class_names),
+        validation if "validation" in source.splits else None,
+        finish,
+    )
+
+
+def service_addresses(config: TrainingConfig) -> list[str]:
+    """Those of --data_service; none where batches are made in this process."""
+    return config.data_service.split(",") if config.data_service else []
 
 
 def training_source(config: TrainingConfig) -> Source:

@@ -6,6 +6,7 @@ import math
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -37,10 +38,10 @@ class Progress:
 class Data:
     """What the loop is fed with.
 
-    `training(epoch, start_step)` gives the batches of an epoch from a step on: float32 `[batch_size, S, S, 3]` and
-    int32 labels, or this worker's share of them; if this is no tf.data.Dataset, they are distributed to the replicas
-    already. There are images of
-    `classes` classes. `validation()` gives batches for an Evaluator; it is None where there is nothing to validate on.
+    `training(epoch, start_step)` gives the batches of an epoch from a step on, or this worker's share of them: what
+    `finish` makes images of, float32 `[batch_size, S, S, 3]`, on the replica's device, and int32 labels; if this is no
+    tf.data.Dataset, they are distributed to the replicas already. There are images of `classes` classes. `validation()`
+    gives batches for an Evaluator; it is None where there is nothing to validate on.
     """
 
     training: Callable[[int, int], tf.data.Dataset | Iterable]
@@ -48,6 +49,7 @@ class Data:
     batch_size: int
     classes: int
     validation: Callable[[], tf.data.Dataset] | None
+    finish: Callable[[Any], tf.Tensor] = tf.identity
 
 
 class TrainingLoop:
@@ -82,7 +84,7 @@ class TrainingLoop:
         with strategy.scope():
             model.optimizer.build(model.trainable_variables)
         self._workers = Workers(strategy)
-        self._steps = TrainingSteps(model, strategy, data.batch_size)
+        self._steps = TrainingSteps(model, strategy, data.batch_size, data.finish)
         with self._workers.chief_first():
             self._checkpoints = TrainingCheckpoints(
                 model_dir, keep, model, read_only=not self._workers.is_chief, sums=self._steps.sums
@@ -214,8 +216,8 @@ class TrainingLoop:
 
     def _local_images(self, step: int) -> Sequence[tf.Tensor]:
         """This worker's images of a step of the epoch, in as many parts as they come in."""
-        images, _ = next(iter(self.data.training(self.progress.epoch, step)))
-        return self.strategy.experimental_local_results(images)
+        inputs, _ = next(iter(self.data.training(self.progress.epoch, step)))
+        return [self.data.finish(part) for part in self.strategy.experimental_local_results(inputs)]
 
     def _check_loss(self) -> None:
         """Raises InputError if the loss of a step was not finite, with what can be found out about it."""

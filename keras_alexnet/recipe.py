@@ -47,6 +47,7 @@ class TrainingConfig:
     steps_per_execution: int = 1
     deterministic: bool = False
     synthetic: bool = False
+    data_service: str | None = None
 
 
 def define_flags() -> None:
@@ -61,6 +62,9 @@ def define_flags() -> None:
     )
     flags.DEFINE_enum(
         "class_order", default["class_order"], CLASS_ORDERS, "of the outputs; devkit: ImageNet's own, as in 2012"
+    )
+    flags.DEFINE_string(
+        "data_service", None, "pipelines.service on other machines, which make the batches: grpc://host:port,..."
     )
     flags.DEFINE_integer("take", None, "train on so many images only, for a trial", lower_bound=1)
     flags.DEFINE_float("width", default["width"], "multiplies filters and units; 1 is the network as published")

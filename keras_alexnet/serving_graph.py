@@ -16,7 +16,7 @@ class ServingModule(tf.Module):
 
     Args:
       model: an `AlexNet` with its classifier, giving logits or probabilities; what is saved is a copy.
-      class_names: one a class.
+      labels: what each class is answered as.
       precision: one of `serving_network.PRECISIONS`.
       top_k: how many classes are named, all of them if there are fewer.
       max_pixels: larger images are answered as those that cannot be decoded.
@@ -26,21 +26,21 @@ class ServingModule(tf.Module):
       resize: how photographs become 256 x 256, one of `crops.RESIZE_POLICIES`.
 
     Raises:
-      InputError: if model has no classifier, or the names are not one a class or have line breaks.
+      InputError: if model has no classifier, or the labels are not one a class or have line breaks.
     """
 
     def __init__(
         self,
         model: keras.Model,
-        class_names: Sequence[str],
+        labels: Sequence[str],
         precision: str = "float32",
         top_k: int = wire.TOP_K,
         max_pixels: int = decode.MAX_PIXELS,
     ):
         super().__init__(name="alexnet")
-        _check_class_names(model, class_names)
-        self._class_names = [name.encode() for name in class_names]
-        self.top_k = min(top_k, len(class_names))
+        check_names(model, "labels", labels)
+        self._labels = [label.encode() for label in labels]
+        self.top_k = min(top_k, len(labels))
         network = ServingNetwork(model, precision)
         self.resize = network.resize
         # Tracked here as plain variables: tracking the Keras model would store each of them twice.
@@ -88,7 +88,7 @@ class ServingModule(tf.Module):
             wire.OUTPUT_PROBABILITIES: probabilities,
             wire.OUTPUT_SCORES: scores,
             wire.OUTPUT_CLASSES: classes,
-            wire.OUTPUT_LABELS: tf.gather(tf.constant(self._class_names), classes),
+            wire.OUTPUT_LABELS: tf.gather(tf.constant(self._labels), classes),
         }
 
     def _classify_bytes(self, image_bytes: tf.Tensor, network: Callable) -> dict[str, tf.Tensor]:
@@ -101,15 +101,16 @@ class ServingModule(tf.Module):
         return _blank_rows({wire.OUTPUT_FEATURES: features}, valid)
 
 
-def _check_class_names(model: keras.Model, class_names: Sequence[str]) -> None:
+def check_names(model: keras.Model, what: str, names: Sequence[str]) -> None:
+    """Raises InputError, beginning with `what`, if `names` are not one a class of `model` or have line breaks."""
     classes = model.output_shape[-1]
     if "predictions" not in [layer.name for layer in model.layers]:
         raise InputError(f"{model.name} has no layer 'predictions'; expected an AlexNet with include_top=True")
-    if len(class_names) != classes:
-        raise InputError(f"class_names: found {len(class_names)}; expected {classes}, one a class of {model.name}")
-    broken = [name for name in class_names if "\n" in name or not name]
+    if len(names) != classes:
+        raise InputError(f"{what}: found {len(names)}; expected {classes}, one a class of {model.name}")
+    broken = [name for name in names if "\n" in name or not name]
     if broken:
-        raise InputError(f"class_names: found {broken[0]!r}; expected names without line breaks, not empty")
+        raise InputError(f"{what}: found {broken[0]!r}; expected names without line breaks, not empty")
 
 
 def _blank_rows(outputs: dict[str, tf.Tensor], valid: tf.Tensor) -> dict[str, tf.Tensor]:

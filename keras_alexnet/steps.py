@@ -1,7 +1,8 @@
 """Training steps as functions of TensorFlow: one at a time, or several in one call."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -19,10 +20,17 @@ class TrainingSteps:
       model: gives logits; its `optimizer` is built.
       strategy: under whose scope the model was built.
       batch_size: images a step, over all replicas.
+      finish: makes the model's images of what the batches hold, on the replica's device.
     """
 
-    def __init__(self, model: keras.Model, strategy: tf.distribute.Strategy, batch_size: int):
-        self.model, self.strategy, self.batch_size = model, strategy, batch_size
+    def __init__(
+        self,
+        model: keras.Model,
+        strategy: tf.distribute.Strategy,
+        batch_size: int,
+        finish: Callable[[Any], tf.Tensor] = tf.identity,
+    ):
+        self.model, self.strategy, self.batch_size, self._finish = model, strategy, batch_size, finish
         # Of the epoch so far: loss, top-1 and top-5 errors, steps whose loss was finite. In the checkpoint, so that an
         # interrupted epoch reports the same means as one that was not.
         self.sums = tf.Variable(tf.zeros([4], tf.float64))
@@ -42,9 +50,9 @@ class TrainingSteps:
             self._several(batches, tf.constant(count))
             return float("nan")
         started = time.perf_counter()
-        images, labels = next(batches)
+        inputs, labels = next(batches)
         waited = time.perf_counter() - started
-        self._one(images, labels)
+        self._one(inputs, labels)
         return waited
 
     def vote_to_stop(self, wants_to_stop: bool) -> bool:
@@ -57,17 +65,17 @@ class TrainingSteps:
 
     def _take_steps(self, batches: Iterator, count: tf.Tensor) -> None:
         for _ in tf.range(count):
-            images, labels = next(batches)
-            self._take_step(images, labels)
+            inputs, labels = next(batches)
+            self._take_step(inputs, labels)
 
-    def _take_step(self, images, labels) -> None:
-        totals = self.strategy.run(self._replica_step, args=(images, labels))
+    def _take_step(self, inputs, labels) -> None:
+        totals = self.strategy.run(self._replica_step, args=(inputs, labels))
         totals = self.strategy.reduce(tf.distribute.ReduceOp.SUM, totals, axis=None)
         self._votes.assign(totals[4])
         self.sums.assign_add(tf.where(self._halted, tf.zeros_like(self.sums), totals[:4]))
 
-    def _replica_step(self, images, labels) -> tf.Tensor:
-        model = self.model
+    def _replica_step(self, inputs, labels) -> tf.Tensor:
+        model, images = self.model, self._finish(inputs)
         with tf.GradientTape() as tape:
             logits = model(images, training=True)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)

@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras_alexnet.beginning import describe, found_or_begun, starting_point
 from keras_alexnet.checkpoints import locked
 from keras_alexnet.description import ModelDescription
-from keras_alexnet.feeding import noise_data, photograph_data, training_source
+from keras_alexnet.feeding import noise_data, photograph_data, service_addresses, training_source
 from keras_alexnet.fine_tuning import StartingPoint, freeze, learning_rate_multipliers
 from keras_alexnet.loop import Row, TrainingLoop
 from keras_alexnet.optimizer import PaperSGD
@@ -24,6 +24,7 @@ from keras_alexnet.signals import Stopped
 from keras_alexnet.variants import find_variant
 from keras_alexnet.workers import Workers
 from pipelines.command import InputError, run
+from pipelines.service import watched
 
 
 def train(config: TrainingConfig) -> Row:
@@ -46,7 +47,7 @@ def train(config: TrainingConfig) -> Row:
 
 def _train_on_noise(config: TrainingConfig) -> Row:
     """Trains on noise, in a folder that goes away afterwards if none is given."""
-    for name in ("dataset", "data_dir", "max_bad_fraction", "crop_chunk", "class_order", "take"):
+    for name in ("dataset", "data_dir", "data_service", "max_bad_fraction", "crop_chunk", "class_order", "take"):
         value = getattr(config, name)
         if value != getattr(TrainingConfig(), name):
             raise InputError(f"--{name}={value}: --synthetic reads no images; expected only one of the two")
@@ -111,7 +112,8 @@ def _train_under(strategy: tf.distribute.Strategy, workers: Workers, config: Tra
                 config.keep,
                 config.steps_per_execution,
             )
-            return loop.run(config.epochs, config.steps)
+            with watched(service_addresses(config)):
+                return loop.run(config.epochs, config.steps)
 
 
 def _compiled_model(config: TrainingConfig, description: ModelDescription, start: StartingPoint | None) -> keras.Model:

@@ -1,7 +1,7 @@
 """Image files to pixels, as TensorFlow graph code: for training, evaluation and the exported model alike.
 
-What a file is, and for JPEG and PNG how large, is read from its first bytes before a decoder sees it. So a
-small file that claims a gigapixel costs nothing, and formats nobody asked for are never decoded.
+What a file is, and how large, is read from its first bytes before a decoder sees it. So a small file that claims a
+gigapixel costs nothing, and formats nobody asked for are never decoded.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ MAX_PIXELS = 50_000_000
 # What image folders hold. Of an animated GIF the first frame is taken; animated WebP is refused.
 FORMATS = ("jpeg", "png", "bmp", "gif", "webp")
 
-# What a served model takes from strangers: the two formats whose size is known before they are decoded.
+# What a served model takes from strangers: the two formats of which it is known how short a whole file can be.
 WIRE_FORMATS = ("jpeg", "png")
 
 # A whole file cannot hold more pixels than this. JPEG: every block of 8 x 8 pixels has a code of at least one bit
@@ -44,7 +44,7 @@ def decode_rgb(encoded: tf.Tensor, formats: Sequence[str] = FORMATS, max_pixels:
     Args:
       encoded: string scalar, the whole file.
       formats: which of FORMATS to accept.
-      max_pixels: larger images are refused; JPEG and PNG files before any of their pixels are decoded.
+      max_pixels: larger images are refused before any of their pixels are decoded.
 
     Returns:
       uint8 [H,W,3].
@@ -166,22 +166,53 @@ def _decode_png(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Te
     return tf.io.decode_png(encoded, channels=3)
 
 
-def _decode_other(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Tensor:
-    return tf.io.decode_image(encoded, channels=3, expand_animations=False)
+def _decode_bmp(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    # Width and height of a BITMAPINFOHEADER, signed: a negative height counts the rows from the top.
+    sides = [_little_endian(header, start, 4) for start in (18, 22)]
+    sides = [tf.where(side < 2**31, side, 2**32 - side) for side in sides]
+    return _decode_image(_only_if_size(tf.stack(sides), max_pixels, encoded), 3)
+
+
+def _decode_gif(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    # Of the logical screen (GIF89a, 18), to which TensorFlow decodes.
+    sides = tf.stack([_little_endian(header, 6, 2), _little_endian(header, 8, 2)])
+    return _decode_image(_only_if_size(sides, max_pixels, encoded), 3)
 
 
 def _decode_webp(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    kinds = tf.stack([tf.reduce_all(header[12:16] == list(kind)) for kind in (b"VP8 ", b"VP8L", b"VP8X")])
     # TensorFlow 2.21 reads past its buffer, and may crash, when an animation is decoded as anything but RGBA.
-    is_animated = tf.reduce_all(header[12:16] == list(b"VP8X")) & (header[20] & 2 > 0)
+    is_animated = kinds[2] & (header[20] & 2 > 0)
     encoded = _only_if(~is_animated, encoded, "animated WebP")
+    packed = _little_endian(header, 21, 4)
+    sides = tf.stack(
+        [
+            # RFC 6386, 9.1: 14 bits each, and two of a scale.
+            [_little_endian(header, 26, 2) % 2**14, _little_endian(header, 28, 2) % 2**14],
+            # RFC 9649, 3.4: 14 bits each, one less than the side.
+            [packed % 2**14 + 1, packed // 2**14 % 2**14 + 1],
+            # RFC 9649, 2.7: 24 bits each, one less than the side.
+            [_little_endian(header, 24, 3) + 1, _little_endian(header, 27, 3) + 1],
+        ]
+    )
+    sides = tf.reduce_sum(tf.where(kinds[:, tf.newaxis], sides, 0), axis=0)
     # With transparency there are four channels, and asking for three is refused.
-    return tf.io.decode_image(encoded, channels=0, expand_animations=False)[..., :3]
+    return _decode_image(_only_if_size(sides, max_pixels, encoded), 0)[..., :3]
+
+
+def _decode_image(encoded: tf.Tensor, channels: int) -> tf.Tensor:
+    return tf.io.decode_image(encoded, channels=channels, expand_animations=False)
+
+
+def _little_endian(header: tf.Tensor, start: int, count: int) -> tf.Tensor:
+    """The number, int64, that `count` bytes of the header are, lowest first."""
+    return tf.reduce_sum(header[start : start + count] * [256**place for place in range(count)])
 
 
 _DECODERS = {
     "jpeg": _decode_jpeg,
     "png": _decode_png,
-    "bmp": _decode_other,
-    "gif": _decode_other,
+    "bmp": _decode_bmp,
+    "gif": _decode_gif,
     "webp": _decode_webp,
 }

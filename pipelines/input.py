@@ -45,6 +45,45 @@ def training_batches(
     source: Source,
     statistics: Statistics,
     *,
+    crop_size: int = 224,
+    mean: np.ndarray | None = None,
+    **options,
+) -> tf.data.Dataset:
+    """One epoch's full batches: random windows, reflections and colour shifts.
+
+    Args:
+      source, statistics, crop_size: see `window_batches`.
+      mean: what the network will subtract, float32 [crop,crop,3] or [3]; None for the central window of
+        `statistics.mean_image`.
+      **options: the others of `window_batches`, `batch_size` among them.
+
+    Returns:
+      Elements (images float32 [batch/count,crop,crop,3], labels int32 [batch/count]). The images are RGB 0..255 plus
+      the colour shift: the mean is not subtracted, and nothing is clipped. Once the network has subtracted `mean` they
+      are
+        (window - mean + shift) / divisor
+      where the divisor is 1.1 for "source2012" and otherwise 1; with mean_window="crop", `mean` in this formula is
+      the mean image's own window. Iterating raises tf.errors.InvalidArgumentError at an image that cannot be decoded;
+      the message has its key, unless the source is a prepared one.
+
+    Raises:
+      InputError: see `window_batches`.
+    """
+    if mean is None:
+        mean = center_crop(statistics.mean_image[np.newaxis], crop_size)[0]
+    mean = np.asarray(mean, np.float32)
+
+    def finish(windows: augment.Windows, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return _finished(windows, mean), labels
+
+    windows = window_batches(source, statistics, crop_size=crop_size, **options)
+    return windows.map(finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+
+
+def window_batches(
+    source: Source,
+    statistics: Statistics,
+    *,
     batch_size: int,
     crop_size: int = 224,
     seed: int = 0,
@@ -53,12 +92,11 @@ def training_batches(
     color_shift: str = "paper",
     resize: str = "shorter_side",
     bad_keys: Collection[str] = frozenset(),
-    mean: np.ndarray | None = None,
     mean_window: str = "central",
     crop_chunk: int = 1,
     shard: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
-    """One epoch's full batches, from `start_step` on: random windows, reflections and colour shifts.
+    """The batches of `training_batches`, for a training step that does the arithmetic itself, by `augment.finished`.
 
     Args:
       source: its split "train" is read.
@@ -71,20 +109,12 @@ def training_batches(
       color_shift: one of `augment.COLOR_SHIFTS`.
       resize: one of `crops.RESIZE_POLICIES`; of no effect on prepared records, which are 256 x 256 already.
       bad_keys: keys of images that cannot be decoded; they are left out.
-      mean: what the network will subtract, float32 [crop,crop,3] or [3]; None for the central window of
-        `statistics.mean_image`.
       mean_window: one of MEAN_WINDOWS.
       crop_chunk: so many consecutive images of the epoch share one window and one reflection (32 in the 2012 code).
       shard: (index, count) of `count` machines that train together: each gets its even share of every batch.
 
     Returns:
-      Elements (images float32 [batch/count,crop,crop,3], labels int32 [batch/count]). The images are RGB 0..255 plus
-      the colour shift: the mean is not subtracted, and nothing is clipped. Once the network has subtracted `mean` they
-      are
-        (window - mean + shift) / divisor
-      where the divisor is 1.1 for "source2012" and otherwise 1; with mean_window="crop", `mean` in this formula is
-      the mean image's own window. Iterating raises tf.errors.InvalidArgumentError at an image that cannot be decoded;
-      the message has its key, unless the source is a prepared one.
+      Elements (`augment.Windows`, labels int32 [batch/count]).
 
     Raises:
       InputError: an option that is not one of those above, or a batch size that gives no full batch or that `count`
@@ -109,16 +139,13 @@ def training_batches(
             image = tf.cast(image, tf.float32) - window(tf.constant(statistics.mean_image), y, x, crop_size)
         return tf.cond(flip, lambda: tf.reverse(image, axis=[1]), lambda: image), label, key
 
-    if mean is None:
-        mean = center_crop(statistics.mean_image[np.newaxis], crop_size)[0]
     divisor = augment.SOURCE2012_DIVISOR if color_shift == "source2012" else 1.0
-    # So much of the mean has to be put back for the network to subtract.
-    share = 1 if mean_window == "crop" else 1 - 1 / divisor
-    put_back = np.broadcast_to(np.asarray(share * mean, np.float32), [crop_size, crop_size, 3]) if share else None
+    mean_share = 1.0 if mean_window == "crop" else 1 - 1 / divisor
 
-    def finished(images: tf.Tensor, labels: tf.Tensor, keys: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def with_shifts(pixels: tf.Tensor, labels: tf.Tensor, keys: tf.Tensor) -> tuple[augment.Windows, tf.Tensor]:
         shifts = augment.color_shift(keys, epoch_seed, statistics.eigenvalues, statistics.eigenvectors, color_shift)
-        return _shifted(images, shifts, divisor, put_back), labels
+        images = keys.shape
+        return augment.Windows(pixels, shifts, tf.fill(images, divisor), tf.fill(images, mean_share)), labels
 
     first, (index, count) = start_step * batch_size, shard
     return (
@@ -127,7 +154,7 @@ def training_batches(
         .shard(count, index)
         .map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .batch(batch_size // count, drop_remainder=True)
-        .map(finished, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .map(with_shifts, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .prefetch(tf.data.AUTOTUNE)
     )
 
@@ -187,20 +214,7 @@ def _prepared_window(encoded: tf.Tensor, y: tf.Tensor, x: tf.Tensor, size: int) 
     return window(decoded, y - top, x - left, size)
 
 
-# Compiled, because the batch is then written to memory once: in separate operations a fifth of the pipeline's time went
-# into reading it and writing it again.
-@tf.function(jit_compile=True)
-def _shifted(images: tf.Tensor, shifts: tf.Tensor, divisor: float, put_back: tf.Tensor | None) -> tf.Tensor:
-    """float32 (images + shifts) / divisor + put_back, of images [N,S,S,3], shifts [N,3] and put_back [S,S,3]."""
-    # Row by row, because broadcasting over no more than three channels is slower.
-    side = images.shape[1]
-    rows = tf.reshape(tf.cast(images, tf.float32), [-1, side, side * 3])
-    rows += tf.tile(shifts, [1, side])[:, tf.newaxis]
-    if divisor != 1:
-        rows /= divisor
-    if put_back is not None:
-        rows += tf.reshape(put_back, [side, side * 3])
-    return tf.reshape(rows, [-1, side, side, 3])
+_finished = tf.function(augment.finished, jit_compile=True)
 
 
 def _good_examples(source: Source, shuffle_seed: int, start: int, bad_keys: Collection[str]) -> tf.data.Dataset:

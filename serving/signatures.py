@@ -30,4 +30,7 @@ OUTPUT_VALID = "valid"
 OUTPUT_FEATURES = "features"
 
 TOP_K = 5
+# Files in assets/, one line a class: its name in the dataset, and what OUTPUT_LABELS answers for it, such as
+# "n02124075" and "n02124075 Egyptian cat". They are the same where nobody has named the classes for people.
 CLASS_NAMES_ASSET = "class_names.txt"
+LABELS_ASSET = "labels.txt"

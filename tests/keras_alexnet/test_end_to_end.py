@@ -19,8 +19,12 @@ def run(*arguments) -> str:
 
 def test_photographs_in_a_named_answer_over_grpc_out(photographs, tmp_path):
     prepared, model_dir, base = tmp_path / "prepared", tmp_path / "model", tmp_path / "export"
+    (tmp_path / "names").write_text("blue deep sea\ngreen\tmeadow, grass\nred red\n")
     assert "prepared 24 train, 9 validation images" in run(
-        "pipelines.prepare", f"--dataset=folder:{photographs}", f"--output_dir={prepared}"
+        "pipelines.prepare",
+        f"--dataset=folder:{photographs}",
+        f"--output_dir={prepared}",
+        f"--label_names_file={tmp_path / 'names'}",
     )
     recipe = ("--width=0.0625", "--init=he", "--batch_size=8", "--epochs=2", "--schedule=staged")
     run("keras_alexnet.train", f"--dataset={prepared}", f"--model_dir={model_dir}", *recipe)
@@ -31,7 +35,10 @@ def test_photographs_in_a_named_answer_over_grpc_out(photographs, tmp_path):
     run("keras_alexnet.export", f"--model_dir={model_dir}", f"--export_base={base}")
 
     files = sorted((photographs / "val").rglob("*.jpg"))
-    model, description, _ = load_trained(model_dir)
+    model, _, _ = load_trained(model_dir)
+    labels = ("blue deep sea", "green meadow, grass", "red")
+    assert (base / "1" / "assets" / "labels.txt").read_text().splitlines() == list(labels)
+    assert (base / "1" / "assets" / "class_names.txt").read_text().splitlines() == ["blue", "green", "red"]
     stored = tf.stack([crops.stored_view(decode.decode_rgb(file.read_bytes())) for file in files])
     expected = view_probabilities(model, stored, "ten").numpy()
     with ModelServer("alexnet", base) as server:
@@ -40,7 +47,7 @@ def test_photographs_in_a_named_answer_over_grpc_out(photographs, tmp_path):
         printed = run("serving.client", f"--server={server.address}", "--json", *files[:2])
     for result, row in zip(results, expected, strict=True):
         order = np.argsort(-row)
-        assert result.valid and result.labels == tuple(description.class_names[k] for k in order)
+        assert result.valid and result.labels == tuple(labels[k] for k in order)
         np.testing.assert_allclose(result.scores, row[order], rtol=1e-4)
     records = [json.loads(line) for line in printed.splitlines()]
     assert [tuple(record["labels"]) for record in records] == [result.labels for result in results[:2]]

@@ -173,3 +173,24 @@ def test_the_guard_survives_in_a_saved_model(tmp_path):
 
     np.testing.assert_array_equal(valid, [True, False, True])
     np.testing.assert_array_equal(views, decode_batch(data)[0])
+
+
+HEADERS = {
+    "gif": lambda: encoded(photograph(), "GIF"),
+    "bmp": lambda: encoded(photograph(), "BMP"),
+    "bmp from the top": lambda: (
+        GOOD["bmp"]()[:22] + (-photograph().height).to_bytes(4, "little", signed=True) + b"?" * 9
+    ),
+    "lossy webp": lambda: encoded(photograph(), "WEBP"),
+    "lossless webp": lambda: encoded(photograph(), "WEBP", lossless=True),
+    "extended webp": lambda: encoded(transparent(), "WEBP"),
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_the_size_in_a_header_decides_before_anything_is_decoded(name):
+    only_header, pixels = HEADERS[name]()[:32], photograph().width * photograph().height
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"more than {pixels - 1:,} pixels"):
+        decode.decode_rgb(tf.constant(only_header), max_pixels=pixels - 1)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"^(?!.*more than)"):
+        decode.decode_rgb(tf.constant(only_header), max_pixels=pixels)

@@ -65,7 +65,7 @@ def test_a_signal_stops_the_command_with_one_line(number: signal.Signals, images
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes where Linux lists them")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_worker_processes_end_with_the_command(number: signal.Signals, images, tmp_path):
     with start(images, tmp_path / "out", "--workers=2") as process:
         try:
@@ -80,10 +80,15 @@ def test_worker_processes_end_with_the_command(number: signal.Signals, images, t
     assert not (tmp_path / "out").exists()
 
 
-def test_after_a_kill_the_same_command_keeps_what_is_finished_and_gives_the_same_files(tmp_path):
-    images = image_folder(tmp_path / "images", training=300, validation=2)
+def test_after_a_kill_the_same_command_keeps_what_is_finished_and_gives_the_same_files(tmp_path, monkeypatch):
+    images = image_folder(tmp_path / "images", training=80, validation=2)
     output = tmp_path / "out"
-    with start(images, output, "--workers=1") as process:
+    monkeypatch.setattr("pipelines.prepare._IMAGES_PER_PART", 40)
+    small_parts = (
+        "from pipelines import prepare; prepare._IMAGES_PER_PART = 40; prepare.run(prepare.main, prepare.define_flags)"
+    )
+    command = [sys.executable, "-c", small_parts, f"--dataset=folder:{images}", f"--output_dir={output}", "--workers=1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             wait_until(lambda: tallies(output), process)
         finally:

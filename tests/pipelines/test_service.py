@@ -1,7 +1,12 @@
 import functools
+import re
+import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from image_files import encode, photograph, write_files
 
 from pipelines import input, service
@@ -37,9 +42,56 @@ def test_two_services_give_the_batches_of_this_machine_bit_for_bit(source, shard
         np.testing.assert_array_equal(labels, own_labels)
 
 
-def test_an_address_without_its_protocol_is_refused():
-    with pytest.raises(InputError, match=r"^--data_service=host:5000: expected grpc://host:port$"):
-        service.served_batches(["host:5000"], lambda shard: None)
+def test_windows_are_served_as_well(source):
+    make = functools.partial(input.window_batches, source, source.statistics, batch_size=4)
+    servers = [service.start() for _ in range(2)]
+    served = service.served_batches([dispatcher.target for dispatcher, _ in servers], lambda shard: make(shard=shard))
+    for batch, own in zip(served, make(), strict=True):
+        for array, own_array in zip(tf.nest.flatten(batch), tf.nest.flatten(own), strict=True):
+            np.testing.assert_array_equal(array, own_array)
+
+
+@pytest.mark.parametrize("address", ["host:5000", "grpc://host", "grpc://:5000", "grpc://host:port"])
+def test_what_is_no_address_is_refused(address):
+    with pytest.raises(InputError, match=rf"^--data_service={address}: expected grpc://host:port$"):
+        service.served_batches([address], lambda shard: None)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+def test_a_service_that_is_not_there_is_one_line():
+    address = f"grpc://localhost:{free_port()}"
+    with pytest.raises(InputError, match=rf"^--data_service={address}: .*; expected pipelines\.service there$"):
+        service.served_batches([address], lambda shard: None)
+
+
+def test_a_process_that_waits_for_a_lost_service_is_ended_with_one_line():
+    program = (
+        "import sys, time\n"
+        "from pipelines import service\n"
+        "service._WATCH_S, service._PATIENCE_S = 0.1, 0.5\n"
+        "with service.watched([sys.argv[1]]):\n"
+        "    time.sleep(60)\n"
+    )
+    address = f"grpc://localhost:{free_port()}"
+    ended = subprocess.run([sys.executable, "-c", program, address], capture_output=True, text=True, timeout=50)
+    assert ended.returncode == 1
+    assert re.fullmatch(rf"error: --data_service={address}: .*; the newest checkpoint is kept\n", ended.stderr)
+
+
+def test_a_service_that_has_forgotten_what_it_was_asked_is_an_input_error():
+    error = tf.errors.NotFoundError(None, None, "Failed to get tasks: unknown iteration")
+    with (
+        pytest.raises(InputError, match=r"^--data_service=grpc://a:1: Failed to get tasks"),
+        service.watched(["grpc://a:1"]),
+    ):
+        raise error
+    with pytest.raises(tf.errors.NotFoundError), service.watched([]):
+        raise error
 
 
 def test_a_port_in_use_is_one_line():
