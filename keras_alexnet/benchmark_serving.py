@@ -27,9 +27,9 @@ _STORED = tf.TensorSpec([None, STORED_SIZE, STORED_SIZE, 3], tf.uint8)
 def serving_contenders(variant: Variant, batch: int) -> dict[str, Callable[[], object]]:
     """Contender -> one answer to a request of `batch` images of noise, decoded already but for the last contender.
 
-    "view by view" is the network as it was trained, applied to all views of the request at once, without their
-    preparation for serving: `error_rates.view_probabilities`, what evaluation computes. Each of ours is to be held
-    against the one with the same kind of mean. The floor is the convolutions and matrix products of ten views alone, in float32. Sharing can go below it.
+    "view by view" is the network as it was trained, applied to all views of the request at once, as evaluation does it
+    (`error_rates.view_probabilities`). Each of ours is to be held against the one with the same kind of mean. The floor
+    is the convolutions and matrix products of ten views alone, in float32. Sharing can go below it.
     """
     random = np.random.default_rng(0)
     stored = tf.constant(random.integers(0, 256, (batch, STORED_SIZE, STORED_SIZE, 3), np.uint8))
