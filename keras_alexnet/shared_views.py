@@ -94,7 +94,8 @@ class SharedViews:
         convolved = self._run([first.convolution], [whole])
         if self._is_linear_only:
             # View by view up to where they have become small: less goes through memory at a time.
-            regions = [self._region_of_view(convolved, y, x) for y, x in five_corners(self._size)]
+            means = [tf.constant(mean[:, : first.interior, : first.interior]) for mean in self._convolved_mean]
+            regions = [self._region_of_view(convolved, means, y, x) for y, x in five_corners(self._size)]
             every, count = slice(first.interior), slice(first.pooled)
             pools = [self._run([first.pool], region(every, every)) for region in regions]
             views = [_region(pooled, 0, 0, 1)(count, count) for pooled in pools]
@@ -105,9 +106,8 @@ class SharedViews:
             views = [_region(pooled, y, x, first.step)(count, count) for y, x in five_corners(self._size)]
         return _stacked(views), regions
 
-    def _region_of_view(self, convolved: Towers, y: int, x: int) -> Region:
+    def _region_of_view(self, convolved: Towers, means: Towers, y: int, x: int) -> Region:
         count = self._first.interior
-        means = [tf.constant(mean[:, :count, :count]) for mean in self._convolved_mean]
         cut = _region(convolved, y, x, self._first.convolution.strides)(slice(count), slice(count))
         centred = [tf.cast(maps, tf.float32) - mean for maps, mean in zip(cut, means, strict=True)]
         return _region(self._run(self._first.by_pixel, centred), 0, 0, 1)

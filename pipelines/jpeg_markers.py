@@ -23,7 +23,7 @@ _SCAN = 0xDA
 
 def has_few_scans(encoded: tf.Tensor) -> tf.Tensor:
     """Whether a JPEG file, a string scalar, has at most MOST_SCANS scans: bool scalar."""
-    return tf.size(tf.strings.split(encoded, _START_OF_SCAN, maxsplit=MOST_SCANS + 1)) <= MOST_SCANS + 1
+    return tf.size(_split(encoded, _START_OF_SCAN, MOST_SCANS + 1)) <= MOST_SCANS + 1
 
 
 def has_end(encoded: tf.Tensor) -> tf.Tensor:
@@ -38,8 +38,14 @@ def has_end(encoded: tf.Tensor) -> tf.Tensor:
       bool scalar; true as well where no pixels were found, which the decoder will tell.
     """
     start = _first_scan(encoded)
-    parts = tf.strings.split(tf.strings.substr(encoded, start, tf.strings.length(encoded)), _END_OF_IMAGE, maxsplit=1)
+    parts = _split(tf.strings.substr(encoded, start, tf.strings.length(encoded)), _END_OF_IMAGE, 1)
     return (tf.size(parts) > 1) | (start == 0)
+
+
+def _split(encoded: tf.Tensor, separator: bytes, most: int) -> tf.Tensor:
+    """What is between the first `most` separators, and what comes after them: string vector."""
+    # tf.strings.split would make a ragged tensor first, in a dozen operations.
+    return tf.raw_ops.StringSplitV2(input=encoded[tf.newaxis], sep=separator, maxsplit=most).values
 
 
 def _first_scan(encoded: tf.Tensor) -> tf.Tensor:
