@@ -62,15 +62,21 @@ def ask(running: backends.Running, image: bytes) -> Callable[[], object]:
     return lambda: running.predict(predict_request(image_bytes=[image]))
 
 
+def held(running: backends.Running, image: bytes) -> list[grpc.Future]:
+    """Sends five requests, waits until one is refused, and gives the other four, which the server then holds."""
+    request = predict_request(image_bytes=[image])
+    sent = [running.predictions.Predict.future(request, timeout=backends.WAIT_S) for _ in range(5)]
+    wait_until(lambda: any(answer.done() for answer in sent))
+    (refused,) = (answer for answer in sent if answer.done())
+    assert refused.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    return [answer for answer in sent if answer is not refused]
+
+
 def test_one_request_too_many_is_refused_at_once_and_the_others_are_answered(slow, photograph):
     running, gate, _ = slow
-    image = photograph((200, 40, 40))
-    with ThreadPoolExecutor(4) as pool:
-        answers = [pool.submit(ask(running, image)) for _ in range(4)]
-        assert gate.entered.acquire(timeout=backends.WAIT_S)
-        wait_until(lambda: refusal(ask(running, image))[0] == "RESOURCE_EXHAUSTED")
-        gate.opened.set()
-        assert all(answer.result(backends.WAIT_S).outputs for answer in answers)
+    answers = held(running, photograph((200, 40, 40)))
+    gate.opened.set()
+    assert all(answer.result(backends.WAIT_S).outputs for answer in answers)
 
 
 def test_a_request_whose_client_has_given_up_is_not_run(slow, photograph):
@@ -92,10 +98,8 @@ def test_a_request_whose_client_has_given_up_is_not_run(slow, photograph):
 def test_stopping_answers_what_is_under_way_and_what_waits_and_takes_nothing_new(slow, photograph):
     running, gate, server = slow
     image = photograph((200, 40, 40))
-    with ThreadPoolExecutor(5) as pool:
-        answers = [pool.submit(ask(running, image)) for _ in range(4)]
-        assert gate.entered.acquire(timeout=backends.WAIT_S)
-        wait_until(lambda: refusal(ask(running, image))[0] == "RESOURCE_EXHAUSTED")
+    answers = held(running, image)
+    with ThreadPoolExecutor(1) as pool:
         stopping = pool.submit(server.__exit__, None, None, None)
         wait_until(lambda: refusal(ask(running, image))[0] == "UNAVAILABLE")
         gate.opened.set()
