@@ -27,7 +27,9 @@ _STORED = tf.TensorSpec([None, STORED_SIZE, STORED_SIZE, 3], tf.uint8)
 def serving_contenders(variant: Variant, batch: int) -> dict[str, Callable[[], object]]:
     """Contender -> one answer to a request of `batch` images of noise, decoded already but for the last contender.
 
-    The floor is the convolutions and matrix products of ten views alone, in float32. Sharing can go below it.
+    "view by view" is the network as it was trained, applied to all views of the request at once, as evaluation does it
+    (`error_rates.view_probabilities`). Each of ours is to be held against the one with the same kind of mean. The floor
+    is the convolutions and matrix products of ten views alone, in float32. Sharing can go below it.
     """
     random = np.random.default_rng(0)
     stored = tf.constant(random.integers(0, 256, (batch, STORED_SIZE, STORED_SIZE, 3), np.uint8))
@@ -40,8 +42,10 @@ def serving_contenders(variant: Variant, batch: int) -> dict[str, Callable[[], o
     return {
         "view by view": _on(stored, lambda images: view_probabilities(plain, images, "ten")),
         "ours": _on(stored, ServingNetwork(plain).ten_views),
+        "view by view, mean image": _on(stored, lambda images: view_probabilities(with_mean_image, images, "ten")),
         "ours, mean image": _on(stored, ServingNetwork(with_mean_image).ten_views),
         "ours in bfloat16": _on(stored, ServingNetwork(plain, "bfloat16").ten_views),
+        "ours in bfloat16, mean image": _on(stored, ServingNetwork(with_mean_image, "bfloat16").ten_views),
         "floor": _floor(plain, 10 * batch),
         "decoding": lambda: decoding(files)[1],
     }

@@ -1,5 +1,6 @@
 """The network as it is served: class probabilities of stored images, the same to the last bit in any batch."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import keras
@@ -34,7 +35,10 @@ class ServingNetwork:
 
     def __init__(self, model: keras.Model, precision: str = "float32"):
         copy = _copy(model, precision)
-        self.variables = [variable.value for variable in copy.weights]
+        self._kernels = _transposed_kernels(copy) if precision == "float32" else {}
+        replaced = {id(kernel) for name in self._kernels for kernel in copy.get_layer(name).kernels}
+        self.variables = [weight.value for weight in copy.weights if id(weight) not in replaced]
+        self.variables += [kernel for kernels in self._kernels.values() for kernel in kernels]
         self._size = copy.input_shape[1]
         self._gives_logits = copy.get_layer("predictions").activation is keras.activations.linear
         layers = [layer for layer in copy.layers if not isinstance(layer, keras.layers.InputLayer)]
@@ -82,10 +86,37 @@ class ServingNetwork:
         rows = tf.shape(maps[0])[0]
         # A matrix product with a single row is another routine than with several, and gives other last bits.
         maps = [tf.repeat(part, 1 + tf.cast(rows == 1, tf.int32), axis=0) for part in maps]
-        dense = _run(self._dense, maps)
-        (scores,) = _run(self._head, dense)
+        dense = self._run_dense(self._dense, maps)
+        (scores,) = self._run_dense(self._head, dense)
         probabilities = tf.nn.softmax(scores) if self._gives_logits else scores
         return probabilities[:rows], tf.cast(tf.concat(dense, -1), tf.float32)[:rows]
+
+    def _run_dense(self, layers: Sequence[keras.layers.Layer], towers: list[tf.Tensor]) -> list[tf.Tensor]:
+        for layer in layers:
+            if layer.name in self._kernels:
+                towers = _columns_product(layer, self._kernels[layer.name], towers)
+            else:
+                towers = _run([layer], towers)
+        return towers
+
+
+def _transposed_kernels(copy: keras.Model) -> dict[str, list[tf.Variable]]:
+    """Layer -> the transposed kernels of its towers, for the fully connected layers."""
+    dense = [layer for layer in copy.layers if isinstance(layer, TowerDense)]
+    return {layer.name: [tf.Variable(tf.transpose(kernel)) for kernel in layer.kernels] for layer in dense}
+
+
+def _columns_product(layer: TowerDense, transposed: Sequence[tf.Variable], towers: list[tf.Tensor]) -> list[tf.Tensor]:
+    """`layer` of `towers`, as a product of its transposed kernels and the views in columns.
+
+    So oneDNN takes two thirds of the time for 80 views, and half for ten. It needs a batch to take this routine.
+    """
+    rows = [tf.reshape(part, [-1, math.prod(part.shape[1:])]) for part in TowerDense.listed(towers)]
+    outputs = []
+    for index, (kernel, bias) in enumerate(zip(transposed, layer.biases, strict=True)):
+        columns = tf.matmul(kernel[tf.newaxis], layer.read(rows, index)[tf.newaxis], transpose_b=True)[0]
+        outputs.append(tf.nn.bias_add(tf.transpose(columns), bias))
+    return outputs
 
 
 def _copy(model: keras.Model, precision: str) -> keras.Model:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from pipelines.crops import STORED_SIZE, stored_view
+from pipelines.jpeg_markers import MOST_SCANS, has_end, has_few_scans
 from pipelines.orientation import jpeg_orientation, upright
 
 # Larger pictures are refused unless the caller says otherwise: 50 million pixels are 150 MB once decoded.
@@ -26,6 +27,10 @@ WIRE_FORMATS = ("jpeg", "png")
 _JPEG_PIXELS_PER_BYTE = 8 * 64 * 2
 _PNG_DEFLATE_RATIO = 1032
 _PNG_CHANNELS = (1, 0, 3, 1, 2, 0, 4)  # by colour type; 1 and 5 are none (PNG specification, 11.2.2)
+
+# A JPEG with so many pixels is looked through for its end before it is decoded. Smaller ones are decoded at once: one
+# that is cut short costs little, and so does each of the others.
+_LARGE = 2_000_000
 
 # Images of a batch that are in work at the same time; the processor's cores share them.
 _PARALLEL_IMAGES = 16
@@ -152,6 +157,9 @@ def _decode_jpeg(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.T
     size = tf.io.extract_jpeg_shape(encoded)[:2]
     encoded = _only_if_size(size, max_pixels, encoded)
     encoded = _only_if_long_enough(encoded, _product(size) / _JPEG_PIXELS_PER_BYTE)
+    encoded = _only_if(has_few_scans(encoded), encoded, f"more than {MOST_SCANS} scans")
+    is_whole = tf.cond(_product(size) < _LARGE, lambda: tf.constant(True), lambda: has_end(encoded))
+    encoded = _only_if(is_whole, encoded, "a file cut short")
     image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
     return upright(image, jpeg_orientation(encoded))
 

@@ -8,16 +8,16 @@
 
 Arguments are JPEG or PNG files, folders of them, patterns, or - for one image on the standard input. Signatures:
 serving_default (mean of ten views), center_crop (one view, ten times cheaper), images (as serving_default; decoded on
-this side), features (fc7 activations instead of classes). A file that cannot be used is named on stderr, the others
-are answered, and the exit code is 1. In a program, use `Client` or `AsyncClient`.
+this side), features (fc7 activations instead of classes). In a program, use `Client` or `AsyncClient`.
+
+A file that cannot be used is named on stderr, the others are answered, and the exit code is 1; it has `valid` false. So
+are the files of a request that failed for good, whose `valid` is not known: null in JSON, empty in CSV, with the reason
+as `error`; the table says "not answered". When the server is gone no more is asked.
 """
 
-import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import asdict
-from multiprocessing.pool import ThreadPool
 
 from absl import flags
 from tqdm import tqdm
@@ -25,15 +25,15 @@ from tqdm import tqdm
 from pipelines.command import InputError, run
 from serving import signatures as wire
 from serving import target_flags
+from serving.answers import answers
 from serving.client_library import AsyncClient, Client
-from serving.photographs import checked_photograph, find_photographs, read_photograph
+from serving.photographs import find_photographs
 from serving.printing import Record, print_json, printed_csv, printed_table
 from serving.questions import IMAGES_PER_REQUEST, Result
 from serving.target import ServingError
 
 __all__ = ["AsyncClient", "Client", "Result", "ServingError"]
 
-_STDIN = "-"
 REST_SERVER = "http://127.0.0.1:8501"
 
 
@@ -42,69 +42,15 @@ def define_flags() -> None:
     target_flags.define(f"Seconds to wait for each request of at most {IMAGES_PER_REQUEST} files.")
     flags.adopt_module_key_flags(target_flags)
     flags.DEFINE_string("signature", wire.SIGNATURE_TEN_CROP, "What to ask for: one of the signatures above.")
-    flags.DEFINE_integer("top_k", wire.TOP_K, "Classes to show per file, best first.", 1, wire.TOP_K)
+    flags.DEFINE_integer(
+        "top_k", wire.TOP_K, "Classes to show per file, best first; as many as the export names at most.", 1
+    )
     flags.DEFINE_integer("concurrency", 2, "Requests under way at once.", 1, 256)
     flags.DEFINE_boolean("json", False, "Print one JSON object per file and line instead of a table.")
     flags.DEFINE_boolean("csv", False, "Print one line per class, separated by commas, instead of a table.")
     flags.DEFINE_boolean(
         "rest", False, f"Ask TensorFlow Serving's REST port, {REST_SERVER} by default; http:// in --server does too."
     )
-
-
-def answers(
-    client: Client, files: Sequence[str], signature: str, top_k: int, concurrency: int = 1
-) -> Iterator[tuple[list[Record], list[str]]]:
-    """For one part of the files after the other: a record per file, in order, and what is wrong with some of them.
-
-    Records are {"file", "valid", "labels", "classes", "scores"}, or {"file", "valid", "features"} for
-    SIGNATURE_FEATURES; `valid` is false for a file that cannot be used. Files are read as they are sent, in
-    `concurrency` threads.
-    """
-    ask, nothing = _question(client, signature, top_k)
-
-    def answer(part: Sequence[str]) -> tuple[list[Record], list[str]]:
-        contents, complaints = {}, []
-        for file in dict.fromkeys(part):
-            try:
-                contents[file] = _read(file)
-            except InputError as error:
-                complaints.append(str(error))
-        answered = dict(zip(contents, ask(list(contents.values())), strict=True))
-        complaints += [
-            f"{file}: the image cannot be decoded; expected a whole JPEG or PNG file"
-            for file, record in answered.items()
-            if not record["valid"]
-        ]
-        return [{"file": file, **answered.get(file, nothing)} for file in part], complaints
-
-    size = min(IMAGES_PER_REQUEST, math.ceil(len(files) / concurrency))
-    parts = [files[start : start + size] for start in range(0, len(files), size)]
-    # Its threads, unlike those of an executor, are not waited for when the command is interrupted.
-    with ThreadPool(min(concurrency, len(parts))) as pool:
-        yield from pool.imap(answer, parts)
-
-
-def _question(client: Client, signature: str, top_k: int) -> tuple[Callable[[list[bytes]], list[Record]], Record]:
-    """How to ask for records, and the record of a file that is not asked about."""
-
-    def classes(images: list[bytes]) -> list[Record]:
-        return [asdict(result) for result in client.classify(images, signature, top_k)]
-
-    def features(images: list[bytes]) -> list[Record]:
-        rows = zip(*client.features(images), strict=True)
-        return [{"valid": bool(valid), "features": row.tolist() if valid else []} for row, valid in rows]
-
-    if signature == wire.SIGNATURE_FEATURES:
-        return features, {"valid": False, "features": []}
-    return classes, asdict(Result(valid=False))
-
-
-def _read(file: str) -> bytes:
-    if file != _STDIN:
-        return read_photograph(file)
-    # Not sys.stdin: Python cannot end while a thread waits in it.
-    with open(0, "rb", closefd=False) as stdin:
-        return checked_photograph(stdin.read(), file)
 
 
 def _printer() -> AbstractContextManager[Callable[[Record], None]]:
@@ -133,7 +79,7 @@ def main(argv: Sequence[str]) -> int:
     # A bar is of use where nothing else tells how far it is.
     streaming = (options.json or options.csv) and sys.stdout.isatty()
     bar = tqdm(total=len(files), unit=" files", leave=False, delay=0.5, disable=True if streaming else None)
-    answered = 0
+    answered, told = 0, set()
     with (
         bar,
         _client() as client,
@@ -141,12 +87,13 @@ def main(argv: Sequence[str]) -> int:
         closing(answers(client, files, options.signature, options.top_k, options.concurrency)) as found,
     ):
         for records, complaints in found:
-            for complaint in complaints:
+            for complaint in [text for text in complaints if text not in told]:
                 tqdm.write(f"error: {complaint}", file=sys.stderr)
+            told.update(complaints)
             for record in records:
                 show(record)
             bar.update(len(records))
-            answered += sum(record["valid"] for record in records)
+            answered += sum(record["valid"] is True for record in records)
     return 0 if answered == len(files) else 1
 
 

@@ -37,6 +37,7 @@ class Client:
         version: version of the model to ask, the newest if None.
         version_label: label of the version to ask, instead of its number.
         ca_certificate: PEM file; talk TLS, to a server whose certificate is signed by one in it.
+        client_certificate, client_key: PEM files; the certificate to show to a server that asks for one, and its key.
 
     Every method raises ServingError when the server cannot be reached or refuses. A request that finds the server
     unavailable is sent again, twice at most. Nothing is sent before the first call. Safe to share between threads.
@@ -53,8 +54,11 @@ class Client:
         version: int | None = None,
         version_label: str | None = None,
         ca_certificate: str | None = None,
+        client_certificate: str | None = None,
+        client_key: str | None = None,
     ):
-        target = Target(server, model_name, timeout_s, version, version_label, ca_certificate)
+        certificates = (ca_certificate, client_certificate, client_key)
+        target = Target(server, model_name, timeout_s, version, version_label, *certificates)
         self._connection = RestConnection(target) if target.is_rest else Connection(target)
 
     def __enter__(self) -> Self:
@@ -79,7 +83,8 @@ class Client:
                 is read when its turn comes, and must name a JPEG or PNG file.
             signature: SIGNATURE_TEN_CROP, SIGNATURE_CENTER, or SIGNATURE_IMAGES, for which the images are decoded
                 and cut to 256 x 256 here.
-            top_k: how many classes, 1 to TOP_K; a model of fewer classes answers with those it has.
+            top_k: how many classes, 1 or more; an export that names fewer (its own --top_k, 5 by default) answers
+                with those.
 
         Returns:
             One Result per image, in order.
@@ -129,10 +134,11 @@ class AsyncClient:
         version: int | None = None,
         version_label: str | None = None,
         ca_certificate: str | None = None,
+        client_certificate: str | None = None,
+        client_key: str | None = None,
     ):
-        self._connection = AsyncConnection(
-            Target(server, model_name, timeout_s, version, version_label, ca_certificate)
-        )
+        certificates = (ca_certificate, client_certificate, client_key)
+        self._connection = AsyncConnection(Target(server, model_name, timeout_s, version, version_label, *certificates))
 
     async def __aenter__(self) -> Self:
         return self

@@ -4,7 +4,6 @@ import functools
 import json
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -161,8 +160,7 @@ def _open_channel(api: ModuleType, target: Target, retry: bool = True) -> Any:
     )
     if target.ca_certificate is None:
         return api.insecure_channel(target.server, options=options)
-    credentials = grpc.ssl_channel_credentials(Path(target.ca_certificate).read_bytes())
-    return api.secure_channel(target.server, credentials, options=options)
+    return api.secure_channel(target.server, target.channel_credentials(), options=options)
 
 
 def _model_spec(target: Target, signature: str = "") -> ModelSpec:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Collection
-from pathlib import Path
 
 import grpc
 from google.protobuf.message import Message
@@ -13,7 +12,8 @@ from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceStub
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from pipelines.command import InputError, reason_of
+from pipelines.command import InputError
+from serving.target import Target
 
 _POLL_SECONDS = 0.2
 
@@ -22,14 +22,12 @@ class LiveServer:
     """Asks and configures one server. Every method raises InputError if it cannot be reached or refuses.
 
     Args:
-        server: "host:port" of the gRPC port.
-        ca_certificate: PEM file that the server's certificate must be signed by; None talks without encryption.
-        timeout_s: seconds that each call may take, and that versions may take to load.
+        target: which server, and how long each call may take, and versions to load; its model is not looked at.
     """
 
-    def __init__(self, server: str, ca_certificate: str | None, timeout_s: float):
-        self._server, self._timeout_s = server, timeout_s
-        self._channel = _channel(server, ca_certificate)
+    def __init__(self, target: Target):
+        self._server, self._timeout_s = target.server, target.timeout_s
+        self._channel = _channel(target)
         self._models, self._predictions = ModelServiceStub(self._channel), PredictionServiceStub(self._channel)
 
     def close(self) -> None:
@@ -102,13 +100,9 @@ def state_name(status: ModelVersionStatus) -> str:
     return ModelVersionStatus.State.Name(status.state)
 
 
-def _channel(server: str, ca_certificate: str | None) -> grpc.Channel:
+def _channel(target: Target) -> grpc.Channel:
     # A proxy meant for the internet would not find an operator's own servers.
     options = (("grpc.enable_http_proxy", 0),)
-    if ca_certificate is None:
-        return grpc.insecure_channel(server, options)
-    try:
-        roots = Path(ca_certificate).read_bytes()
-    except OSError as error:
-        raise InputError(f"--ca_certificate={ca_certificate}: cannot be read: {reason_of(error)}") from error
-    return grpc.secure_channel(server, grpc.ssl_channel_credentials(roots), options)
+    if target.ca_certificate is None:
+        return grpc.insecure_channel(target.server, options)
+    return grpc.secure_channel(target.server, target.channel_credentials(), options)

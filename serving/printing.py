@@ -1,6 +1,7 @@
 """What `python -m serving.client` prints: a table, JSON lines or CSV, one record a file.
 
 Records are {"file", "valid", "labels", "classes", "scores"}, best class first, or {"file", "valid", "features"}.
+Where a request failed, `valid` is None and there is an "error", too.
 """
 
 import csv
@@ -17,7 +18,7 @@ from rich.text import Text
 
 Record = dict[str, Any]
 
-_CSV_COLUMNS = ("file", "valid", "rank", "class", "label", "score")
+_CSV_COLUMNS = ("file", "valid", "rank", "class", "label", "score", "error")
 
 
 def print_json(record: Record) -> None:
@@ -32,10 +33,10 @@ def printed_csv() -> Iterator[Callable[[Record], None]]:
     writer.writerow(_CSV_COLUMNS)
 
     def print_rows(record: Record) -> None:
-        start = (record["file"], str(record["valid"]).lower())
+        start = (record["file"], "" if record["valid"] is None else str(record["valid"]).lower())
         ranked = zip(record["classes"], record["labels"], record["scores"], strict=True)
-        rows = [(*start, rank, *values) for rank, values in enumerate(ranked, start=1)]
-        writer.writerows(rows or [(*start, "", "", "", "")])
+        rows = [(*start, rank, *values, "") for rank, values in enumerate(ranked, start=1)]
+        writer.writerows(rows or [(*start, "", "", "", "", record.get("error", ""))])
         sys.stdout.flush()
 
     yield print_rows
@@ -62,6 +63,8 @@ def _add_rows(table: Table, record: Record) -> None:
         headings = ("file", "rank", "class", "score")
         ranked = enumerate(zip(record["labels"], record["scores"], strict=True), start=1)
         rows = [(file if rank == 1 else "", str(rank), Text(label), f"{score:.4f}") for rank, (label, score) in ranked]
+    if record["valid"] is None:
+        rows = [(file, "", "not answered", "")[: len(headings)]]
     if not table.columns:
         for heading in headings:
             table.add_column(heading, justify="right" if heading in ("rank", "score", "norm") else "left")

@@ -30,8 +30,10 @@ from rich.text import Text
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
 from pipelines.command import InputError, reason_of, run
+from serving import target_flags
 from serving.configuration import problem_in, read_text_proto
 from serving.live_server import LiveServer, state_name
+from serving.target import Target
 
 STABLE, CANARY, PREVIOUS = "stable", "canary", "previous"
 
@@ -41,7 +43,8 @@ Labels = dict[str, int]
 def define_flags() -> None:
     """Flags of `python -m serving.release`."""
     flags.DEFINE_string("server", "127.0.0.1:8500", "host:port of the server's gRPC port.")
-    flags.DEFINE_string("ca_certificate", None, "PEM file: talk TLS, to a server whose certificate is signed by it.")
+    target_flags.define_certificates()
+    flags.adopt_module_key_flags(target_flags)
     flags.DEFINE_string("model_name", "alexnet", "Name under which the server serves the model.")
     flags.DEFINE_string("model_config_file", None, "The server's own; changed together with the server.")
     flags.DEFINE_integer("version", None, "Which version to promote; the canary if it is not given.", 1)
@@ -214,12 +217,17 @@ def _change(live: LiveServer, command: str, given: flags.FlagValues) -> None:
     print(f"{given.model_name}: {described(labels)} -> {described(after)}")
 
 
+def _target(given: flags.FlagValues) -> Target:
+    certificates = (given.ca_certificate, given.client_certificate, given.client_key)
+    return Target(given.server, given.model_name, given.timeout_s, None, None, *certificates)
+
+
 def main(argv: Sequence[str]) -> None:
     """Does what `argv[1]` says: status, promote or rollback."""
     given, commands = flags.FLAGS, ("status", "promote", "rollback")
     if len(argv) != 2 or argv[1] not in commands:
         raise InputError(f"expected one of {', '.join(commands)}, and flags as --name=value; found {list(argv[1:])}")
-    with contextlib.closing(LiveServer(given.server, given.ca_certificate, given.timeout_s)) as live:
+    with contextlib.closing(LiveServer(_target(given))) as live:
         if argv[1] == "status":
             print_status(live, given.model_name)
         else:

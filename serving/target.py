@@ -4,6 +4,7 @@ import re
 import ssl
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 
@@ -11,6 +12,8 @@ from pipelines.command import InputError
 
 _LOOPBACK = re.compile(r"(https?://)?(localhost|127\.[0-9.]+|\[::1\])(:|/|$)")
 _GREATEST_PORT = 65535
+# What is seen of a server that wanted a certificate: TLS 1.3 asks for it when the client thinks that all is well.
+_CLOSED = re.compile("Socket closed|reset by peer|Broken pipe|certificate required", re.IGNORECASE)
 
 
 class ServingError(InputError):
@@ -37,9 +40,11 @@ class Target:
         version_label: label of the version to ask ("stable"); None asks the newest.
         ca_certificate: PEM file with the certificates that the server's own must be signed by. It turns TLS on over
             gRPC; over REST https:// does, and takes the system's certificates if there is no file.
+        client_certificate: PEM file with the certificate that is shown to a server which asks for one.
+        client_key: PEM file with the key of that certificate, without a password.
 
     Raises:
-        InputError: version and label both given, or the certificates cannot be read.
+        InputError: version and label both given, or the certificates cannot be read or do not go together.
     """
 
     server: str
@@ -48,6 +53,8 @@ class Target:
     version: int | None = None
     version_label: str | None = None
     ca_certificate: str | None = None
+    client_certificate: str | None = None
+    client_key: str | None = None
 
     def __post_init__(self):
         if self.version is not None and self.version_label is not None:
@@ -57,7 +64,11 @@ class Target:
         port = re.search(r":([0-9]+)/?$", self.server)
         if port and int(port[1]) > _GREATEST_PORT:
             raise InputError(f"--server={self.server}: expected a port of at most {_GREATEST_PORT}")
-        if self.ca_certificate is not None:
+        if (self.client_certificate is None) != (self.client_key is None):
+            raise InputError("--client_certificate and --client_key: expected both or none of them")
+        if self.client_certificate is not None and self.ca_certificate is None and not self.is_rest:
+            raise InputError("--client_certificate without --ca_certificate: expected both, to talk TLS")
+        if self.ca_certificate is not None or self.client_certificate is not None:
             self.tls_context()
 
     @property
@@ -71,11 +82,28 @@ class Target:
         return bool(_LOOPBACK.match(self.server))
 
     def tls_context(self) -> ssl.SSLContext:
-        """What the server's certificate is checked against.
+        """What the server's certificate is checked against, and the certificate to show to it.
 
         Raises:
             InputError: the certificates cannot be read.
         """
+        context = self._trusting_context()
+        if self.client_certificate is not None:
+            try:
+                # Without a password of ours, OpenSSL would ask for one on the terminal.
+                context.load_cert_chain(self.client_certificate, self.client_key, password=lambda: b"")
+            except OSError as error:
+                given = f"--client_certificate={self.client_certificate} --client_key={self.client_key}"
+                reason = "no certificate and its key" if isinstance(error, ssl.SSLError) else error.strerror
+                raise InputError(f"{given}: {reason}; expected PEM files that go together") from error
+        return context
+
+    def channel_credentials(self) -> grpc.ChannelCredentials:
+        """The same for a gRPC channel."""
+        files = (self.ca_certificate, self.client_key, self.client_certificate)
+        return grpc.ssl_channel_credentials(*(file and Path(file).read_bytes() for file in files))
+
+    def _trusting_context(self) -> ssl.SSLContext:
         try:
             return ssl.create_default_context(cafile=self.ca_certificate)
         except OSError as error:  # an SSLError is one
@@ -113,6 +141,8 @@ class Target:
         return f"--server={self.server}: {code.name}: {details}"
 
     def _remedy(self, details: str) -> str:
+        if self.ca_certificate is not None and self.client_certificate is None and _CLOSED.search(details):
+            return "if the server asks for a certificate, name a --client_certificate and its --client_key"
         if self.ca_certificate is not None and re.search("handshake|certificate", details, re.IGNORECASE):
             return f"expected one that talks TLS, its certificate signed by --ca_certificate={self.ca_certificate}"
         if "Socket closed" in details:

@@ -15,9 +15,16 @@ def define(timeout_help: str) -> None:
     flags.DEFINE_float("timeout_s", 60.0, timeout_help, 0.001)
     flags.DEFINE_integer("version", None, "Version of the model to ask; the newest if not given.", 0, 2**63 - 1)
     flags.DEFINE_string("version_label", None, "Label of the version to ask, for example stable.")
+    define_certificates()
+
+
+def define_certificates() -> None:
+    """Defines the flags for TLS among them."""
     flags.DEFINE_string(
         "ca_certificate", None, "PEM file: talk TLS, to a server whose certificate is signed by one in it."
     )
+    flags.DEFINE_string("client_certificate", None, "PEM file: the certificate to show to a server that asks for one.")
+    flags.DEFINE_string("client_key", None, "PEM file: the key of --client_certificate.")
 
 
 def values() -> dict[str, Any]:

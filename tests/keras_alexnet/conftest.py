@@ -41,3 +41,9 @@ def trained(photographs, tmp_path_factory) -> Path:
     model_dir = tmp_path_factory.mktemp("trained")
     train(tiny(photographs, model_dir))
     return model_dir
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """Exports are not loaded again in a process of their own, where a test is about something else: half the time."""
+    monkeypatch.setattr("keras_alexnet.export._check", lambda *arguments: None)

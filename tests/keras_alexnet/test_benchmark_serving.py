@@ -11,7 +11,16 @@ def contenders():
 
 
 def test_every_contender_answers(contenders):
-    assert list(contenders) == ["view by view", "ours", "ours, mean image", "ours in bfloat16", "floor", "decoding"]
+    assert list(contenders) == [
+        "view by view",
+        "ours",
+        "view by view, mean image",
+        "ours, mean image",
+        "ours in bfloat16",
+        "ours in bfloat16, mean image",
+        "floor",
+        "decoding",
+    ]
     for answer in contenders.values():
         assert np.all(np.isfinite(np.asarray(answer(), np.float32)))
 
@@ -21,6 +30,9 @@ def test_contenders_give_the_same_answers(contenders):
     assert expected.shape == (2, 1000)
     np.testing.assert_allclose(contenders["ours"](), expected, atol=1e-6)
     np.testing.assert_allclose(contenders["ours in bfloat16"](), expected, atol=1e-3)
+    with_mean_image = contenders["view by view, mean image"]()
+    np.testing.assert_allclose(contenders["ours, mean image"](), with_mean_image, atol=1e-6)
+    np.testing.assert_allclose(contenders["ours in bfloat16, mean image"](), with_mean_image, atol=1e-3)
     assert np.all(contenders["decoding"]())
 
 

@@ -88,6 +88,7 @@ def test_ten_views_of_every_variant_are_exact(variant):
         {"kernel": 8, "padding": (0, 8, 0, 8)},
         {"kernel": 5, "strides": 2, "padding": (0, 3, 0, 3), "pool": (2, 2)},
         {"pool": (3, 4)},
+        {"pool": (2, 2, True)},
     ],
     ids=str,
 )
@@ -105,8 +106,16 @@ def test_sharing_is_exact_for_other_geometries(geometry, mean):
         {"strides": 5},
         {"pool": (3, 3)},
         {"size": 227, "padding": (0, 0, 0, 0)},
+        {"padding": (0, 0, 0, 0), "pool": (3, 4, True)},
     ],
-    ids=["zeros at the top", "more zeros at the right", "stride 5", "pool stride 3", "views begin at 14 and 29"],
+    ids=[
+        "zeros at the top",
+        "more zeros at the right",
+        "stride 5",
+        "pool stride 3",
+        "views begin at 14 and 29",
+        "overhang",
+    ],
 )
 def test_where_sharing_would_not_be_exact_each_view_is_computed(geometry):
     model = first_layers(**geometry)

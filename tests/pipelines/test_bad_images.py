@@ -11,6 +11,7 @@ from image_files import encode, photograph
 from PIL import Image
 
 from pipelines import decode
+from pipelines.jpeg_markers import MOST_SCANS, has_end, has_few_scans
 
 QUICK, SLOW = 200, 2000
 
@@ -119,6 +120,56 @@ def test_a_file_too_short_for_its_pixels_is_refused_before_they_are_decoded(kind
         decode.decode_rgb(tf.constant(data))
 
 
+def with_thumbnail(data: bytes) -> bytes:
+    """`data`, a JPEG file, with a small JPEG in its header, as cameras write it."""
+    thumbnail = b"Exif\0\0" + encode(photograph(8, 8))
+    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail + data[2:]
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}], ids=str)
+def test_a_large_photograph_cut_short_is_refused_before_it_is_decoded(options):
+    data = with_thumbnail(encode(photograph(1600, 1300), **options))
+    for length in (len(data) - 1, len(data) // 2):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="cut short"):
+            decode.decode_rgb(tf.constant(data[:length]))
+    for length in (data.rindex(b"\xff\xda") + 20, data.index(b"\xff\xda") + 20, 40):
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            decode.decode_rgb(tf.constant(data[:length]))
+
+
+def test_what_comes_after_a_large_photograph_is_not_looked_at(views):
+    data = with_thumbnail(encode(photograph(1600, 1300)))
+    other = encode(photograph(64, 64))
+    files = [data, data + bytes(1000), data + np.random.default_rng(0).bytes(10**6), data + other[:-50]]
+    files.append(data[:2] + b"\xff" * 300 + data[2:])
+    stored, valid = views(files)
+    assert valid.numpy().all()
+    for view in stored[1:]:
+        np.testing.assert_array_equal(view, stored[0])
+
+
+def test_a_file_of_too_many_scans_is_refused_before_it_is_decoded(views):
+    data = encode(photograph(64, 64), progressive=True)
+    scans, last = data.count(b"\xff\xda"), data[data.rindex(b"\xff\xda") : -2]
+    most = data[:-2] + last * (MOST_SCANS - scans) + data[-2:]
+    assert views([most])[1][0]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"more than {MOST_SCANS} scans"):
+        decode.decode_rgb(tf.constant(most[:-2] + last + most[-2:]))
+
+
+def test_looking_at_markers_never_fails_and_refuses_nothing_that_can_be_decoded(views):
+    files = [file for file in mutated_files(QUICK) if file.startswith(b"\xff\xd8\xff")]
+    looks = tf.function(
+        lambda file: (has_end(file), has_few_scans(file)), input_signature=[tf.TensorSpec([], tf.string)]
+    )
+    answers = [all(looks(file)) for file in files]
+    valid = views(files)[1].numpy()
+    assert all(answer for answer, decoded in zip(answers, valid, strict=True) if decoded)
+    assert not all(answers) and any(valid)
+    for junk in (b"", b"\xff", b"\xff\xd8", b"\xff\xd8\xff", b"\xff\xd8\xff\xda", b"\xff" * 1000, b"\xff\xd8" * 1000):
+        assert len(looks(junk)) == 2
+
+
 def test_the_emptiest_files_are_long_enough_for_their_pixels(views):
     white = Image.new("L", (3000, 2000), 255)
     files = [encode(white, "PNG"), encode(white.convert("1"), "PNG"), encode(white, quality=1, optimize=True)]
@@ -146,7 +197,8 @@ def test_a_batch_is_what_its_images_are_alone_and_may_be_empty(views):
 
 @pytest.mark.slow
 def test_a_rejected_file_takes_little_time_and_memory(views):
-    files = mutated_files(SLOW)
+    large = with_thumbnail(encode(photograph(8000, 6000)))
+    files = [*mutated_files(SLOW), large[:-2], large[: len(large) // 2]]
     views(good_files())
     slowest, before = 0.0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for file in files:

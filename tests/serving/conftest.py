@@ -20,9 +20,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl import flags
+from fake_service import FakeService, serving_at
 from PIL import Image
 
 from serving import signatures
+from serving.client import Client
 from serving.server import ModelServer
 
 # A shell's background jobs ignore Ctrl-C, and so would the processes that tests interrupt.
@@ -125,6 +127,24 @@ def model_base(tmp_path_factory: pytest.TempPathFactory, export: Callable[[Path,
 def server(model_base: Path) -> Iterator[ModelServer]:
     with ModelServer("alexnet", model_base) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def client(server: ModelServer) -> Iterator[Client]:
+    with Client(server.address) as client:
+        yield client
+
+
+@pytest.fixture
+def free_address() -> str:
+    return f"127.0.0.1:{backends.free_port()}"
+
+
+@pytest.fixture
+def fake() -> Iterator[tuple[FakeService, str]]:
+    service = FakeService()
+    with serving_at(service) as address:
+        yield service, address
 
 
 @pytest.fixture(scope="session")

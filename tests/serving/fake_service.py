@@ -23,6 +23,7 @@ class FakeService(PredictionServiceServicer):
         refuses: which of the requests, counted from 1, to refuse too.
         code: the status of the refusals.
         hold: an event to wait for before each answer.
+        classes: how many classes an answer names.
         most_at_once: the most requests that were under way.
     """
 
@@ -32,6 +33,7 @@ class FakeService(PredictionServiceServicer):
         self.refuses: Callable[[int], bool] = lambda number: False
         self.code = grpc.StatusCode.UNAVAILABLE
         self.hold: threading.Event | None = None
+        self.classes = 1
         self.most_at_once = 0
         self._now = 0
         self._lock = threading.Lock()
@@ -57,9 +59,9 @@ class FakeService(PredictionServiceServicer):
         rows = request.inputs["image_bytes"].tensor_shape.dim[0].size
         response = PredictResponse()
         values = {
-            "labels": np.full((rows, 1), b"only", object),
-            "classes": np.zeros((rows, 1), np.int32),
-            "scores": np.ones((rows, 1), np.float32),
+            "labels": np.full((rows, self.classes), b"only", object),
+            "classes": np.zeros((rows, self.classes), np.int32),
+            "scores": np.ones((rows, self.classes), np.float32),
             "valid": np.ones(rows, bool),
         }
         for name, value in values.items():

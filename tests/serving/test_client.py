@@ -1,13 +1,11 @@
 """The library client, against the embedded server and against servers that misbehave."""
 
 import io
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent import futures
 
 import numpy as np
 import pytest
-from fake_service import FakeService, serving_at
 from PIL import Image
 
 import serving
@@ -20,25 +18,6 @@ COLOURS = [(200, 60, 25), (25, 200, 60), (60, 25, 200)]
 # The classes and weights of the stand-in, see conftest.py.
 CLASS_NAMES = ["red", "grün", "blue", "grey", "dark", "other"]
 GAIN = np.array([[9, 0, 0], [0, 9, 0], [0, 0, 9], [3, 3, 3], [-4, -4, -4], [1, 2, 0]], np.float64)
-
-
-@pytest.fixture(scope="module")
-def client(server) -> Iterator[Client]:
-    with Client(server.address) as client:
-        yield client
-
-
-@pytest.fixture
-def free_address() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return f"127.0.0.1:{taken.getsockname()[1]}"
-
-
-@pytest.fixture
-def fake() -> Iterator[tuple[FakeService, str]]:
-    service = FakeService()
-    with serving_at(service) as address:
-        yield service, address
 
 
 def expected(mean_rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -84,10 +63,20 @@ def test_top_k_limits_the_answer(client, photograph):
     assert (len(result.labels), len(result.classes), len(result.scores)) == (2, 2, 2)
 
 
-@pytest.mark.parametrize("top_k", [0, 6])
-def test_a_top_k_that_is_not_served_is_refused(client, top_k):
-    with pytest.raises(InputError, match=f"--top_k={top_k}: expected 1 to 5"):
-        client.classify([], top_k=top_k)
+def test_no_more_classes_are_given_than_the_export_names(client, photograph):
+    assert len(client.classify([photograph(COLOURS[0])], top_k=9)[0].labels) == 5
+
+
+def test_more_than_five_classes_are_given_where_the_export_names_them(fake):
+    service, address = fake
+    service.classes = 12
+    with Client(address) as client:
+        assert [len(client.classify([b"x"], top_k=k)[0].classes) for k in (9, 12, 20)] == [9, 12, 12]
+
+
+def test_a_top_k_that_asks_for_nothing_is_refused(client):
+    with pytest.raises(InputError, match="--top_k=0: expected 1 or more"):
+        client.classify([], top_k=0)
 
 
 def test_a_bad_image_changes_no_neighbour(client, photograph):

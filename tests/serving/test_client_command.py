@@ -12,7 +12,6 @@ from fake_service import FakeService, serving_at
 
 from pipelines.command import InputError
 from serving import client as client_module
-from serving.client import ServingError
 
 
 @pytest.fixture
@@ -123,13 +122,13 @@ def test_csv_is_a_line_for_each_class_and_for_each_file_without(command, server,
     expected = []
     for path, result in ((paths[0], green), (paths[1], None), (paths[2], red)):
         if result is None:
-            expected.append((path, "false", "", "", "", ""))
+            expected.append((path, "false", "", "", "", "", ""))
             continue
         for rank in (0, 1):
             score = str(result.scores[rank])
-            expected.append((path, "true", str(rank + 1), str(result.classes[rank]), result.labels[rank], score))
+            expected.append((path, "true", str(rank + 1), str(result.classes[rank]), result.labels[rank], score, ""))
     assert [tuple(row.values()) for row in rows] == expected
-    assert list(rows[0]) == ["file", "valid", "rank", "class", "label", "score"]
+    assert list(rows[0]) == ["file", "valid", "rank", "class", "label", "score", "error"]
 
 
 @pytest.mark.parametrize(
@@ -162,13 +161,47 @@ def test_files_are_asked_about_at_once(command, files, capsys, concurrency, requ
     assert service.most_at_once <= concurrency
 
 
-def test_a_refusal_ends_it_and_what_was_answered_before_is_shown(command, files, capsys):
+def test_a_request_that_fails_does_not_end_it(command, files, capsys):
     service = FakeService()
-    service.code, service.refuses = grpc.StatusCode.INTERNAL, lambda number: number > 1
+    service.code, service.refuses = grpc.StatusCode.INTERNAL, lambda number: number == 2
     paths = [files["red.jpg"]] * 40
-    with serving_at(service) as address, pytest.raises(ServingError, match="INTERNAL"):
-        command(client_module, f"--server={address}", "--concurrency=1", "--json", *paths)
-    assert len(records(capsys.readouterr().out)) == 16
+    with serving_at(service) as address:
+        assert command(client_module, f"--server={address}", "--concurrency=1", "--json", *paths) == 1
+    output, errors = capsys.readouterr()
+    found = records(output)
+    assert [record["file"] for record in found] == paths
+    assert [record["valid"] for record in found] == [True] * 16 + [None] * 16 + [True] * 8
+    assert "INTERNAL" in found[16]["error"] and found[16]["labels"] == [] and "error" not in found[0]
+    assert errors == f"error: {found[16]['error']}\n"
+
+
+def test_files_that_were_not_answered_are_marked_in_csv_and_in_the_table(command, files, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    service = FakeService()
+    service.code, service.refuses = grpc.StatusCode.INTERNAL, lambda number: number % 2 == 0
+    paths = [files["red.jpg"], files["grün.jpg"]]
+    with serving_at(service) as address:
+        arguments = (f"--server={address}", "--concurrency=1", *paths[:1] * 16, paths[1])
+        assert command(client_module, "--csv", *arguments) == 1
+        rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+        assert command(client_module, *arguments) == 1
+        table = capsys.readouterr().out
+    assert (rows[-1]["file"], rows[-1]["valid"], rows[-1]["class"]) == (paths[1], "", "")
+    assert "INTERNAL" in rows[-1]["error"] and rows[0]["error"] == ""
+    assert "not answered" in table and paths[1] in table
+
+
+@pytest.mark.parametrize("answered, requests", [(0, 1), (1, 4)])
+def test_a_server_that_is_gone_is_not_asked_about_every_file(command, files, capsys, answered, requests):
+    service = FakeService()
+    service.code, service.refuses = grpc.StatusCode.NOT_FOUND, lambda number: number > answered
+    with serving_at(service) as address:
+        arguments = (f"--server={address}", "--concurrency=1", "--json")
+        assert command(client_module, *arguments, *[files["red.jpg"]] * 200) == 1
+    output, errors = capsys.readouterr()
+    assert len(service.requests) == requests
+    assert [record["valid"] for record in records(output)].count(True) == 16 * answered
+    assert len(records(output)) == 200 and errors.count("\n") == 1
 
 
 def test_no_file_is_an_error_that_shows_the_usage(command):
@@ -176,7 +209,7 @@ def test_no_file_is_an_error_that_shows_the_usage(command):
         command(client_module)
 
 
-@pytest.mark.parametrize("flag", ["--top_k=0", "--top_k=6", "--timeout_s=0", "--concurrency=0", "--version=-1"])
+@pytest.mark.parametrize("flag", ["--top_k=0", "--timeout_s=0", "--concurrency=0", "--version=-1"])
 def test_values_out_of_range_are_refused(command, flag):
     with pytest.raises(flags.Error, match=flag.partition("=")[0]):
         command(client_module, flag, "a.jpg")

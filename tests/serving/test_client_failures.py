@@ -1,8 +1,6 @@
 """What the library client does when a server does not answer or refuses."""
 
-import socket
 import threading
-from collections.abc import Iterator
 
 import grpc
 import pytest
@@ -10,25 +8,6 @@ from fake_service import FakeService, serving_at
 
 from pipelines.command import InputError
 from serving.client import Client, ServingError
-
-
-@pytest.fixture(scope="module")
-def client(server) -> Iterator[Client]:
-    with Client(server.address) as client:
-        yield client
-
-
-@pytest.fixture
-def free_address() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return f"127.0.0.1:{taken.getsockname()[1]}"
-
-
-@pytest.fixture
-def fake() -> Iterator[tuple[FakeService, str]]:
-    service = FakeService()
-    with serving_at(service) as address:
-        yield service, address
 
 
 def test_a_server_that_is_unavailable_for_a_moment_is_asked_again(fake):

@@ -12,7 +12,7 @@ from pipelines.command import InputError
 from serving.client import AsyncClient, Client, ServingError
 
 CERTIFICATES = Path(__file__).parent / "tls"
-TRUSTED, OTHER = str(CERTIFICATES / "server.crt"), str(CERTIFICATES / "other.crt")
+TRUSTED, OTHER, KEY = (str(CERTIFICATES / name) for name in ("server.crt", "other.crt", "server.key"))
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +65,18 @@ def test_a_file_without_certificates_is_named(tmp_path, content, reason):
         path.write_bytes(content)
     with pytest.raises(InputError, match=f"--ca_certificate={path}: {reason}"):
         Client("127.0.0.1:8500", ca_certificate=str(path))
+
+
+@pytest.mark.parametrize(
+    "given, reason",
+    [
+        ({"client_certificate": TRUSTED}, "--client_certificate and --client_key: expected both"),
+        ({"client_certificate": TRUSTED, "client_key": KEY}, "--client_certificate without --ca_certificate"),
+        ({"ca_certificate": TRUSTED, "client_certificate": OTHER, "client_key": KEY}, "expected PEM files that go"),
+        ({"ca_certificate": TRUSTED, "client_certificate": "none.pem", "client_key": KEY}, "No such file"),
+    ],
+    ids=["no key", "no TLS", "of another key", "no file"],
+)
+def test_a_certificate_of_the_client_that_cannot_be_shown_is_told(given, reason):
+    with pytest.raises(InputError, match=reason):
+        Client("127.0.0.1:8500", **given)

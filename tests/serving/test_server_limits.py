@@ -5,6 +5,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import backends
@@ -17,6 +18,9 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from pipelines.command import InputError
 from serving import server as server_module
+from serving.client import Client, ServingError
+from serving.live_server import LiveServer
+from serving.target import Target
 
 CONFIG = Path(server_module.__file__).parent / "config"
 
@@ -58,15 +62,21 @@ def ask(running: backends.Running, image: bytes) -> Callable[[], object]:
     return lambda: running.predict(predict_request(image_bytes=[image]))
 
 
+def held(running: backends.Running, image: bytes) -> list[grpc.Future]:
+    """Sends five requests, waits until one is refused, and gives the other four, which the server then holds."""
+    request = predict_request(image_bytes=[image])
+    sent = [running.predictions.Predict.future(request, timeout=backends.WAIT_S) for _ in range(5)]
+    wait_until(lambda: any(answer.done() for answer in sent))
+    (refused,) = (answer for answer in sent if answer.done())
+    assert refused.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    return [answer for answer in sent if answer is not refused]
+
+
 def test_one_request_too_many_is_refused_at_once_and_the_others_are_answered(slow, photograph):
     running, gate, _ = slow
-    image = photograph((200, 40, 40))
-    with ThreadPoolExecutor(4) as pool:
-        answers = [pool.submit(ask(running, image)) for _ in range(4)]
-        assert gate.entered.acquire(timeout=backends.WAIT_S)
-        wait_until(lambda: refusal(ask(running, image))[0] == "RESOURCE_EXHAUSTED")
-        gate.opened.set()
-        assert all(answer.result(backends.WAIT_S).outputs for answer in answers)
+    answers = held(running, photograph((200, 40, 40)))
+    gate.opened.set()
+    assert all(answer.result(backends.WAIT_S).outputs for answer in answers)
 
 
 def test_a_request_whose_client_has_given_up_is_not_run(slow, photograph):
@@ -88,10 +98,8 @@ def test_a_request_whose_client_has_given_up_is_not_run(slow, photograph):
 def test_stopping_answers_what_is_under_way_and_what_waits_and_takes_nothing_new(slow, photograph):
     running, gate, server = slow
     image = photograph((200, 40, 40))
-    with ThreadPoolExecutor(5) as pool:
-        answers = [pool.submit(ask(running, image)) for _ in range(4)]
-        assert gate.entered.acquire(timeout=backends.WAIT_S)
-        wait_until(lambda: refusal(ask(running, image))[0] == "RESOURCE_EXHAUSTED")
+    answers = held(running, image)
+    with ThreadPoolExecutor(1) as pool:
         stopping = pool.submit(server.__exit__, None, None, None)
         wait_until(lambda: refusal(ask(running, image))[0] == "UNAVAILABLE")
         gate.opened.set()
@@ -148,22 +156,23 @@ def test_tls_works_with_the_files_that_the_script_makes(start, certificates, pho
     assert refusal(lambda: running.predict(request))[0] == "UNAVAILABLE"
 
 
-def test_clients_must_show_a_certificate_where_the_file_says_so(start, certificates, tmp_path):
+def test_clients_must_show_a_certificate_where_the_file_says_so(start, certificates, photograph, tmp_path):
     text = (certificates / "ssl.config").read_text().replace("client_verify: false", "client_verify: true")
     (tmp_path / "ssl.config").write_text(text)
     running = start(f"--ssl_config_file={tmp_path / 'ssl.config'}")
-    root, key, own = ((certificates / name).read_bytes() for name in ("ca.pem", "client.key", "client.pem"))
-    request = backends.GetModelStatusRequest(model_spec=predict_request().model_spec)
-    for credentials, works in (
-        (grpc.ssl_channel_credentials(root, key, own), True),
-        (grpc.ssl_channel_credentials(root), False),
+    root, key, own = (str(certificates / name) for name in ("ca.pem", "client.key", "client.pem"))
+    image = photograph((200, 40, 40))
+    with Client(running.address, ca_certificate=root, client_certificate=own, client_key=key) as client:
+        assert client.classify([image])[0].labels[0] == "red"
+    with (
+        Client(running.address, ca_certificate=root) as client,
+        pytest.raises(ServingError, match="name a --client_certificate and its --client_key") as caught,
     ):
-        with grpc.secure_channel(running.address, credentials) as channel:
-            status = backends.ModelServiceStub(channel).GetModelStatus
-            if works:
-                assert status(request, timeout=backends.WAIT_S).model_version_status
-            else:
-                assert refusal(lambda: status(request, timeout=backends.WAIT_S))[0] == "UNAVAILABLE"  # noqa: B023
+        client.classify([image])
+    assert caught.value.code == grpc.StatusCode.UNAVAILABLE
+    shown = Target(running.address, ca_certificate=root, client_certificate=own, client_key=key)
+    with closing(LiveServer(shown)) as live:
+        assert live.available("alexnet") == {1}
 
 
 def test_the_script_does_not_overwrite_keys(certificates):

@@ -91,7 +91,7 @@ def test_a_new_configuration_changes_versions_and_then_labels(serve, base, red):
     server.reload(models_config(base, (2,), {"stable": 2}))
     wait_until(lambda: server.available() == {2})
     assert server.answer(red, label="stable") == SECOND
-    assert server.states() == {1: "END", 2: "AVAILABLE"}
+    wait_until(lambda: server.states() == {1: "END", 2: "AVAILABLE"})
 
 
 def test_a_label_cannot_move_to_a_version_that_is_not_served(serve, base, red):
