@@ -6,7 +6,7 @@ whatever belongs to one tower in `with tower(index):`, both when they create var
 
 import contextlib
 import contextvars
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -23,30 +23,68 @@ def tower(index: int) -> Iterator[None]:
     """
     token = _current_tower.set(index)
     try:
-        with _partner_scope(index):
+        partner = _partner(index)
+        with contextlib.nullcontext() if partner is None else tf.device(partner):
             yield
     finally:
         _current_tower.reset(token)
+
+
+def on_tower(index: int, function: Callable[..., Any], *tensors: Any) -> Any:
+    """`function(*tensors)`, a tensor or a list of tensors, computed where tower `index` lives, and its gradient too.
+
+    What the gradient is to reach must be among `tensors`; variables may be. A device scope alone is not enough: a
+    GradientTape computes gradients under the scope that surrounds the tape.
+    """
+    partner = _partner(index)
+    if partner is None:
+        return function(*tensors)
+
+    @tf.custom_gradient
+    def placed(*tensors):
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            outputs = function(*tensors)
+
+        def gradient(*upstream):
+            with tf.device(partner):
+                return tape.gradient(outputs, tensors, list(upstream) if isinstance(outputs, list) else upstream[0])
+
+        return outputs, gradient
+
+    with tower(index):
+        return placed(*(tf.convert_to_tensor(tensor) for tensor in tensors))
 
 
 def per_tower(function: Callable[[Any], Any], towers: Any) -> Any:
     """`function` of each tower's tensor, run where that tower lives: a list, or a tensor if `towers` is just one."""
     if not isinstance(towers, list | tuple):
         return function(towers)
-    outputs = []
-    for index, values in enumerate(towers):
-        with tower(index):
-            outputs.append(function(values))
-    return outputs
+    return [on_tower(index, function, values) for index, values in enumerate(towers)]
 
 
-def _partner_scope(index: int) -> contextlib.AbstractContextManager:
+def read_by(readers: int, towers: list) -> list[list]:
+    """For each of `readers` towers what it is to read of `towers`, so that gradients meet where a tensor comes from.
+
+    Else the parts of a tensor's gradient, one from each reader, would be added up on the replica's own device.
+    """
+    copies = [
+        [values] * readers
+        if readers == 1 or _partner(index) is None
+        else on_tower(index, lambda values: [tf.identity(values) for _ in range(readers)], values)
+        for index, values in enumerate(towers)
+    ]
+    return [[copy[reader] for copy in copies] for reader in range(readers)]
+
+
+def _partner(index: int) -> str | None:
+    """The device of tower `index`, if it is not the replica's own."""
     strategy = tf.distribute.get_strategy()
     replica = tf.distribute.get_replica_context()
     if index == 0 or replica is None or not isinstance(strategy, TowerMirroredStrategy):
-        return contextlib.nullcontext()
+        return None
     # With one replica this is a name in a tuple in a tuple, with several a name in a tuple.
-    return tf.device(strategy.partner_of(tf.nest.flatten(replica.devices)[0]))
+    return strategy.partner_of(tf.nest.flatten(replica.devices)[0])
 
 
 STRATEGIES = ("auto", "single", "mirrored", "towers")
@@ -113,11 +151,21 @@ class TowerMirroredStrategy(tf.distribute.MirroredStrategy):
         self._partners = {
             _short(first): _short(second) for first, second in zip(devices[::2], devices[1::2], strict=True)
         }
-        super().__init__(devices[::2])
+        # An all-reduce would bring the gradients of all towers to the devices of tower 0, which are the replicas' own.
+        super().__init__(devices[::2], cross_device_ops=tf.distribute.ReductionToOneDevice())
 
     def partner_of(self, device: str) -> str:
         """The second device of the pair whose first one is `device`."""
         return self._partners[_short(device)]
+
+    def sum_at(self, gradients: Sequence[tf.Tensor], variables: Sequence[tf.Variable]) -> list[tf.Tensor]:
+        """This replica's copies of the gradients' sums over all replicas, each on the device of its variable."""
+
+        def reduce(strategy, *gradients):
+            pairs = list(zip(gradients, variables, strict=True))
+            return strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs)
+
+        return tf.distribute.get_replica_context().merge_call(reduce, args=gradients)
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:
