@@ -7,7 +7,7 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from keras_alexnet.placement import on_tower, read_by, tower
+from keras_alexnet.towers import on_tower, read_by, tower
 
 register = keras.saving.register_keras_serializable(package="keras_alexnet")
 

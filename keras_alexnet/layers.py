@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from keras_alexnet.connections import TowerConv2D, TowerDense
 from keras_alexnet.normalization import LocalResponseNormalization, MapResponseNormalization
-from keras_alexnet.placement import on_tower, per_tower
+from keras_alexnet.towers import on_tower, per_tower
 
 __all__ = [
     "LocalResponseNormalization",

@@ -33,6 +33,7 @@ class TrainingConfig:
     patience: int = 5
     strategy: str = "auto"
     virtual_devices: int = 0
+    devices: list[str] | None = None
     seed: int = 0
     checkpoint_steps: int = 1000
     keep: int = 3
@@ -77,8 +78,14 @@ def define_flags() -> None:
         "hand2012: what the authors did by hand in 91 epochs",
     )
     flags.DEFINE_integer("patience", default["patience"], "epochs without improvement that make a plateau", 1)
-    flags.DEFINE_enum("strategy", default["strategy"], STRATEGIES, "mirrored: a replica a GPU; towers: one a pair")
+    flags.DEFINE_enum(
+        "strategy",
+        default["strategy"],
+        STRATEGIES,
+        "mirrored: a replica a GPU; towers: one a pair; auto: mirrored where there are several, else single",
+    )
     flags.DEFINE_integer("virtual_devices", default["virtual_devices"], "split the CPU into so many devices", 0)
+    flags.DEFINE_list("devices", None, "which to use, such as GPU:0,GPU:2; all GPUs, or virtual devices, if not set")
     flags.DEFINE_integer("seed", default["seed"], "of initial values, order, crops, colour shifts and dropout")
     flags.DEFINE_integer("checkpoint_steps", default["checkpoint_steps"], "steps between checkpoints in an epoch", 1)
     flags.DEFINE_integer(

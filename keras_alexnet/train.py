@@ -16,10 +16,11 @@ from keras_alexnet.feeding import noise_data, photograph_data, training_source
 from keras_alexnet.fine_tuning import StartingPoint, find_starting_point, freeze, learning_rate_multipliers
 from keras_alexnet.loop import Row, TrainingLoop
 from keras_alexnet.optimizer import PaperSGD
-from keras_alexnet.placement import TowerMirroredStrategy, make_strategy
+from keras_alexnet.placement import make_strategy, placement_table, placement_text
 from keras_alexnet.recipe import TrainingConfig, define_flags, flag_values
 from keras_alexnet.schedules import ConstantSchedule, HandSchedule, PlateauSchedule, StagedSchedule
 from keras_alexnet.signals import Stopped
+from keras_alexnet.towers import TowerMirroredStrategy
 from keras_alexnet.variants import Variant, find_variant
 from pipelines.command import InputError, run
 from pipelines.input import steps_per_epoch
@@ -78,7 +79,7 @@ def _train_on_noise(config: TrainingConfig) -> Row:
 
 def _train(config: TrainingConfig) -> Row:
     try:
-        strategy = make_strategy(config.strategy, config.virtual_devices)
+        strategy = make_strategy(config.strategy, config.virtual_devices, config.devices)
         find_variant(config.variant).scaled(config.width)
     except ValueError as error:
         raise InputError(f"--{error}") from error
@@ -117,6 +118,7 @@ def _train(config: TrainingConfig) -> Row:
             config.keep,
             config.steps_per_execution,
         )
+        print(placement_text(placement_table(model, strategy=strategy), strategy), flush=True)
         return loop.run(config.epochs, config.steps)
 
 
