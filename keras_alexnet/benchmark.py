@@ -128,6 +128,8 @@ def report_strategies(variant: Variant, subject: str, batch: int, repeats: int, 
         if batch % strategy.num_replicas_in_sync:
             replicas = strategy.num_replicas_in_sync
             raise InputError(f"--batch={batch}; expected a multiple of the {replicas} replicas of {title}")
+    # TensorFlow counts the steps of all strategies as one function's, and warns that it is traced often.
+    tf.get_logger().setLevel("ERROR")
     moved, differences = weight_differences(variant, CLASSES, chosen, batch)
     print(f"{STEPS} steps without dropout on {devices[0]} moved weights by up to {moved:.1e}")
     # Written so that nan counts as different.

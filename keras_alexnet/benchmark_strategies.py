@@ -15,7 +15,7 @@ from keras_alexnet.steps import TrainingSteps
 from keras_alexnet.variants import Variant
 
 STEPS = 5
-# Of weights after STEPS steps; float32 sums in another order differ by less than a tenth of this.
+# Of weights after STEPS steps, which sums of float32 in another order make.
 TOLERANCE = 1e-5
 
 
