@@ -118,7 +118,7 @@ def placement_table(
       strategy: the current one by default.
     """
     strategy = strategy or tf.distribute.get_strategy()
-    optimizer = optimizer or model.optimizer
+    optimizer = optimizer or getattr(model, "optimizer", None)
     velocities = getattr(getattr(optimizer, "inner_optimizer", optimizer), "velocities", [])
     by_weight = dict(zip((weight.path for weight in model.trainable_variables), velocities, strict=False))
     entered = _devices_of_towers(strategy)
@@ -170,10 +170,10 @@ def placement_text(rows: Sequence[Placement], strategy: tf.distribute.Strategy) 
     name = strategy_name(strategy)
     devices = {devices for row in rows for devices in row[2:] if devices}
     if len(devices) == 1:
-        return f"strategy {name}: every layer, with weights and velocities, on {' and '.join(devices.pop())}"
+        return f"strategy {name}: every layer and its variables on {' and '.join(devices.pop())}"
     cells = {(row.layer, row.tower): _cell(row) for row in rows}
     layers, width = list(dict.fromkeys(row.layer for row in rows)), max(map(len, cells.values()))
-    lines = [f"strategy {name}, * with weights and velocities:", f"{'layer':<18}{'tower 0':<{width + 2}}tower 1"]
+    lines = [f"strategy {name}, * with weights and their velocities:", f"{'layer':<18}{'tower 0':<{width + 2}}tower 1"]
     lines += [f"{layer:<18}{cells[layer, 0]:<{width + 2}}{cells.get((layer, 1), '')}".rstrip() for layer in layers]
     return "\n".join(lines)
 

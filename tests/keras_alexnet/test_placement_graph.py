@@ -41,8 +41,13 @@ def crosses_at_four_layers_only(crossings: dict[str, list[str]], first: str, sec
     return ways == [INTO_TOWER_1, INTO_TOWER_0]
 
 
-def test_each_tower_computes_on_its_own_device_forward_and_back():
-    operations = on_four_devices("graph", "2")["operations"]
+@pytest.fixture(scope="module")
+def one_pair():
+    return on_four_devices("graph", "2")
+
+
+def test_each_tower_computes_on_its_own_device_forward_and_back(one_pair):
+    operations = one_pair["operations"]
     assert set(operations) == {"CPU:0", "CPU:1"}
     only_first = operations["CPU:0"].items() - operations["CPU:1"].items()
     assert dict(only_first) == {"fc8": 1, "gradient of fc8": 2}
@@ -50,8 +55,8 @@ def test_each_tower_computes_on_its_own_device_forward_and_back():
     assert operations["CPU:1"]["gradient of conv2"] == 2 and operations["CPU:1"]["gradient of lrn1"] == 1
 
 
-def test_data_crosses_at_four_layers_only():
-    crossings = on_four_devices("graph", "2")["crossings"]
+def test_data_crosses_at_four_layers_only(one_pair):
+    crossings = one_pair["crossings"]
     assert set(crossings) == {"CPU:0>CPU:1", "CPU:1>CPU:0"}
     assert crosses_at_four_layers_only(crossings, "CPU:0", "CPU:1"), crossings
 
