@@ -59,7 +59,7 @@ def training_steps(variant: Variant, batch: int) -> dict[str, Callable[[], objec
     return {
         "bare operations": bare_step(variant, CLASSES, images - 120, labels),
         "our step": _our_step(variant, images, labels),
-        "guarded, as in train": timed_steps({"": Training(variant, CLASSES, tf.distribute.get_strategy(), batch)})[""],
+        "guarded": timed_steps({"": Training(variant, CLASSES, tf.distribute.get_strategy(), batch)})[""],
         "fit": _fit_step(variant, images, labels),
     }
 
