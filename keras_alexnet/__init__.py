@@ -10,8 +10,8 @@ import keras
 
 from keras_alexnet.model import AlexNet, decode_predictions, preprocess_input
 from keras_alexnet.optimizer import PaperSGD
-from keras_alexnet.placement import TowerMirroredStrategy
 from keras_alexnet.schedules import HandSchedule, PlateauSchedule, StagedSchedule
+from keras_alexnet.towers import TowerMirroredStrategy
 from keras_alexnet.variants import VARIANTS, Variant
 
 if keras.backend.backend() != "tensorflow":

@@ -3,13 +3,14 @@
     python -m keras_alexnet.benchmark --part=train --batch=64
     python -m keras_alexnet.benchmark --part=input --batch=128
     python -m keras_alexnet.benchmark --part=serving
+    python -m keras_alexnet.benchmark --part=strategies    (with two GPUs; without: --virtual_devices=2)
 
 The contenders take turns, so that a machine that is busy with something else slows all of them; read the ratios. On a
 CPU those of processor time are the steadier ones.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -21,21 +22,32 @@ from rich.table import Table
 from keras_alexnet import benchmark_input
 from keras_alexnet.bare_ops import bare_step
 from keras_alexnet.benchmark_serving import BATCHES, bfloat16_instructions, serving_contenders
+from keras_alexnet.benchmark_strategies import (
+    STEPS,
+    TOLERANCE,
+    Training,
+    strategies,
+    timed_steps,
+    weight_differences,
+)
 from keras_alexnet.model import AlexNet
 from keras_alexnet.optimizer import PaperSGD
+from keras_alexnet.placement import checked_devices, device_names, split_cpu
 from keras_alexnet.variants import VARIANTS, Variant, find_variant
-from pipelines.command import run
+from pipelines.command import InputError, run
 
 CLASSES = 1000
 
 
 def define_flags() -> None:
     """Flags of this command."""
-    flags.DEFINE_enum("part", "train", ["train", "input", "serving", "all"], "what to measure")
+    flags.DEFINE_enum("part", "train", ["train", "input", "serving", "strategies", "all"], "what to measure")
     flags.DEFINE_enum("variant", "paper", list(VARIANTS), "which network")
     flags.DEFINE_float("width", 1.0, "multiplies filters and units", 0.001)
     flags.DEFINE_string("dataset", None, "part input: a prepared folder; synthetic photographs if not set")
     flags.DEFINE_integer("batch", 64, "images a training step, or a batch of training input", 1)
+    flags.DEFINE_list("devices", None, "part strategies: which to use, such as GPU:0,GPU:2; all GPUs if not set")
+    flags.DEFINE_integer("virtual_devices", 0, "part strategies: split the CPU into so many devices, and use them", 0)
     flags.DEFINE_integer("repeats", 7, "turns that each contender takes; the median counts", 1)
 
 
@@ -47,6 +59,7 @@ def training_steps(variant: Variant, batch: int) -> dict[str, Callable[[], objec
     return {
         "bare operations": bare_step(variant, CLASSES, images - 120, labels),
         "our step": _our_step(variant, images, labels),
+        "guarded": timed_steps({"": Training(variant, CLASSES, tf.distribute.get_strategy(), batch)})[""],
         "fit": _fit_step(variant, images, labels),
     }
 
@@ -98,11 +111,69 @@ def print_table(title: str, medians: dict[str, tuple[float, float]], images: int
     Console().print(table)
 
 
-def main(argv: list[str]) -> None:
-    """Measures and prints tables."""
+def report_strategies(variant: Variant, subject: str, batch: int, repeats: int, devices: Sequence[str]) -> bool:
+    """Prints placement, equality and step times of the strategies that `devices` allow.
+
+    Returns:
+      Whether all of them train the same weights.
+
+    Raises:
+      InputError: if there are fewer than two devices, or replicas cannot share the batch evenly.
+    """
+    try:
+        chosen = strategies(devices, variant.towers)
+    except ValueError as error:
+        raise InputError(f"--{error}") from error
+    for title, strategy in chosen.items():
+        if batch % strategy.num_replicas_in_sync:
+            replicas = strategy.num_replicas_in_sync
+            raise InputError(f"--batch={batch}; expected a multiple of the {replicas} replicas of {title}")
+    # TensorFlow counts the steps of all strategies as one function's, and warns that it is traced often.
+    tf.get_logger().setLevel("ERROR")
+    moved, differences = weight_differences(variant, CLASSES, chosen, batch)
+    print(f"{STEPS} steps without dropout on {devices[0]} moved weights by up to {moved:.1e}")
+    # Written so that nan counts as different.
+    equal = {title: difference <= TOLERANCE for title, difference in differences.items()}
+    for title, difference in differences.items():
+        verdict = "equal" if equal[title] else "NOT EQUAL"
+        print(f"{title}: weights differ by at most {difference:.1e} (tolerance {TOLERANCE:g}): {verdict}")
+    trainings = {title: Training(variant, CLASSES, strategy, batch) for title, strategy in chosen.items()}
+    for training in trainings.values():
+        print(training.placement())
+    medians = interleaved(timed_steps(trainings), repeats)
+    print_table(f"{subject}, batch {batch}: one training step", medians, batch)
+    if any(name.startswith("CPU") for name in devices):
+        print("devices on one CPU share its cores: of the above, only placement and equality hold for GPUs")
+    return all(equal.values())
+
+
+def _devices(options: flags.FlagValues) -> list[str]:
+    """What part strategies is to use: all GPUs, unless flags say otherwise. Must come before TensorFlow has started."""
+    if options.part not in ("strategies", "all"):
+        for name in ("devices", "virtual_devices"):
+            if getattr(options, name):
+                raise InputError(f"--{name} is for --part=strategies; found --part={options.part}")
+        return []
+    try:
+        if options.virtual_devices:
+            split_cpu(options.virtual_devices)
+        if options.devices:
+            return checked_devices(options.devices)
+    except ValueError as error:
+        raise InputError(f"--{error}") from error
+    return device_names("CPU" if options.virtual_devices else "GPU")
+
+
+def main(argv: list[str]) -> int:
+    """Measures and prints tables; 1 if training on several devices differs from training on one."""
     options = flags.FLAGS
+    devices = _devices(options)
     variant = find_variant(options.variant).scaled(options.width)
     subject = f"{variant.name}, width {options.width:g}"
+    if options.part == "strategies" or (options.part == "all" and len(devices) > 1):
+        same = report_strategies(variant, subject, options.batch, options.repeats, devices)
+        if not same:
+            return 1
     if options.part in ("train", "all"):
         medians = interleaved(training_steps(variant, options.batch), options.repeats)
         print_table(f"{subject}, batch {options.batch}: one training step", medians, options.batch)
@@ -113,6 +184,7 @@ def main(argv: list[str]) -> None:
         for batch in BATCHES:
             medians = interleaved(serving_contenders(variant, batch), options.repeats)
             print_table(f"{subject}, {batch} images: ten views", medians, batch)
+    return 0
 
 
 if __name__ == "__main__":

@@ -7,9 +7,14 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from keras_alexnet.placement import tower
+from keras_alexnet.towers import on_tower, read_by, tower
 
 register = keras.saving.register_keras_serializable(package="keras_alexnet")
+
+
+def _joined(towers: Sequence[tf.Tensor]) -> tf.Tensor:
+    """The towers' channels one behind the other."""
+    return towers[0] if len(towers) == 1 else tf.concat(towers, -1)
 
 
 class _TowerWeights(keras.layers.Layer):
@@ -35,10 +40,16 @@ class _TowerWeights(keras.layers.Layer):
             with tower(index):
                 # One initializer for two kernels would give both the same values.
                 kernel_initializer = self.kernel_initializer.clone()
+                # Cast in `connect`: a cast outside it would not be on the tower's device.
                 kernel = self.add_weight(
-                    name=f"kernel_{index}", shape=(*kernel_shape, outputs), initializer=kernel_initializer
+                    name=f"kernel_{index}",
+                    shape=(*kernel_shape, outputs),
+                    initializer=kernel_initializer,
+                    autocast=False,
                 )
-                bias = self.add_weight(name=f"bias_{index}", shape=(outputs,), initializer=self.bias_initializer)
+                bias = self.add_weight(
+                    name=f"bias_{index}", shape=(outputs,), initializer=self.bias_initializer, autocast=False
+                )
             self.kernels.append(kernel)
             self.biases.append(bias)
 
@@ -48,11 +59,20 @@ class _TowerWeights(keras.layers.Layer):
         is_list = isinstance(towers, list | tuple) and not isinstance(towers[0], int | None)
         return list(towers) if is_list else [towers]
 
-    def read(self, inputs: list, index: int):
-        """What tower `index` reads of the towers below, concatenated."""
-        if self.reads == "own":
-            return inputs[index]
-        return inputs[0] if len(inputs) == 1 else tf.concat(inputs, -1)
+    def call(self, inputs):
+        towers = self.listed(inputs)
+        read = [[maps] for maps in towers] if self.reads == "own" else read_by(self.towers, towers)
+        return [
+            on_tower(index, self._connect_in_dtype, *weights, *read[index])
+            for index, weights in enumerate(zip(self.kernels, self.biases, strict=True))
+        ]
+
+    def _connect_in_dtype(self, kernel, bias, *towers):
+        return self.connect(tf.cast(kernel, self.compute_dtype), tf.cast(bias, self.compute_dtype), towers)
+
+    def connect(self, kernel: tf.Tensor, bias: tf.Tensor, towers: Sequence[tf.Tensor]) -> tf.Tensor:
+        """The outputs of one tower, which reads `towers`."""
+        raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
         names = ("towers", "reads", *self.sizes)
@@ -109,20 +129,16 @@ class TowerConv2D(_TowerWeights):
         channels = shapes[0][-1] * (1 if self.reads == "own" else len(shapes))
         self.create((self.kernel_size, self.kernel_size, channels))
 
-    def call(self, inputs):
+    def connect(self, kernel, bias, towers):
         top, bottom, left, right = self.padding
         # Zeros are added by SAME where that means the same, and by tf.pad elsewhere: the gradient of a convolution with
         # explicit padding is five times slower on CPU.
         is_same = self.strides == 1 and self.kernel_size % 2 and set(self.padding) == {self.kernel_size // 2}
-        outputs = []
-        for index, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
-            with tower(index):
-                maps = self.read(self.listed(inputs), index)
-                if any(self.padding) and not is_same:
-                    maps = tf.pad(maps, [[0, 0], [top, bottom], [left, right], [0, 0]])
-                maps = tf.nn.conv2d(maps, kernel, self.strides, "SAME" if is_same else "VALID")
-                outputs.append(tf.nn.bias_add(maps, bias))
-        return outputs
+        maps = _joined(towers)
+        if any(self.padding) and not is_same:
+            maps = tf.pad(maps, [[0, 0], [top, bottom], [left, right], [0, 0]])
+        maps = tf.nn.conv2d(maps, kernel, self.strides, "SAME" if is_same else "VALID")
+        return tf.nn.bias_add(maps, bias)
 
 
 @register
@@ -150,10 +166,6 @@ class TowerDense(_TowerWeights):
         sizes = [math.prod(shape[1:]) for shape in self.listed(input_shape)]
         self.create((sizes[0] if self.reads == "own" else sum(sizes),))
 
-    def call(self, inputs):
-        inputs, outputs = self.listed(inputs), []
-        for index, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
-            with tower(index):
-                rows = self.read([tf.reshape(part, [-1, math.prod(part.shape[1:])]) for part in inputs], index)
-                outputs.append(tf.nn.bias_add(tf.matmul(rows, kernel), bias))
-        return outputs
+    def connect(self, kernel, bias, towers):
+        rows = _joined([tf.reshape(part, [-1, math.prod(part.shape[1:])]) for part in towers])
+        return tf.nn.bias_add(tf.matmul(rows, kernel), bias)

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from keras_alexnet.connections import TowerConv2D, TowerDense
 from keras_alexnet.normalization import LocalResponseNormalization, MapResponseNormalization
-from keras_alexnet.placement import per_tower, tower
+from keras_alexnet.towers import on_tower, per_tower
 
 __all__ = [
     "LocalResponseNormalization",
@@ -150,12 +150,14 @@ class TowerDropout(keras.layers.Layer):
         if replica is not None:
             # The generator's state is mirrored: without this all replicas would draw the same mask.
             seed = tf.random.experimental.stateless_fold_in(seed, replica.replica_id_in_sync_group)
-        outputs = []
-        for index, values in enumerate(inputs):
-            with tower(index):
-                draws = tf.random.stateless_uniform(
-                    tf.shape(values), tf.random.experimental.stateless_fold_in(seed, index)
-                )
-                mask = tf.cast(draws < keep, values.dtype)
-                outputs.append(values * mask if self.rescale == "inference" else values * mask / keep)
-        return outputs
+        return [on_tower(index, self._dropped(seed, index), values) for index, values in enumerate(inputs)]
+
+    def _dropped(self, seed, index):
+        keep = 1.0 - self.rate
+
+        def drop(values):
+            draws = tf.random.stateless_uniform(tf.shape(values), tf.random.experimental.stateless_fold_in(seed, index))
+            mask = tf.cast(draws < keep, values.dtype)
+            return values * mask if self.rescale == "inference" else values * mask / keep
+
+        return drop

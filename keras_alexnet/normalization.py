@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from keras_alexnet.placement import per_tower
+from keras_alexnet.towers import per_tower
 
 register = keras.saving.register_keras_serializable(package="keras_alexnet")
 

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
+
+from keras_alexnet.towers import TowerMirroredStrategy
 
 
 @keras.saving.register_keras_serializable(package="keras_alexnet")
@@ -114,6 +117,15 @@ class PaperSGD(keras.optimizers.Optimizer):
             change = change - self.decay * rate * variable
         self.assign(velocity, change)
         self.assign_add(variable, change)
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        # Keras' own would first gather the gradients of both towers on one device.
+        strategy, pairs = tf.distribute.get_strategy(), list(grads_and_vars)
+        is_placed = isinstance(strategy, TowerMirroredStrategy) and tf.distribute.get_replica_context() is not None
+        if not is_placed or any(gradient is None for gradient, _ in pairs):
+            return super()._all_reduce_sum_gradients(pairs)
+        gradients, variables = zip(*pairs, strict=True)
+        return list(zip(strategy.sum_at(gradients, variables), variables, strict=True))
 
     def get_config(self) -> dict[str, Any]:
         """Arguments for `from_config`."""

@@ -33,6 +33,7 @@ class TrainingConfig:
     patience: int = 5
     strategy: str = "auto"
     virtual_devices: int = 0
+    devices: list[str] | None = None
     seed: int = 0
     checkpoint_steps: int = 1000
     keep: int = 3
@@ -85,9 +86,11 @@ def define_flags() -> None:
         "strategy",
         default["strategy"],
         STRATEGIES,
-        "mirrored: a replica a GPU; towers: one a pair; multiworker: processes named by TF_CONFIG",
+        "mirrored: a replica a GPU; towers: one a pair; multiworker: processes named by TF_CONFIG; auto: multiworker "
+        "where TF_CONFIG names several, mirrored where there are several GPUs, else single",
     )
     flags.DEFINE_integer("virtual_devices", default["virtual_devices"], "split the CPU into so many devices", 0)
+    flags.DEFINE_list("devices", None, "which to use, such as GPU:0,GPU:2; all GPUs, or virtual devices, if not set")
     flags.DEFINE_integer("seed", default["seed"], "of initial values, order, crops, colour shifts and dropout")
     flags.DEFINE_integer("checkpoint_steps", default["checkpoint_steps"], "steps between checkpoints in an epoch", 1)
     flags.DEFINE_integer(

@@ -84,6 +84,8 @@ class TrainingSteps:
             scaled = model.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, model.trainable_variables)
         replica = tf.distribute.get_replica_context()
+        if replica.num_replicas_in_sync > 1 and isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer):
+            gradients = _overflow_together(gradients, replica)
         whole = replica.all_reduce(tf.distribute.ReduceOp.SUM, loss)
         replica.merge_call(self._update_if_finite, args=(tf.math.is_finite(whole), gradients))
         counts = (
@@ -104,3 +106,13 @@ class TrainingSteps:
             return tf.constant(True)
 
         self._halted.assign(~tf.cond(finite, apply, lambda: tf.constant(False)))
+
+
+def _overflow_together(gradients: list[tf.Tensor], replica: tf.distribute.ReplicaContext) -> list[tf.Tensor]:
+    """Makes a gradient of each replica nan if one has overflowed in any: Keras looks at those of the first one only."""
+    finite = []
+    for gradient in gradients:
+        with tf.device(gradient.device):
+            finite.append(tf.reduce_all(tf.math.is_finite(gradient)))
+    spoilt = replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.where(tf.reduce_all(finite), 0.0, float("nan")))
+    return [gradients[0] + tf.cast(spoilt, gradients[0].dtype), *gradients[1:]]

@@ -17,10 +17,11 @@ from keras_alexnet.feeding import noise_data, photograph_data, service_addresses
 from keras_alexnet.fine_tuning import StartingPoint, freeze, learning_rate_multipliers
 from keras_alexnet.loop import Row, TrainingLoop
 from keras_alexnet.optimizer import PaperSGD
-from keras_alexnet.placement import TowerMirroredStrategy, make_strategy
+from keras_alexnet.placement import make_strategy, placement_table, placement_text
 from keras_alexnet.recipe import TrainingConfig, define_flags, flag_values
 from keras_alexnet.schedules import ConstantSchedule, HandSchedule, PlateauSchedule, StagedSchedule
 from keras_alexnet.signals import Stopped
+from keras_alexnet.towers import TowerMirroredStrategy
 from keras_alexnet.variants import find_variant
 from keras_alexnet.workers import Workers
 from pipelines.command import InputError, run
@@ -62,7 +63,7 @@ def _train_on_noise(config: TrainingConfig) -> Row:
 def _train(config: TrainingConfig) -> Row:
     try:
         find_variant(config.variant).scaled(config.width)
-        strategy = make_strategy(config.strategy, config.virtual_devices)
+        strategy = make_strategy(config.strategy, config.virtual_devices, config.devices)
     except ValueError as error:
         raise InputError(f"--{error}") from error
     workers = Workers(strategy)
@@ -112,6 +113,7 @@ def _train_under(strategy: tf.distribute.Strategy, workers: Workers, config: Tra
                 config.keep,
                 config.steps_per_execution,
             )
+            print(placement_text(placement_table(model, strategy=strategy), strategy), flush=True)
             with watched(service_addresses(config)):
                 return loop.run(config.epochs, config.steps)
 

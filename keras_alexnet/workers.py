@@ -47,6 +47,15 @@ def cluster() -> tuple[list[str], int]:
     return [jobs[job][number] for job, number in tasks], index
 
 
+def are_several() -> bool:
+    """Whether TF_CONFIG, where it is set, names more than one worker.
+
+    Raises:
+      ValueError: see `cluster`.
+    """
+    return bool(os.environ.get(TF_CONFIG)) and len(cluster()[0]) > 1
+
+
 def _tasks(jobs: Mapping[str, Sequence[str]]) -> list[tuple[str, int]]:
     """What TensorFlow calls the workers, the chief first: job and number."""
     return [(job, number) for job in ("chief", "worker") for number in range(len(jobs.get(job, [])))]
