@@ -37,8 +37,8 @@ def make_strategy(
 
     Args:
       name: "single" (one device, no distribution), "mirrored" (one replica a device), "towers" (one replica a pair of
-        devices), "multiworker" (the processes that TF_CONFIG names, see `keras_alexnet.workers`), or "auto": multiworker
-        where TF_CONFIG names several, mirrored where there are several devices to use, single otherwise.
+        devices), "multiworker" (the processes that TF_CONFIG names, see `keras_alexnet.workers`), or "auto":
+        multiworker where TF_CONFIG names several, mirrored where there are several devices to use, else single.
       virtual_devices: if not 0, the CPU is split into so many devices, and these are used.
       devices: what to use, such as `["GPU:0", "GPU:2"]`; for towers pair after pair. All GPUs, or all virtual devices,
         if not given.

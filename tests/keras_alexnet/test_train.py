@@ -140,7 +140,7 @@ def test_a_wrong_flag_ends_with_one_line_that_names_it(tmp_path, flag, says):
         ({"variant": "vgg"}, "--variant='vgg' is unknown"),
         ({"batch_size": 25}, "--batch_size=25"),
         ({"classes": 2}, "--classes=2: .* has 3"),
-        ({"strategy": "mirrored"}, "--strategy=mirrored needs at least 2 GPUs; found 0"),
+        ({"strategy": "mirrored"}, "--strategy=mirrored needs at least 2 GPUs; found none"),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused(photographs, tmp_path, changes, says):
