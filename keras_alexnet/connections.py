@@ -12,7 +12,7 @@ from keras_alexnet.towers import on_tower, read_by, tower
 register = keras.saving.register_keras_serializable(package="keras_alexnet")
 
 
-def _joined(towers: Sequence[tf.Tensor]) -> tf.Tensor:
+def joined(towers: Sequence[tf.Tensor]) -> tf.Tensor:
     """The towers' channels one behind the other."""
     return towers[0] if len(towers) == 1 else tf.concat(towers, -1)
 
@@ -134,7 +134,7 @@ class TowerConv2D(_TowerWeights):
         # Zeros are added by SAME where that means the same, and by tf.pad elsewhere: the gradient of a convolution with
         # explicit padding is five times slower on CPU.
         is_same = self.strides == 1 and self.kernel_size % 2 and set(self.padding) == {self.kernel_size // 2}
-        maps = _joined(towers)
+        maps = joined(towers)
         if any(self.padding) and not is_same:
             maps = tf.pad(maps, [[0, 0], [top, bottom], [left, right], [0, 0]])
         maps = tf.nn.conv2d(maps, kernel, self.strides, "SAME" if is_same else "VALID")
@@ -167,5 +167,5 @@ class TowerDense(_TowerWeights):
         self.create((sizes[0] if self.reads == "own" else sum(sizes),))
 
     def connect(self, kernel, bias, towers):
-        rows = _joined([tf.reshape(part, [-1, math.prod(part.shape[1:])]) for part in towers])
+        rows = joined([tf.reshape(part, [-1, math.prod(part.shape[1:])]) for part in towers])
         return tf.nn.bias_add(tf.matmul(rows, kernel), bias)

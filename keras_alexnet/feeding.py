@@ -1,14 +1,15 @@
 """What the training loop is fed with: photographs, or noise that costs nothing to make."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_alexnet.description import ModelDescription
-from keras_alexnet.loop import Data
 from keras_alexnet.recipe import TrainingConfig
 from keras_alexnet.schedules import ConstantSchedule
 from keras_alexnet.variants import find_variant
@@ -23,6 +24,24 @@ from pipelines.subset import take
 
 # An "epoch" of noise: long enough to measure, short enough to be told of every minute or so.
 _NOISE_STEPS = 100
+
+
+@dataclass(frozen=True)
+class Data:
+    """What the loop is fed with.
+
+    `training(epoch, start_step)` gives the batches of an epoch from a step on, or this worker's share of them: what
+    `finish` makes images of, float32 `[batch_size, S, S, 3]`, on the replica's device, and int32 labels; if this is no
+    tf.data.Dataset, they are distributed to the replicas already. There are images of `classes` classes. `validation`
+    has batches for an Evaluator; it is None where there is nothing to validate on.
+    """
+
+    training: Callable[[int, int], tf.data.Dataset | Iterable]
+    steps_per_epoch: int
+    batch_size: int
+    classes: int
+    validation: tf.data.Dataset | None
+    finish: Callable[[Any], tf.Tensor] = tf.identity
 
 
 def photograph_data(
@@ -64,9 +83,10 @@ def photograph_data(
             return make(shard=shard)
         return served_batches(services, lambda part: make(shard=part), shard)
 
-    def validation():
-        batch_size = min(config.batch_size, 64)
-        return evaluation_batches(source, "validation", batch_size=batch_size, resize=description.resize, shard=shard)
+    validation = None
+    if "validation" in source.splits:
+        options = {"batch_size": min(config.batch_size, 64), "resize": description.resize, "shard": shard}
+        validation = evaluation_batches(source, "validation", **options)
 
     # On a GPU the separate operations are quick enough, and need no compiler for it to be installed.
     compiled = not tf.config.list_physical_devices("GPU")
@@ -76,7 +96,7 @@ def photograph_data(
         steps_per_epoch(source, config.batch_size, bad),
         config.batch_size,
         len(source.class_names),
-        validation if "validation" in source.splits else None,
+        validation,
         finish,
     )
 

@@ -2,54 +2,23 @@
 
 import contextlib
 import dataclasses
-import math
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import keras
 import tensorflow as tf
 
 from keras_alexnet.checkpoints import CannotSave, TrainingCheckpoints
 from keras_alexnet.error_rates import Evaluator
+from keras_alexnet.feeding import Data
 from keras_alexnet.logs import EpochMeter, RunLogs
+from keras_alexnet.progress import Progress, Row
 from keras_alexnet.schedules import ConstantSchedule, current_rate
 from keras_alexnet.signals import Stopped, caught_signals
 from keras_alexnet.steps import TrainingSteps
 from keras_alexnet.trouble import first_broken_layer, first_layer_not_finite, stuck_report
 from keras_alexnet.workers import Workers
 from pipelines.command import InputError
-
-Row = dict[str, float]
-
-
-@dataclass
-class Progress:
-    """Where a run stands: `step` of `epoch` is the next one to do. Saved with every checkpoint."""
-
-    epoch: int = 0
-    step: int = 0
-    schedule: dict[str, float] = dataclasses.field(default_factory=dict)
-    history: list[Row] = dataclasses.field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Data:
-    """What the loop is fed with.
-
-    `training(epoch, start_step)` gives the batches of an epoch from a step on, or this worker's share of them: what
-    `finish` makes images of, float32 `[batch_size, S, S, 3]`, on the replica's device, and int32 labels; if this is no
-    tf.data.Dataset, they are distributed to the replicas already. There are images of `classes` classes. `validation()`
-    gives batches for an Evaluator; it is None where there is nothing to validate on.
-    """
-
-    training: Callable[[int, int], tf.data.Dataset | Iterable]
-    steps_per_epoch: int
-    batch_size: int
-    classes: int
-    validation: Callable[[], tf.data.Dataset] | None
-    finish: Callable[[Any], tf.Tensor] = tf.identity
 
 
 class TrainingLoop:
@@ -145,7 +114,7 @@ class TrainingLoop:
         state, history = dataclasses.asdict(self.progress), self.progress.history
         try:
             # The best one first: killed between the two, the run comes back to this point and writes both.
-            if self.progress.step == 0 and _is_best(history):
+            if self.progress.is_best():
                 self._checkpoints.save_best(state, self.steps_done, history[-1])
             self._checkpoints.save(state, self.steps_done)
         except CannotSave as error:
@@ -252,15 +221,9 @@ class TrainingLoop:
     def _validation_row(self) -> Row:
         if self.data.validation is None:
             return {}
-        rates = self._evaluate(self.data.validation())
+        rates = self._evaluate(self.data.validation)
         row = {"val_loss": rates.loss, "val_top1_error": rates.top1_error, "val_top5_error": rates.top5_error}
         named = f": {rates.bad[0]} ..." if rates.bad else ""
         skipped = f" ({rates.skipped} images skipped that cannot be decoded{named})" if rates.skipped else ""
         print(" - ".join(f"{name}: {value:.4f}" for name, value in row.items()) + skipped, flush=True)
         return row
-
-
-def _is_best(history: list[Row]) -> bool:
-    """Whether the last row has a lower `val_top1_error` than all before it."""
-    errors = [row["val_top1_error"] for row in history if "val_top1_error" in row]
-    return bool(errors) and errors[-1] < min(errors[:-1], default=math.inf)

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_alexnet.connections import joined
 from keras_alexnet.layers import LocalResponseNormalization, MeanSubtraction, TowerDense, TowerDropout
 from keras_alexnet.shared_views import SharedViews, shareable_layers
 from pipelines import crops
@@ -114,7 +115,8 @@ def _columns_product(layer: TowerDense, transposed: Sequence[tf.Variable], tower
     rows = [tf.reshape(part, [-1, math.prod(part.shape[1:])]) for part in TowerDense.listed(towers)]
     outputs = []
     for index, (kernel, bias) in enumerate(zip(transposed, layer.biases, strict=True)):
-        columns = tf.matmul(kernel[tf.newaxis], layer.read(rows, index)[tf.newaxis], transpose_b=True)[0]
+        read = joined(rows[index : index + 1] if layer.reads == "own" else rows)
+        columns = tf.matmul(kernel[tf.newaxis], read[tf.newaxis], transpose_b=True)[0]
         outputs.append(tf.nn.bias_add(tf.transpose(columns), bias))
     return outputs
 

@@ -15,9 +15,10 @@ from keras_alexnet.checkpoints import locked
 from keras_alexnet.description import ModelDescription
 from keras_alexnet.feeding import noise_data, photograph_data, service_addresses, training_source
 from keras_alexnet.fine_tuning import StartingPoint, freeze, learning_rate_multipliers
-from keras_alexnet.loop import Row, TrainingLoop
+from keras_alexnet.loop import TrainingLoop
 from keras_alexnet.optimizer import PaperSGD
 from keras_alexnet.placement import make_strategy, placement_table, placement_text
+from keras_alexnet.progress import Row
 from keras_alexnet.recipe import TrainingConfig, define_flags, flag_values
 from keras_alexnet.schedules import ConstantSchedule, HandSchedule, PlateauSchedule, StagedSchedule
 from keras_alexnet.signals import Stopped
