@@ -27,6 +27,8 @@ from keras_alexnet.variants import find_variant
 from keras_alexnet.workers import Workers
 from pipelines.command import InputError, run
 from pipelines.service import watched
+from pipelines.sources import Source
+from pipelines.statistics import Statistics
 
 
 def train(config: TrainingConfig) -> Row:
@@ -87,36 +89,41 @@ def _train_under(strategy: tf.distribute.Strategy, workers: Workers, config: Tra
         with workers.chief_first():
             start = starting_point(config)
             description, statistics = found_or_begun(config, source, new, start, workers)
-        schedule = _schedule(config)
-        if config.deterministic:
-            tf.config.experimental.enable_op_determinism()
-        keras.utils.set_random_seed(config.seed)
-        with strategy.scope():
-            model = _compiled_model(config, description, start)
-        if config.synthetic:
-            data = noise_data(config, source, strategy)
-        else:
-            data = photograph_data(config, source, description, statistics, model, schedule, workers)
         with workers.only_chief_prints():
-            print(
-                f"{model.name}: {model.count_params():,} parameters, {len(description.class_names)} classes, "
-                f"{source.splits['train']:,} training images, {data.steps_per_epoch} steps an epoch, "
-                f"{replicas} replica(s)",
-                flush=True,
-            )
-            loop = TrainingLoop(
-                model,
-                strategy,
-                data,
-                config.model_dir,
-                schedule,
-                config.checkpoint_steps,
-                config.keep,
-                config.steps_per_execution,
-            )
-            print(placement_text(placement_table(model, strategy=strategy), strategy), flush=True)
+            loop = _loop(config, strategy, source, description, statistics, start)
             with watched(service_addresses(config)):
                 return loop.run(config.epochs, config.steps)
+
+
+def _loop(
+    config: TrainingConfig,
+    strategy: tf.distribute.Strategy,
+    source: Source,
+    description: ModelDescription,
+    statistics: Statistics,
+    start: StartingPoint | None,
+) -> TrainingLoop:
+    """The loop with all that it needs; tells what it is going to train, and where."""
+    schedule = _schedule(config)
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(config.seed)
+    with strategy.scope():
+        model = _compiled_model(config, description, start)
+    if config.synthetic:
+        data = noise_data(config, source, strategy)
+    else:
+        data = photograph_data(config, source, description, statistics, model, schedule, Workers(strategy))
+    print(
+        f"{model.name}: {model.count_params():,} parameters, {len(description.class_names)} classes, "
+        f"{source.splits['train']:,} training images, {data.steps_per_epoch} steps an epoch, "
+        f"{strategy.num_replicas_in_sync} replica(s)",
+        flush=True,
+    )
+    options = (config.checkpoint_steps, config.keep, config.steps_per_execution)
+    loop = TrainingLoop(model, strategy, data, config.model_dir, schedule, *options)
+    print(placement_text(placement_table(model, strategy=strategy), strategy), flush=True)
+    return loop
 
 
 def _compiled_model(config: TrainingConfig, description: ModelDescription, start: StartingPoint | None) -> keras.Model:
