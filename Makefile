@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Files of tests, each in one process; a test that starts TensorFlow anew keeps a single core busy at most.
+TWO_AT_A_TIME := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help venv quickstart test test-all lint format clean
@@ -21,11 +23,11 @@ quickstart: venv  ## photographs in, a named answer over gRPC out, in a few minu
 	$(BIN)/python -m keras_alexnet.quickstart
 
 test: venv  ## the tests
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(TWO_AT_A_TIME) -m "not slow"
 
 test-all: venv  ## the tests, the long ones, and the comparison with PyTorch
 	$(BIN)/pip install --quiet --editable '.[photos,dev,torch]'
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TWO_AT_A_TIME)
 
 lint: venv  ## formatting and static checks
 	$(BIN)/ruff format --check .
