@@ -3,7 +3,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import tiny, write_photographs
+from tiny_training import tiny, write_photographs
 
 from keras_alexnet import AlexNet
 from keras_alexnet.checkpoints import load_trained

@@ -16,7 +16,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import tiny
+from tiny_training import tiny
 
 from keras_alexnet.checkpoints import load_trained
 from keras_alexnet.error_rates import Evaluator

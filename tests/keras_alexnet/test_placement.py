@@ -4,8 +4,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import tiny
 from four_devices import on_four_devices
+from tiny_training import tiny
 
 from keras_alexnet import AlexNet, TowerMirroredStrategy, placement
 from keras_alexnet.placement import make_strategy, placement_table, placement_text

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import tiny
+from tiny_training import tiny
 
 from keras_alexnet.checkpoints import load_trained, locked
 from keras_alexnet.evaluate import evaluate

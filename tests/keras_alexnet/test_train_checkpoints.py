@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
-from conftest import tiny
+from tiny_training import tiny
 
 from keras_alexnet.checkpoints import load_trained
 from keras_alexnet.train import train

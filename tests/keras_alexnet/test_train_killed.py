@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import tiny
+from tiny_training import tiny
 
 from keras_alexnet.checkpoints import load_trained
 

@@ -3,7 +3,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import tiny
+from tiny_training import tiny
 
 from keras_alexnet.train import train
 from pipelines.command import InputError

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import tiny
+from tiny_training import tiny
 
 from keras_alexnet import AlexNet
 from keras_alexnet.checkpoints import load_trained
