@@ -114,10 +114,13 @@ def _loop(
         data = noise_data(config, source, strategy)
     else:
         data = photograph_data(config, source, description, statistics, model, schedule, Workers(strategy))
+    images = source.splits["train"] - len(description.bad_images)
+    left_over = images - data.steps_per_epoch * data.batch_size
     print(
         f"{model.name}: {model.count_params():,} parameters, {len(description.class_names)} classes, "
-        f"{source.splits['train']:,} training images, {data.steps_per_epoch} steps an epoch, "
-        f"{strategy.num_replicas_in_sync} replica(s)",
+        f"{images:,} training images, {data.steps_per_epoch} steps an epoch"
+        + (f" (each leaves out {left_over} images, others each time)" if left_over else "")
+        + f", {strategy.num_replicas_in_sync} replica(s)",
         flush=True,
     )
     options = (config.checkpoint_steps, config.keep, config.steps_per_execution)
