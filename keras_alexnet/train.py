@@ -97,11 +97,12 @@ def _train_under(strategy: tf.distribute.Strategy, workers: Workers, config: Tra
             data = noise_data(config, source, strategy)
         else:
             data = photograph_data(config, source, description, statistics, model, schedule, workers)
+        beyond = source.splits["train"] - len(description.bad_images) - data.steps_per_epoch * config.batch_size
         with workers.only_chief_prints():
             print(
                 f"{model.name}: {model.count_params():,} parameters, {len(description.class_names)} classes, "
-                f"{source.splits['train']:,} training images, {data.steps_per_epoch} steps an epoch, "
-                f"{replicas} replica(s)",
+                f"{source.splits['train']:,} training images, {data.steps_per_epoch} steps an epoch"
+                f"{f' (which leave out {beyond}, others each time)' if beyond else ''}, {replicas} replica(s)",
                 flush=True,
             )
             loop = TrainingLoop(
