@@ -132,7 +132,9 @@ class TrainingCheckpoints:
             manager.save(checkpoint_number=steps)
         except (tf.errors.OpError, OSError) as error:
             _remove_parts(Path(manager.directory))
-            raise CannotSave(f"cannot write a checkpoint to {manager.directory}: {reason_of(error)}") from error
+            # TensorFlow's reason stands behind the name of a file that is gone by now.
+            reason = reason_of(error).rsplit("; ", 1)[-1]
+            raise CannotSave(f"cannot write a checkpoint to {manager.directory}: {reason}") from error
 
     def restore_latest(self) -> dict[str, Any] | None:
         """Restores the newest checkpoint that can be read and returns its state; None if there is none at all.

@@ -81,7 +81,7 @@ class TrainingLoop:
                 print(f"Epoch {self.progress.epoch + 1}/{epochs}", flush=True)
                 row = self._epoch(total, caught)
             if row is None:
-                row = self._row({}) | self._validation_row()
+                row = self._row({}) | self._validation_row([])
         return row
 
     @property
@@ -128,7 +128,7 @@ class TrainingLoop:
         """Trains to the end of the epoch, or until `total` steps are done; validates, logs and saves."""
         self.schedule.on_epoch_begin(self.progress.epoch)
         means = self._train(total, caught)
-        row = self._row(means) | self._validation_row()
+        row = self._row(means) | self._validation_row(caught)
         rates = {name: means[name] for name in means.keys() - row.keys()}
         sample = (lambda: self._local_images(0)[0]) if self.progress.epoch == 0 else None
         self._logs.epoch(self.steps_done, row | rates, self.model, sample)
@@ -218,10 +218,17 @@ class TrainingLoop:
         row = {"epoch": self.progress.epoch + 1, "steps": self.steps_done, "learning_rate": self._rate()}
         return row | {name: means[name] for name in names if name in means}
 
-    def _validation_row(self) -> Row:
+    def _validation_row(self, caught: list[int]) -> Row:
         if self.data.validation is None:
             return {}
-        rates = self._evaluate(self.data.validation)
+
+        def stop_if_asked(images: int) -> None:
+            # Workers see different numbers of batches here, and so cannot agree on when to stop.
+            if caught and self._workers.count == 1:
+                self._save(is_last=True)
+                raise Stopped(caught[0])
+
+        rates = self._evaluate(self.data.validation, stop_if_asked)
         row = {"val_loss": rates.loss, "val_top1_error": rates.top1_error, "val_top5_error": rates.top5_error}
         named = f": {rates.bad[0]} ..." if rates.bad else ""
         skipped = f" ({rates.skipped} images skipped that cannot be decoded{named})" if rates.skipped else ""

@@ -46,7 +46,10 @@ def answers(address: str) -> bool:
 def _wait_for_workers(addresses: Sequence[str]) -> None:
     _, port = _host_and_port(addresses[0])
     try:
-        listener = socket.create_server(("", port))
+        dual = socket.has_dualstack_ipv6()
+        listener = socket.create_server(
+            ("", port), family=socket.AF_INET6 if dual else socket.AF_INET, dualstack_ipv6=dual
+        )
     except OSError as error:
         raise ValueError(
             f"strategy=multiworker: worker 0 cannot listen at {addresses[0]}: {os.strerror(error.errno)}"

@@ -119,7 +119,7 @@ def _loop(
     print(
         f"{model.name}: {model.count_params():,} parameters, {len(description.class_names)} classes, "
         f"{images:,} training images, {data.steps_per_epoch} steps an epoch"
-        + (f" (each leaves out {left_over} images, others each time)" if left_over else "")
+        + (f" (which leave out {left_over}, others each time)" if left_over else "")
         + f", {strategy.num_replicas_in_sync} replica(s)",
         flush=True,
     )

@@ -197,6 +197,18 @@ def test_workers_wait_for_each_other_whoever_else_calls():
     assert sorted(came) == [0, 1, 2]
 
 
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+def test_workers_meet_at_an_address_of_ipv6():
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as free:
+        addresses = [f"[::1]:{free.getsockname()[1]}", "[::1]:1"]
+    threads = [threading.Thread(target=meet, args=(addresses, index), daemon=True) for index in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert not any(thread.is_alive() for thread in threads)
+
+
 def test_a_port_in_use_is_named():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import resource
 import shutil
 import signal
@@ -10,6 +11,8 @@ import tensorflow as tf
 from tiny_training import tiny
 
 from keras_alexnet.checkpoints import load_trained
+from keras_alexnet.error_rates import Evaluator
+from keras_alexnet.signals import Stopped
 from keras_alexnet.train import train
 from pipelines.command import InputError
 
@@ -42,12 +45,12 @@ def test_a_full_disk_in_the_middle_of_a_run_costs_nothing(photographs, trained, 
 
     validate, epochs = TrainingLoop._validation_row, []
 
-    def validated(loop):
+    def validated(loop, caught):
         epochs.append(loop.progress.epoch)
         if loop.progress.epoch == 3:
             assert (tmp_path / "run" / "checkpoints" / "checkpoint").read_text() == before
             end_of_trouble()
-        return validate(loop)
+        return validate(loop, caught)
 
     monkeypatch.setattr(TrainingLoop, "_validation_row", validated)
     train(tiny(photographs, tmp_path / "run", epochs=4))
@@ -60,7 +63,7 @@ def test_a_full_disk_in_the_middle_of_a_run_costs_nothing(photographs, trained, 
 def test_work_that_cannot_be_saved_at_the_end_is_an_error(photographs, tmp_path, request):
     train(tiny(photographs, tmp_path / "run", epochs=1))
     end_of_trouble = request.getfixturevalue("small_files_only")
-    with pytest.raises(InputError, match=r"cannot write a checkpoint to .*checkpoints: .*lost"):
+    with pytest.raises(InputError, match=r"cannot write a checkpoint to .*checkpoints: File too large; .* lost"):
         train(tiny(photographs, tmp_path / "run", epochs=2))
     end_of_trouble()
     assert load_trained(tmp_path / "run")[2] == 3
@@ -100,3 +103,22 @@ def test_a_checkpoint_of_another_network_is_named_and_the_one_before_is_used(pho
     train(tiny(photographs, tmp_path / "run"))
     assert "ckpt-12: cannot be read" in capsys.readouterr().out
     assert rows(tmp_path / "run") == rows(trained)
+
+
+def test_a_signal_during_validation_stops_there_and_loses_nothing(photographs, trained, tmp_path, monkeypatch):
+    count = Evaluator.__call__
+
+    def interrupted(evaluator, batches, on_batch):
+        def on_first(images):
+            os.kill(os.getpid(), signal.SIGTERM)
+            on_batch(images)
+
+        return count(evaluator, batches, on_first)
+
+    monkeypatch.setattr(Evaluator, "__call__", interrupted)
+    with pytest.raises(Stopped, match="SIGTERM"):
+        train(tiny(photographs, tmp_path))
+    assert load_trained(tmp_path)[2] == 3 and not (tmp_path / "metrics.csv").exists()
+    monkeypatch.undo()
+    train(tiny(photographs, tmp_path))
+    assert rows(tmp_path) == rows(trained)
