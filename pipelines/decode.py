@@ -4,12 +4,12 @@ What a file is, and how large, is read from its first bytes before a decoder see
 gigapixel costs nothing, and formats nobody asked for are never decoded.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
 from pipelines.crops import STORED_SIZE, stored_view
-from pipelines.jpeg_markers import MOST_SCANS, has_end, has_few_scans
+from pipelines.jpeg_markers import MOST_SCANS, has_end, has_few_scans, holds
 from pipelines.orientation import jpeg_orientation, upright
 
 # Larger pictures are refused unless the caller says otherwise: 50 million pixels are 150 MB once decoded.
@@ -28,7 +28,10 @@ _JPEG_PIXELS_PER_BYTE = 8 * 64 * 2
 _PNG_DEFLATE_RATIO = 1032
 _PNG_CHANNELS = (1, 0, 3, 1, 2, 0, 4)  # by colour type; 1 and 5 are none (PNG specification, 11.2.2)
 
-# A JPEG with so many pixels is looked through for its end before it is decoded. Smaller ones are decoded at once: one
+# The last chunk of a whole file: no data, its name, its checksum (PNG specification, 11.2.5).
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+
+# A file with so many pixels is looked through for its end before it is decoded. Smaller ones are decoded at once: one
 # that is cut short costs little, and so does each of the others.
 _LARGE = 2_000_000
 
@@ -153,13 +156,18 @@ def _only_if_long_enough(encoded: tf.Tensor, least_bytes: tf.Tensor) -> tf.Tenso
     return _only_if(length >= least_bytes, encoded, "a file too short for its number of pixels")
 
 
+def _only_if_whole(encoded: tf.Tensor, size: tf.Tensor, has_its_end: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+    """`encoded`, unless it is a large file without its end."""
+    is_whole = tf.cond(_product(size) < _LARGE, lambda: tf.constant(True), lambda: has_its_end(encoded))
+    return _only_if(is_whole, encoded, "a file cut short")
+
+
 def _decode_jpeg(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Tensor:
     size = tf.io.extract_jpeg_shape(encoded)[:2]
     encoded = _only_if_size(size, max_pixels, encoded)
     encoded = _only_if_long_enough(encoded, _product(size) / _JPEG_PIXELS_PER_BYTE)
     encoded = _only_if(has_few_scans(encoded), encoded, f"more than {MOST_SCANS} scans")
-    is_whole = tf.cond(_product(size) < _LARGE, lambda: tf.constant(True), lambda: has_end(encoded))
-    encoded = _only_if(is_whole, encoded, "a file cut short")
+    encoded = _only_if_whole(encoded, size, has_end)
     image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
     return upright(image, jpeg_orientation(encoded))
 
@@ -171,6 +179,7 @@ def _decode_png(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Te
     bits = tf.cast(header[24] * tf.gather(tf.constant(_PNG_CHANNELS, tf.int64), color_type), tf.float64)
     encoded = _only_if_size(sides, max_pixels, encoded)
     encoded = _only_if_long_enough(encoded, _product(sides) * bits / 8 / _PNG_DEFLATE_RATIO)
+    encoded = _only_if_whole(encoded, sides, lambda encoded: holds(encoded, _PNG_END))
     return tf.io.decode_png(encoded, channels=3)
 
 

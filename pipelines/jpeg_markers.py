@@ -38,8 +38,12 @@ def has_end(encoded: tf.Tensor) -> tf.Tensor:
       bool scalar; true as well where no pixels were found, which the decoder will tell.
     """
     start = _first_scan(encoded)
-    parts = _split(tf.strings.substr(encoded, start, tf.strings.length(encoded)), _END_OF_IMAGE, 1)
-    return (tf.size(parts) > 1) | (start == 0)
+    return holds(tf.strings.substr(encoded, start, tf.strings.length(encoded)), _END_OF_IMAGE) | (start == 0)
+
+
+def holds(encoded: tf.Tensor, pattern: bytes) -> tf.Tensor:
+    """Whether `pattern` is anywhere in `encoded`, a string scalar: bool scalar."""
+    return tf.size(_split(encoded, pattern, 1)) > 1
 
 
 def _split(encoded: tf.Tensor, separator: bytes, most: int) -> tf.Tensor:

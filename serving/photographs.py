@@ -71,7 +71,8 @@ def find_photographs(arguments: Iterable[str]) -> list[str]:
 def _found(argument: str) -> list[str]:
     if os.path.isdir(argument):
         pattern = os.path.join(glob.escape(argument), "**", "*")
-        images = [path for path in glob.iglob(pattern, recursive=True) if path.lower().endswith(_ENDINGS)]
+        found = glob.iglob(pattern, recursive=True)
+        images = [path for path in found if path.lower().endswith(_ENDINGS) and not os.path.isdir(path)]
         if not images:
             raise InputError(f"{argument}: no image in this folder; expected files named {', '.join(_ENDINGS)}")
         return sorted(images)

@@ -5,6 +5,7 @@ The checks, their order and their status codes are those of TensorFlow Serving
 """
 
 import functools
+import math
 import threading
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -26,6 +27,11 @@ GRAPH_FILE = tf.saved_model.SAVED_MODEL_FILENAME_PB
 
 # Initialises lookup tables and the like; not for clients.
 _HIDDEN_SIGNATURES = {"__saved_model_init_op", "__saved_model_train_op"}
+
+# A tensor may give one value for all of its elements, so that a message of 60 bytes stands for gigabytes. It may take
+# as much memory as the longest message by default, or as its own length. A string takes 24 bytes (tstring.h).
+_MOST_TENSOR_BYTES = 128 * 2**20
+_STRING_BYTES = 24
 
 # TensorFlow Serving answers in these fields rather than in `tensor_content`, and clients read them directly.
 _VALUE_FIELDS = {
@@ -144,6 +150,13 @@ def _read_tensor(name: str, proto: TensorProto, expected: TensorInfo) -> tf.Tens
         raise RequestError(
             grpc.StatusCode.INVALID_ARGUMENT,
             f"input {name!r}: expected {dtype.name}, found {_dtype_name(proto.dtype)}",
+        )
+    elements = math.prod(dim.size for dim in proto.tensor_shape.dim)
+    size = elements * (_STRING_BYTES if dtype == tf.string else dtype.size)
+    if size > max(_MOST_TENSOR_BYTES, proto.ByteSize()):
+        raise RequestError(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            f"input {name!r}: {elements:,} elements take {size:,} bytes; expected at most {_MOST_TENSOR_BYTES:,}",
         )
     try:
         tensor = tf.io.parse_tensor(proto.SerializeToString(), dtype)

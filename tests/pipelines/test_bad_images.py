@@ -137,6 +137,16 @@ def test_a_large_photograph_cut_short_is_refused_before_it_is_decoded(options):
             decode.decode_rgb(tf.constant(data[:length]))
 
 
+def test_a_large_png_cut_short_is_refused_before_it_is_decoded(views):
+    data = encode(photograph(1600, 1300), "PNG")
+    for length in (len(data) - 1, len(data) // 2):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="cut short"):
+            decode.decode_rgb(tf.constant(data[:length]))
+    stored, valid = views([data, data + bytes(1000)])
+    assert valid.numpy().all()
+    np.testing.assert_array_equal(stored[0], stored[1])
+
+
 def test_what_comes_after_a_large_photograph_is_not_looked_at(views):
     data = with_thumbnail(encode(photograph(1600, 1300)))
     other = encode(photograph(64, 64))

@@ -65,7 +65,8 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    for name in ("b.PNG", "a.jpg", "notes.txt", ".hidden.jpg", "deep/c [1].jpeg", "deep/.git/d.jpg", "other/e.webp"):
+    images = ("b.PNG", "a.jpg", ".hidden.jpg", "deep/c [1].jpeg", "deep/.git/d.jpg", "other/e.webp")
+    for name in (*images, "notes.txt", "other/folder.webp/notes.txt"):
         path = tmp_path / "photos" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()

@@ -114,6 +114,18 @@ def test_a_request_that_is_too_long_is_refused(start):
     assert "larger than max" in details
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "rows"), [("image_bytes", [b"x"], 10**12), ("images", np.zeros((1, 256, 256, 3), "u1"), 10**7)]
+)
+def test_a_short_request_that_stands_for_gigabytes_is_refused_before_it_unfolds(start, name, values, rows):
+    running = start()
+    request = predict_request("images" if name == "images" else "", **{name: values})
+    request.inputs[name].tensor_shape.dim[0].size = rows
+    code, details = refusal(lambda: running.predict(request))
+    assert code == "INVALID_ARGUMENT"
+    assert "expected at most 134,217,728" in details
+
+
 def test_a_hundred_requests_on_few_threads_are_all_answered(start, photograph):
     running = start("--grpc_max_threads=2", "--enable_batching=true")
     images = [photograph(colour) for colour in ((200, 40, 40), (20, 40, 180))]
