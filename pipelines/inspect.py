@@ -49,7 +49,7 @@ class Findings:
     Attributes:
       classes: images of each class, by label.
       sizes: images of each (width, height), from their headers.
-      unreadable: keys of files without a header that Pillow knows.
+      unreadable: keys of files whose header Pillow does not know, or refuses for the number of pixels in it.
       duplicates: (key, key of an earlier image of the same bytes), both in this split.
       leaked: (key, key of an image of the same bytes in an earlier split, name of that split).
       relabelled: (key, key of an earlier image of the same bytes that has another label), in any split.
@@ -108,7 +108,7 @@ def _examples(source: Source, split: str) -> Iterator[tuple[bytes, int, bytes]]:
 
 
 def _size(encoded: bytes) -> tuple[int, int] | None:
-    """Width and height that the header of an image file says, or None if it has none."""
+    """Width and height that the header of an image file says, or None if it has none or Pillow refuses them."""
     try:
         with Image.open(io.BytesIO(encoded)) as image:
             return image.size
@@ -174,7 +174,7 @@ def _complaints(findings: dict[str, Findings]) -> list[str]:
     lines = []
     for split, found in findings.items():
         for trouble, items in (
-            ("files that are no images", found.unreadable),
+            ("files that cannot be opened", found.unreadable),
             ("duplicates within the split", [f"{key} = {first}" for key, first in found.duplicates]),
             ("images that another split has too", [f"{key} = {first} ({of})" for key, first, of in found.leaked]),
             ("duplicates of another class", [f"{key} = {first}" for key, first in found.relabelled]),

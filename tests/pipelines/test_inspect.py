@@ -70,7 +70,7 @@ def test_the_command_prints_its_findings_and_writes_the_sheet(folder, tmp_path):
     sheet = tmp_path / "sheet.png"
     done = command(f"folder:{folder}", f"--output={sheet}")
     assert done.returncode == 0, done.stderr
-    assert "train, files that are no images (1): train/cat/broken.jpg" in done.stdout
+    assert "train, files that cannot be opened (1): train/cat/broken.jpg" in done.stdout
     assert (
         "validation, images that another split has too (1): val/dog/b_too.jpg = train/dog/b.jpg (train)" in done.stdout
     )
