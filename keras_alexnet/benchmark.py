@@ -167,6 +167,7 @@ def _devices(options: flags.FlagValues) -> list[str]:
 def main(argv: list[str]) -> int:
     """Measures and prints tables; 1 if training on several devices differs from training on one."""
     options = flags.FLAGS
+    tf.get_logger().setLevel("ERROR")  # that contenders are traced one after the other is no mistake
     devices = _devices(options)
     variant = find_variant(options.variant).scaled(options.width)
     subject = f"{variant.name}, width {options.width:g}"
