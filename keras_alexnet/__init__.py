@@ -8,10 +8,10 @@ import pipelines  # noqa: F401 (before Keras: this loads TensorFlow without its 
 # isort: split
 import keras
 
+from keras_alexnet.callbacks.schedules import HandSchedule, PlateauSchedule, StagedSchedule
+from keras_alexnet.distribute.towers import TowerMirroredStrategy
 from keras_alexnet.model import AlexNet, decode_predictions, preprocess_input
 from keras_alexnet.optimizer import PaperSGD
-from keras_alexnet.schedules import HandSchedule, PlateauSchedule, StagedSchedule
-from keras_alexnet.towers import TowerMirroredStrategy
 from keras_alexnet.variants import VARIANTS, Variant
 
 if keras.backend.backend() != "tensorflow":

@@ -1,4 +1,4 @@
-"""Saving and restoring a training run, and the network that has been trained (see `keras_alexnet.description`)."""
+"""Saving and restoring a training run, and the network that has been trained (see `keras_alexnet.run_directory`)."""
 
 import contextlib
 import fcntl
@@ -12,8 +12,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_alexnet.description import ModelDescription, replace_file
-from pipelines.command import InputError, reason_of
+from keras_alexnet.run_directory import ModelDescription, replace_file
+from pipelines.cli import InputError, reason_of
 
 _CHECKPOINTS, _BEST = "checkpoints", "best"
 # What TensorFlow raises on files that are cut short, damaged, or of another network.

@@ -15,12 +15,12 @@ from pathlib import Path
 import keras
 from absl import flags
 
-from keras_alexnet.published import published_network
+from keras_alexnet.pretrained import published_network
 from keras_alexnet.variants import VARIANTS
 from keras_alexnet.weights import KINDS
-from keras_alexnet.weights.contents import WeightFile
-from keras_alexnet.weights.matching import variants_of
-from pipelines.command import InputError, reason_of, run
+from keras_alexnet.weights.compatibility import variants_of
+from keras_alexnet.weights.formats import WeightFile
+from pipelines.cli import InputError, reason_of, run
 
 _SUFFIX = ".weights.h5"
 

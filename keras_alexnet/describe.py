@@ -12,7 +12,10 @@ from absl import flags
 from rich.console import Console
 from rich.table import Table
 
-from keras_alexnet.architecture import (
+from keras_alexnet.layers.tower_layers import TowerConv2D
+from keras_alexnet.model import AlexNet
+from keras_alexnet.variants import VARIANTS, find_variant
+from keras_alexnet.variants.architecture import (
     Activation,
     Convolution,
     Dense,
@@ -23,10 +26,7 @@ from keras_alexnet.architecture import (
     Pooling,
     Variant,
 )
-from keras_alexnet.connections import TowerConv2D
-from keras_alexnet.model import AlexNet
-from keras_alexnet.variants import VARIANTS, find_variant
-from pipelines.command import InputError, run
+from pipelines.cli import InputError, run
 
 # Fields of a Variant that are no constants of the network or its recipe.
 _OTHER_FIELDS = ("name", "summary", "layers", "head", "sources", "weight_formats")

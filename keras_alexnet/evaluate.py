@@ -15,13 +15,14 @@ from absl import flags
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from keras_alexnet.description import ModelDescription
-from keras_alexnet.error_rates import ErrorRates, Evaluator
-from keras_alexnet.published import define_network_flags, open_network
-from pipelines.class_order import reordered
-from pipelines.command import InputError, reason_of, run
+from keras_alexnet.pretrained import define_network_flags, open_network
+from keras_alexnet.run_directory import ModelDescription
+from keras_alexnet.training.evaluation import ErrorRates, Evaluator
+from pipelines.cli import InputError, reason_of, run
+from pipelines.datasets.class_order import reordered
+from pipelines.datasets.registry import FORMS, open_source
+from pipelines.datasets.source import Source
 from pipelines.input import evaluation_batches
-from pipelines.sources import FORMS, Source, open_source
 
 VIEWS = ("center", "ten")
 COLUMNS = (

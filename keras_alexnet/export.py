@@ -21,14 +21,14 @@ import tensorflow as tf
 from absl import flags
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
-from keras_alexnet import export_check
-from keras_alexnet.export_files import model_card, training_record, write_card, write_serving_config
-from keras_alexnet.published import define_network_flags, open_network
-from keras_alexnet.serving_graph import ServingModule, check_names
-from keras_alexnet.serving_network import PRECISIONS
-from keras_alexnet.warmup import WARMUP_FILE, probes, warmup_requests, write_logs
-from pipelines import decode
-from pipelines.command import InputError, reason_of, run
+from keras_alexnet.pretrained import define_network_flags, open_network
+from keras_alexnet.saved_model import verify as export_check
+from keras_alexnet.saved_model.files import model_card, training_record, write_card, write_serving_config
+from keras_alexnet.saved_model.module import ServingModule, check_names
+from keras_alexnet.saved_model.serving_network import PRECISIONS
+from keras_alexnet.saved_model.warmup import WARMUP_FILE, probes, warmup_requests, write_logs
+from pipelines.cli import InputError, reason_of, run
+from pipelines.images import decode
 from serving.signatures import CLASS_NAMES_ASSET, LABELS_ASSET, TOP_K
 
 # How far answers may be from the Keras model's: float32 differs in the order of additions, bfloat16 has 8 bits.

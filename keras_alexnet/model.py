@@ -8,16 +8,6 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from keras_alexnet.architecture import (
-    Activation,
-    Convolution,
-    Dense,
-    Dropout,
-    MapNormalization,
-    Normalization,
-    Pooling,
-    Variant,
-)
 from keras_alexnet.layers import (
     LocalResponseNormalization,
     MapResponseNormalization,
@@ -29,6 +19,16 @@ from keras_alexnet.layers import (
     TowerDropout,
 )
 from keras_alexnet.variants import find_variant
+from keras_alexnet.variants.architecture import (
+    Activation,
+    Convolution,
+    Dense,
+    Dropout,
+    MapNormalization,
+    Normalization,
+    Pooling,
+    Variant,
+)
 from keras_alexnet.weights import load_weights
 
 
@@ -189,7 +189,7 @@ def preprocess_input(
     Raises:
       ValueError: if an image is not `[H, W, 3]`.
     """
-    from pipelines import crops
+    from pipelines.images import crops
 
     variant = find_variant(variant) if isinstance(variant, str) else variant
     crop_size = crop_size or variant.crop_size

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_alexnet.towers import TowerMirroredStrategy
+from keras_alexnet.distribute.towers import TowerMirroredStrategy
 
 
 @keras.saving.register_keras_serializable(package="keras_alexnet")

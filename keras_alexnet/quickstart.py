@@ -13,8 +13,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipelines.command import InputError, run
-from pipelines.sources import open_source
+from pipelines.cli import InputError, run
+from pipelines.datasets.registry import open_source
 
 WORK = Path("build") / "quickstart"
 CONFIG = Path(__file__).parent / "configs" / "photos.flags"

@@ -10,24 +10,25 @@ import tempfile
 import keras
 import tensorflow as tf
 
-from keras_alexnet.beginning import describe, found_or_begun, starting_point
+from keras_alexnet.callbacks.schedules import ConstantSchedule, HandSchedule, PlateauSchedule, StagedSchedule
 from keras_alexnet.checkpoints import locked
-from keras_alexnet.description import ModelDescription
-from keras_alexnet.feeding import noise_data, photograph_data, service_addresses, training_source
-from keras_alexnet.fine_tuning import StartingPoint, freeze, learning_rate_multipliers
-from keras_alexnet.loop import TrainingLoop
+from keras_alexnet.distribute.cluster import Workers
+from keras_alexnet.distribute.placement import placement_table, placement_text
+from keras_alexnet.distribute.strategies import make_strategy
+from keras_alexnet.distribute.towers import TowerMirroredStrategy
 from keras_alexnet.optimizer import PaperSGD
-from keras_alexnet.placement import make_strategy, placement_table, placement_text
-from keras_alexnet.progress import Row
-from keras_alexnet.recipe import TrainingConfig, define_flags, flag_values
-from keras_alexnet.schedules import ConstantSchedule, HandSchedule, PlateauSchedule, StagedSchedule
-from keras_alexnet.signals import Stopped
-from keras_alexnet.towers import TowerMirroredStrategy
+from keras_alexnet.run_directory import ModelDescription
+from keras_alexnet.training.config import TrainingConfig, define_flags, flag_values
+from keras_alexnet.training.context import describe, found_or_begun, starting_point
+from keras_alexnet.training.fine_tuning import StartingPoint, freeze, learning_rate_multipliers
+from keras_alexnet.training.input import noise_data, photograph_data, service_addresses, training_source
+from keras_alexnet.training.loop import TrainingLoop
+from keras_alexnet.training.progress import Row
+from keras_alexnet.training.signals import Stopped
 from keras_alexnet.variants import find_variant
-from keras_alexnet.workers import Workers
-from pipelines.command import InputError, run
+from pipelines.cli import InputError, run
+from pipelines.datasets.source import Source
 from pipelines.service import watched
-from pipelines.sources import Source
 from pipelines.statistics import Statistics
 
 

@@ -1,4 +1,4 @@
 """From stored photographs to batches; knows nothing of the network."""
 
 # Before anything else that loads TensorFlow: this loads it without its start-up chatter.
-from pipelines import command as command
+from pipelines import cli as cli

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from pipelines.command import InputError
-from pipelines.parts import Part, Recipe, store
+from pipelines.cli import InputError
+from pipelines.preparation.shard import Part, Recipe, store
 
 # Beam's "DirectRunner" would download a runner written in Go and hand the pipeline to it.
 _DEFAULT_RUNNER = "--runner=FnApiRunner"

@@ -8,12 +8,12 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageDraw
 
-from pipelines.command import InputError
-from pipelines.crops import STORED_SIZE
+from pipelines.cli import InputError
+from pipelines.datasets.source import Source
+from pipelines.images.crops import STORED_SIZE
 from pipelines.input import training_batches
-from pipelines.sources import Source
+from pipelines.preparation.convert import stored_pixels
 from pipelines.statistics import Accumulator, Statistics
-from pipelines.stored import stored_pixels
 
 ROWS, CROPS = 6, 5
 _GAP, _CAPTION = 8, 18

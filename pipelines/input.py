@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
-from pipelines import augment
-from pipelines.command import InputError
-from pipelines.crops import STORED_SIZE, center_crop, check_resize, window
-from pipelines.decode import FORMATS, stored_view_or_zeros
+from pipelines.cli import InputError
+from pipelines.images import augment
+from pipelines.images.crops import STORED_SIZE, center_crop, check_resize, window
+from pipelines.images.decode import FORMATS, stored_view_or_zeros
 
 if TYPE_CHECKING:
-    from pipelines.sources import Source
+    from pipelines.datasets.source import Source
     from pipelines.statistics import Statistics
 
 # As a function, the decoders are traced once a process, which takes half a second, and not once a pipeline.

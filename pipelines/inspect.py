@@ -25,9 +25,10 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from pipelines.command import InputError, reason_of, run
+from pipelines.cli import InputError, reason_of, run
 from pipelines.contact_sheet import contact_sheet
-from pipelines.sources import FORMS, Source, open_source
+from pipelines.datasets.registry import FORMS, open_source
+from pipelines.datasets.source import Source
 
 # More classes than that are not listed one by one.
 _LISTED_CLASSES = 30

@@ -19,14 +19,16 @@ import tensorflow as tf
 from absl import flags
 from tqdm import tqdm
 
-from pipelines import class_order, stored
-from pipelines.command import InputError, reason_of, run
-from pipelines.crops import RESIZE_POLICIES, check_resize
-from pipelines.metadata import write_metadata
-from pipelines.parts import Part, Recipe, Tally, finished
-from pipelines.sources import FORMS, Source, open_source
-from pipelines.work_folder import publish, remove_others, work_folder
-from pipelines.workers import sensible_workers, store_all
+from pipelines.cli import InputError, reason_of, run
+from pipelines.datasets import class_order
+from pipelines.datasets.registry import FORMS, open_source
+from pipelines.datasets.source import Source
+from pipelines.images.crops import RESIZE_POLICIES, check_resize
+from pipelines.preparation import convert as stored
+from pipelines.preparation.metadata import write_metadata
+from pipelines.preparation.processes import sensible_workers, store_all
+from pipelines.preparation.shard import Part, Recipe, Tally, finished
+from pipelines.preparation.staging import publish, remove_others, work_folder
 
 # Some 70 MB: enough shards to be read in parallel and shuffled, few enough to be copied around.
 _IMAGES_PER_PART = 2048

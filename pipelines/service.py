@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 import tensorflow as tf
 from absl import flags
 
-from pipelines.command import InputError, reason_of, run
+from pipelines.cli import InputError, reason_of, run
 
 _PROTOCOL = "grpc://"
 _CONNECT_S = 10.0

@@ -10,16 +10,11 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines import stored
-from pipelines.command import InputError
-from pipelines.crops import STORED_SIZE
-
-if TYPE_CHECKING:
-    from pipelines.sources import Source
+from pipelines.cli import InputError
+from pipelines.images.crops import STORED_SIZE
 
 _FIELDS = {
     "count": (),
@@ -144,28 +139,3 @@ class Accumulator:
             rgb_mean=(rgb_sum / pixels).astype(np.float64),
             rgb_covariance=(scatter / pixels**2).astype(np.float64),
         )
-
-
-def scan(
-    source: Source, split: str = "train", resize: str = "shorter_side", max_bad_fraction: float = 0.001
-) -> tuple[Statistics, frozenset[str]]:
-    """Decodes every image of a split once, with a progress bar, to train from a source that is not prepared.
-
-    Args:
-      source: where the images come from.
-      split: one of `source.splits`.
-      resize: one of `pipelines.crops.RESIZE_POLICIES`.
-      max_bad_fraction: share of images that may be undecodable, 0..1.
-
-    Returns:
-      The statistics of the good images and the keys of the bad ones, which are also named on stderr.
-
-    Raises:
-      InputError: no such split, or more bad images than `max_bad_fraction` allows.
-    """
-    bad = stored.BadImages(max_bad_fraction)
-    accumulator = Accumulator()
-    for _, _, pixels in stored.convert_split(source, split, lambda encoded: stored.stored_pixels(encoded, resize), bad):
-        accumulator.update(pixels)
-    bad.check(bad.seen)
-    return accumulator.result(), frozenset(bad.reasons)

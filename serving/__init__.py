@@ -17,5 +17,5 @@ __all__ = list(_MODULES)
 def __getattr__(name: str) -> type:
     if name not in _MODULES:
         raise AttributeError(f"module 'serving' has no attribute {name!r}")
-    importlib.import_module("pipelines.command")  # first: it loads TensorFlow without its start-up chatter
+    importlib.import_module("pipelines.cli")  # first: it loads TensorFlow without its start-up chatter
     return getattr(importlib.import_module(_MODULES[name]), name)

@@ -8,7 +8,7 @@ from multiprocessing.pool import ThreadPool
 
 import grpc
 
-from pipelines.command import InputError
+from pipelines.cli import InputError
 from serving import signatures as wire
 from serving.client_library import Client
 from serving.photographs import checked_photograph, read_photograph

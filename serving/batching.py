@@ -14,7 +14,7 @@ import grpc
 import tensorflow as tf
 from google.protobuf.message import Message
 
-from pipelines.command import InputError
+from pipelines.cli import InputError
 from serving.request_errors import RequestError
 
 Tensors = dict[str, tf.Tensor]

@@ -22,7 +22,7 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from absl import flags
 from tqdm import tqdm
 
-from pipelines.command import InputError, run
+from pipelines.cli import InputError, run
 from serving import signatures as wire
 from serving import target_flags
 from serving.answers import answers

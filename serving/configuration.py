@@ -13,7 +13,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from google.protobuf.message import Message
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from pipelines.command import InputError, reason_of
+from pipelines.cli import InputError, reason_of
 
 _Field = descriptor_pb2.FieldDescriptorProto
 _PACKAGE = "tensorflow.serving"

@@ -20,7 +20,7 @@ from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
-from pipelines.command import InputError
+from pipelines.cli import InputError
 from serving.questions import Question
 from serving.target import ServingError, Target
 

@@ -12,7 +12,7 @@ from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceStub
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from pipelines.command import InputError
+from pipelines.cli import InputError
 from serving.target import Target
 
 _POLL_SECONDS = 0.2

@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from pipelines.command import InputError, run
+from pipelines.cli import InputError, run
 from serving import signatures as wire
 from serving import target_flags
 from serving.connection import AsyncConnection

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image, ImageOps
 
-from pipelines.command import InputError
+from pipelines.cli import InputError
 
 # First bytes of a file: JPEG (ITU-T T.81, SOI and the next marker), PNG (RFC 2083, section 3.1).
 _FIRST_BYTES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")

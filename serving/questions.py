@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.command import InputError
+from pipelines.cli import InputError
 from serving import signatures as wire
 from serving.photographs import VIEW, read_photograph, stored_view
 

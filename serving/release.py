@@ -29,7 +29,7 @@ from rich.table import Table
 from rich.text import Text
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
-from pipelines.command import InputError, reason_of, run
+from pipelines.cli import InputError, reason_of, run
 from serving import target_flags
 from serving.configuration import problem_in, read_text_proto
 from serving.live_server import LiveServer, state_name

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import grpc
 import numpy as np
 
-from pipelines.command import InputError
+from pipelines.cli import InputError
 from serving import signatures as wire
 from serving.connection import ATTEMPTS, BACKOFF_S, SIGNATURE_CODES
 from serving.questions import Question

@@ -27,7 +27,7 @@ from grpc_health.v1.health import HealthServicer
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
-from pipelines.command import InputError, run
+from pipelines.cli import InputError, run
 from serving import service
 from serving.batching import batching_options
 from serving.configuration import BatchingParameters, read_text_proto, single_model

@@ -7,7 +7,7 @@ from absl import flags
 from google.protobuf.message import Message
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from pipelines.command import InputError
+from pipelines.cli import InputError
 from serving.batching import BatchingOptions, batching_options
 from serving.configuration import BatchingParameters, SSLConfig, problem_in, read_text_proto
 

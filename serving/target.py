@@ -8,7 +8,7 @@ from pathlib import Path
 
 import grpc
 
-from pipelines.command import InputError
+from pipelines.cli import InputError
 
 _LOOPBACK = re.compile(r"(https?://)?(localhost|127\.[0-9.]+|\[::1\])(:|/|$)")
 _GREATEST_PORT = 65535

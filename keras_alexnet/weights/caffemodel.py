@@ -9,9 +9,9 @@ import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError, Message
 
-from keras_alexnet.architecture import Convolution, Dense, Layer, MapNormalization, Normalization, Pooling
-from keras_alexnet.weights.contents import KINDS, Layout, Operation, WeightFile
-from pipelines.command import InputError
+from keras_alexnet.variants.architecture import Convolution, Dense, Layer, MapNormalization, Normalization, Pooling
+from keras_alexnet.weights.formats import KINDS, Layout, Operation, WeightFile
+from pipelines.cli import InputError
 
 _LAYOUT = Layout("OIHW", bgr=True)
 

@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import pytest
-from tiny_training import tiny, write_photographs
 
 from keras_alexnet.train import train
+from tests.helpers.tiny_training import tiny, write_photographs
 
 
 @pytest.fixture(scope="session")

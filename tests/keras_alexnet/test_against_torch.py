@@ -3,14 +3,14 @@
 import keras
 import numpy as np
 import pytest
-import reference
 import tensorflow as tf
 
 from keras_alexnet import AlexNet
 from keras_alexnet.layers import TowerDropout
+from tests.helpers import reference
 
 torch = pytest.importorskip("torch", reason="logits and gradients are NOT compared with PyTorch: it is not installed")
-import torch_networks  # noqa: E402  (needs torch)
+from tests.helpers import torch_networks  # noqa: E402  (needs torch)
 
 # Largest difference relative to the largest absolute entry of the same tensor. PyTorch computes in float64 here, we in
 # float32, whose rounding makes up to 2e-6.

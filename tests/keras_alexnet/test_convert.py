@@ -6,13 +6,13 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-import weight_files as files
-from weight_files import small
 
 from keras_alexnet import VARIANTS, AlexNet
 from keras_alexnet.convert import convert
 from keras_alexnet.weights import load_weights
-from pipelines.command import InputError
+from pipelines.cli import InputError
+from tests.helpers import weight_files as files
+from tests.helpers.weight_files import small
 
 WIDTH = 1 / 16
 

@@ -6,8 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_alexnet.checkpoints import load_trained
-from keras_alexnet.error_rates import view_probabilities
-from pipelines import crops, decode
+from keras_alexnet.ten_crop import view_probabilities
+from pipelines.images import crops, decode
 from serving.client import Client
 from serving.server import ModelServer
 

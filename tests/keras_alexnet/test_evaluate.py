@@ -6,8 +6,8 @@ import pytest
 
 from keras_alexnet.checkpoints import load_trained
 from keras_alexnet.evaluate import COLUMNS, append_result, evaluate, open_evaluation_source
-from pipelines.command import InputError
-from pipelines.sources import open_source
+from pipelines.cli import InputError
+from pipelines.datasets.registry import open_source
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_alexnet import AlexNet, export_model
-from keras_alexnet.error_rates import view_probabilities
-from pipelines.command import InputError
+from keras_alexnet.ten_crop import view_probabilities
+from pipelines.cli import InputError
 from serving import signatures as wire
 
 NAMES = ["alpha", "bêta", "gamma delta", "d", "e", "f", "g"]

@@ -5,9 +5,9 @@ import functools
 import keras
 import numpy as np
 import pytest
-import reference
 
 from keras_alexnet import AlexNet
+from tests.helpers import reference
 
 # Largest difference between logits, relative to the largest absolute logit. Rounding in float32 makes about 2e-6;
 # the least of the mistakes below makes 1e-2.

@@ -5,11 +5,11 @@ import sys
 import keras
 import numpy as np
 import pytest
-import reference
 from PIL import Image
 
 import keras_alexnet
 from keras_alexnet import VARIANTS, AlexNet, decode_predictions, preprocess_input
+from tests.helpers import reference
 
 random = np.random.default_rng(0)
 

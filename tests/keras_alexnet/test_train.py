@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_training import tiny
 
 from keras_alexnet.checkpoints import load_trained, locked
 from keras_alexnet.evaluate import evaluate
 from keras_alexnet.train import train
-from pipelines.command import InputError
-from pipelines.sources import open_source
+from pipelines.cli import InputError
+from pipelines.datasets.registry import open_source
+from tests.helpers.tiny_training import tiny
 
 COMMAND = [sys.executable, "-m", "keras_alexnet.train"]
 

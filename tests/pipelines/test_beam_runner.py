@@ -2,11 +2,11 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from image_files import image_folder, write_files
 
-from pipelines.command import InputError
+from pipelines.cli import InputError
+from pipelines.datasets.registry import open_source
 from pipelines.prepare import prepare
-from pipelines.sources import open_source
+from tests.helpers.image_files import image_folder, write_files
 
 needs_beam = pytest.mark.skipif(
     importlib.util.find_spec("apache_beam") is None,

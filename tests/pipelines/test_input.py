@@ -1,7 +1,11 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from fake_source import (
+from PIL import Image
+
+from pipelines import input
+from pipelines.images import augment
+from tests.helpers.fake_source import (
     IMAGES,
     FakeStatistics,
     assert_same,
@@ -13,10 +17,7 @@ from fake_source import (
     training,
     unprepared_source,
 )
-from image_files import encode
-from PIL import Image
-
-from pipelines import augment, input
+from tests.helpers.image_files import encode
 
 
 @pytest.mark.parametrize("make", [prepared_source, unprepared_source])

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from fake_source import IMAGES, prepared_source, training, unprepared_source
 
 from pipelines import input
-from pipelines.command import InputError
-from pipelines.crops import stored_view
-from pipelines.decode import decode_rgb
+from pipelines.cli import InputError
+from pipelines.images.crops import stored_view
+from pipelines.images.decode import decode_rgb
+from tests.helpers.fake_source import IMAGES, prepared_source, training, unprepared_source
 
 
 @pytest.mark.parametrize("batch_size", [0, -1, 22])

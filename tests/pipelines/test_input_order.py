@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from fake_source import IMAGES, FakeStatistics, assert_same, prepared_source, training, unprepared_source
 
 from pipelines import input
+from tests.helpers.fake_source import IMAGES, FakeStatistics, assert_same, prepared_source, training, unprepared_source
 
 
 @pytest.mark.parametrize("crop_chunk", [1, 4])

@@ -3,13 +3,13 @@ import sys
 
 import numpy as np
 import pytest
-from image_files import encode, photograph, write_files
 from PIL import Image
 
 from pipelines import contact_sheet
-from pipelines.command import InputError
+from pipelines.cli import InputError
+from pipelines.datasets.registry import open_source
 from pipelines.inspect import inspect
-from pipelines.sources import open_source
+from tests.helpers.image_files import encode, photograph, write_files
 
 
 @pytest.fixture

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from image_files import encode, image_folder, photograph, pixels, write_files
 
-from pipelines.command import InputError
-from pipelines.parts import Tally
+from pipelines.cli import InputError
+from pipelines.datasets.registry import open_source
+from pipelines.datasets.source import Source
+from pipelines.preparation.compute_statistics import compute_statistics
+from pipelines.preparation.shard import Tally
 from pipelines.prepare import prepare
-from pipelines.sources import Source, open_source
-from pipelines.statistics import scan
+from tests.helpers.image_files import encode, image_folder, photograph, pixels, write_files
 
 
 def folder_source(root: Path) -> Source:
@@ -59,7 +60,7 @@ def test_statistics_are_those_of_the_stored_training_pixels(images, tmp_path):
     np.testing.assert_allclose(prepared.statistics.rgb_mean, stored.mean(axis=(0, 1, 2)), rtol=1e-12)
     covariance = np.cov(stored.reshape(-1, 3).T, bias=True)
     np.testing.assert_allclose(prepared.statistics.rgb_covariance, covariance, rtol=1e-9)
-    np.testing.assert_array_equal(scan(prepared)[0].mean_image, prepared.statistics.mean_image)
+    np.testing.assert_array_equal(compute_statistics(prepared)[0].mean_image, prepared.statistics.mean_image)
 
 
 def test_records_are_readable_by_plain_tfds_and_mixed_over_the_classes(images, tmp_path):

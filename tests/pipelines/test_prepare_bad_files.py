@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_files import encode, image_folder, photograph, pillow_stored_view, pixels, write_files
 from PIL import Image
 
-from pipelines.command import InputError
+from pipelines.cli import InputError
+from pipelines.datasets.registry import open_source
+from pipelines.datasets.source import Source
 from pipelines.prepare import prepare
-from pipelines.sources import Source, open_source
+from tests.helpers.image_files import encode, image_folder, photograph, pillow_stored_view, pixels, write_files
 
 
 def folder_source(root: Path) -> Source:

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from image_files import encode, image_folder, photograph, write_files
 
-from pipelines.command import InputError
-from pipelines.parts import Part, Recipe
+from pipelines.cli import InputError
+from pipelines.datasets.registry import open_source
+from pipelines.preparation.shard import Part, Recipe
 from pipelines.prepare import prepare
-from pipelines.sources import open_source
+from tests.helpers.image_files import encode, image_folder, photograph, write_files
 
 DEADLINE_S = 60
 
@@ -136,7 +136,7 @@ def stored_parts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(f"{part.split} {part.index}")
         return original(part, recipe, *rest)
 
-    from pipelines import parts
+    from pipelines.preparation import shard as parts
 
     original = parts._write_records
     monkeypatch.setattr(parts, "_write_records", write)

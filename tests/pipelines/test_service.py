@@ -7,12 +7,12 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from image_files import encode, photograph, write_files
 
 from pipelines import input, service
-from pipelines.command import InputError
+from pipelines.cli import InputError
+from pipelines.datasets.registry import open_source
 from pipelines.prepare import prepare
-from pipelines.sources import open_source
+from tests.helpers.image_files import encode, photograph, write_files
 
 
 @pytest.fixture(scope="module")

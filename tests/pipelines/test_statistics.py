@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
-from image_files import encode, image_folder, photograph, pixels, write_files
 
-from pipelines.command import InputError
-from pipelines.sources import open_source
-from pipelines.statistics import Accumulator, Statistics, scan
+from pipelines.cli import InputError
+from pipelines.datasets.registry import open_source
+from pipelines.preparation.compute_statistics import compute_statistics
+from pipelines.statistics import Accumulator, Statistics
+from tests.helpers.image_files import encode, image_folder, photograph, pixels, write_files
 
 
 def random_images(count: int, seed: int = 0) -> np.ndarray:
@@ -138,7 +139,7 @@ def test_a_scan_counts_the_stored_views_and_returns_the_bad_keys(tmp_path, capsy
     stored = [encode(photograph(256, 256, seed)) for seed in range(4)]
     files = {f"train/cat/{index}.jpg": content for index, content in enumerate(stored)}
     write_files(tmp_path, {**files, "train/cat/bad.jpg": b"no image"})
-    statistics, bad = scan(open_source(f"folder:{tmp_path}"), max_bad_fraction=0.2)
+    statistics, bad = compute_statistics(open_source(f"folder:{tmp_path}"), max_bad_fraction=0.2)
     assert bad == {"train/cat/bad.jpg"}
     assert "skipped train/cat/bad.jpg: not an image file" in capsys.readouterr().err
     assert_identical(statistics, accumulate(np.stack([pixels(content) for content in stored])).result())
@@ -146,7 +147,7 @@ def test_a_scan_counts_the_stored_views_and_returns_the_bad_keys(tmp_path, capsy
 
 def test_the_resize_policy_changes_what_a_scan_counts(tmp_path):
     source = open_source(f"folder:{image_folder(tmp_path, training=2)}")
-    cut, warped = (scan(source, resize=resize)[0] for resize in ("shorter_side", "warp"))
+    cut, warped = (compute_statistics(source, resize=resize)[0] for resize in ("shorter_side", "warp"))
     assert cut.count == warped.count == 4
     assert not np.array_equal(cut.mean_image, warped.mean_image)
 
@@ -155,4 +156,4 @@ def test_a_scan_stops_above_the_ceiling(tmp_path):
     files = {f"train/cat/{seed}.jpg": encode(photograph(seed=seed)) for seed in range(3)}
     write_files(tmp_path, {**files, "train/cat/bad.jpg": b""})
     with pytest.raises(InputError, match=r"1 of 4 images .*train/cat/bad.jpg.* --max_bad_fraction=0.2 .* 0.25 would"):
-        scan(open_source(f"folder:{tmp_path}"), max_bad_fraction=0.2)
+        compute_statistics(open_source(f"folder:{tmp_path}"), max_bad_fraction=0.2)

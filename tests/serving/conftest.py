@@ -4,7 +4,7 @@ The score of class c is the softmax of GAIN[c] . (mean red, green, blue) / 255 +
 version 1 names the colour, version 2 always says "other".
 """
 
-import pipelines.command  # noqa: F401 (first: it loads TensorFlow without its start-up chatter)
+import pipelines.cli  # noqa: F401 (first: it loads TensorFlow without its start-up chatter)
 
 # isort: split
 
@@ -15,17 +15,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
-import backends
 import numpy as np
 import pytest
 import tensorflow as tf
 from absl import flags
-from fake_service import FakeService, serving_at
 from PIL import Image
 
 from serving import signatures
 from serving.client import Client
 from serving.server import ModelServer
+from tests.helpers import backends
+from tests.helpers.fake_service import FakeService, serving_at
 
 # A shell's background jobs ignore Ctrl-C, and so would the processes that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)

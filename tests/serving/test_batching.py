@@ -6,13 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import tensorflow as tf
-from backends import WAIT_S, wait_until
 from google.protobuf import text_format
 
-from pipelines.command import InputError
+from pipelines.cli import InputError
 from serving.batching import Batcher, BatchingOptions, batching_options
 from serving.configuration import BatchingParameters
 from serving.request_errors import RequestError
+from tests.helpers.backends import WAIT_S, wait_until
 
 
 class Doubler:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import serving
-from pipelines.command import InputError
+from pipelines.cli import InputError
 from serving.client import Client, Result
 from serving.client_library import BYTES_PER_REQUEST
 

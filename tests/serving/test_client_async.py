@@ -7,11 +7,11 @@ from collections.abc import Callable, Coroutine
 import grpc
 import numpy as np
 import pytest
-from fake_service import FakeService, serving_at
 
 import serving
-from pipelines.command import InputError
+from pipelines.cli import InputError
 from serving.client import AsyncClient, Client, Result, ServingError
+from tests.helpers.fake_service import FakeService, serving_at
 
 COLOURS = [(200, 60, 25), (25, 200, 60), (60, 25, 200)]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import grpc
 import pytest
 from absl import flags
-from fake_service import FakeService, serving_at
 
-from pipelines.command import InputError
+from pipelines.cli import InputError
 from serving import client as client_module
+from tests.helpers.fake_service import FakeService, serving_at
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ import threading
 
 import grpc
 import pytest
-from fake_service import FakeService, serving_at
 
-from pipelines.command import InputError
+from pipelines.cli import InputError
 from serving.client import Client, ServingError
+from tests.helpers.fake_service import FakeService, serving_at
 
 
 def test_a_server_that_is_unavailable_for_a_moment_is_asked_again(fake):

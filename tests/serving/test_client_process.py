@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from fake_service import FakeService, serving_at
 
 from serving import client as client_module
+from tests.helpers.fake_service import FakeService, serving_at
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from rest_server import RestModel, serving_rest
 
-from pipelines.command import InputError
+from pipelines.cli import InputError
 from serving import client as client_module
 from serving.client import Client, Result, ServingError
 from serving.photographs import stored_view
+from tests.helpers.rest_server import RestModel, serving_rest
 
 COLOURS = [(200, 60, 25), (25, 200, 60), (60, 25, 200)]
 TLS = Path(__file__).parent / "tls"

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import grpc
 import pytest
-from fake_service import FakeService, serving_at
 
-from pipelines.command import InputError
+from pipelines.cli import InputError
 from serving.client import AsyncClient, Client, ServingError
+from tests.helpers.fake_service import FakeService, serving_at
 
 CERTIFICATES = Path(__file__).parent / "tls"
 TRUSTED, OTHER, KEY = (str(CERTIFICATES / name) for name in ("server.crt", "other.crt", "server.key"))

@@ -5,15 +5,15 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import backends
 import numpy as np
 import pytest
-from backends import BACKENDS, arrays, predict_request
 from PIL import Image
 
 import serving
 from keras_alexnet import AlexNet
 from keras_alexnet.export import export_model
+from tests.helpers import backends
+from tests.helpers.backends import BACKENDS, arrays, predict_request
 
 PARAMETERS = Path(serving.__file__).parent / "config" / "batching_parameters.txt"
 

@@ -13,13 +13,13 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-from fake_service import FakeService, serving_at
 
-from pipelines.command import InputError
+from pipelines.cli import InputError
 from serving import load as load_module
 from serving.client import ServingError
 from serving.load import Measured, measure, questions_of, report
 from serving.questions import Question, question_about
+from tests.helpers.fake_service import FakeService, serving_at
 
 FIGURES = {
     "answered",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.command import InputError
+from pipelines.cli import InputError
 from serving.photographs import find_photographs, read_photograph, stored_view
 
 

@@ -8,15 +8,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import backends
 import pytest
-from backends import BACKENDS, models_config, wait_until
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from pipelines.command import InputError
+from pipelines.cli import InputError
 from serving import release as release_module
 from serving.release import promoted, rolled_back
+from tests.helpers import backends
+from tests.helpers.backends import BACKENDS, models_config, wait_until
 
 FIRST, SECOND = (1, "red"), (2, "other")
 

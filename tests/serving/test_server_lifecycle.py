@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.command import InputError
+from pipelines.cli import InputError
 from serving import server as server_module
 from serving.client import Client
 from serving.configuration import single_model

@@ -8,19 +8,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
-import backends
 import grpc
 import numpy as np
 import pytest
-from backends import embedded_server, predict_request, refusal, wait_until
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
-from pipelines.command import InputError
+from pipelines.cli import InputError
 from serving import server as server_module
 from serving.client import Client, ServingError
 from serving.live_server import LiveServer
 from serving.target import Target
+from tests.helpers import backends
+from tests.helpers.backends import embedded_server, predict_request, refusal, wait_until
 
 CONFIG = Path(server_module.__file__).parent / "config"
 

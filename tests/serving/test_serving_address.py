@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import backends
 import numpy as np
 import pytest
 import tensorflow as tf
-from backends import Running, predict_request, wait_until
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
+
+from tests.helpers import backends
+from tests.helpers.backends import Running, predict_request, wait_until
 
 SERVERS = ["embedded", *(["address"] if "address" in backends.WITH_ADDRESS else [])]
 

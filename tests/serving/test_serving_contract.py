@@ -5,17 +5,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import backends
 import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from backends import predict_request, refusal
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 
 from serving import signatures as wire
 from serving.server import ModelServer
+from tests.helpers import backends
+from tests.helpers.backends import predict_request, refusal
 
 TIMEOUT_S = backends.WAIT_S
 

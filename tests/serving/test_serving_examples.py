@@ -3,15 +3,16 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import backends
 import pytest
 import tensorflow as tf
-from backends import BACKENDS, refusal
 from tensorflow_serving.apis.classification_pb2 import ClassificationRequest
 from tensorflow_serving.apis.inference_pb2 import MultiInferenceRequest
 from tensorflow_serving.apis.input_pb2 import Input
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 from tensorflow_serving.apis.regression_pb2 import RegressionRequest
+
+from tests.helpers import backends
+from tests.helpers.backends import BACKENDS, refusal
 
 NAMES = ["small", "large"]
 CLASSIFY, REGRESS = tf.saved_model.CLASSIFY_METHOD_NAME, tf.saved_model.REGRESS_METHOD_NAME

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import backends
 import numpy as np
 import pytest
 import tensorflow as tf
-from backends import BACKENDS, arrays, models_config, predict_request, refusal, wait_until
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
+
+from tests.helpers import backends
+from tests.helpers.backends import BACKENDS, arrays, models_config, predict_request, refusal, wait_until
 
 pytestmark = pytest.mark.parametrize("backend", BACKENDS)
 

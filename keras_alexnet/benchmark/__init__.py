@@ -1,0 +1,1 @@
+"""Measures training, inference, input and distribution strategies."""

@@ -1,0 +1,156 @@
+"""How many images a second the training input delivers, beside decoding alone and the pipeline that tutorials show.
+
+    python -m keras_alexnet.benchmark --part=input --batch=128
+
+All contenders read the same prepared records in the same way and take turns.
+"""
+
+import contextlib
+import dataclasses
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.cli import InputError
+from pipelines.datasets.registry import open_source
+from pipelines.datasets.source import Source
+from pipelines.images.crops import STORED_SIZE
+from pipelines.input import training_batches, window_batches
+from pipelines.prepare import prepare
+
+_IMAGES = 512
+_SECONDS_A_TURN = 3.0
+
+# Gives files of 30 kB; 250 photographs from ImageNet, prepared, have 29.5 kB on average.
+_SPECTRAL_SLOPE = 1.55
+
+
+def report(dataset: str | None, batch: int, repeats: int) -> None:
+    """Measures and prints a table.
+
+    Args:
+      dataset: a prepared folder; None for synthetic photographs, prepared in a temporary folder.
+      batch: images a batch.
+      repeats: turns that each contender takes; the median counts.
+
+    Raises:
+      InputError: `dataset` is not a prepared folder.
+    """
+    with _records(dataset) as source:
+        rates = images_per_second(contenders(source, batch), batch, repeats)
+        size = np.mean([len(encoded) for encoded, _, _ in source.encoded("train").take(_IMAGES).as_numpy_iterator()])
+    limit = next(iter(rates.values())).a_core
+    table = Table(
+        title=f"training input, batch {batch}, records of {size / 1000:.1f} kB, {os.cpu_count()} cores",
+        caption="the train command shifts colours in its step, on the device",
+    )
+    for heading in ("contender", "images/s", "a core", "ratio"):
+        table.add_column(heading, justify="left" if heading == "contender" else "right")
+    for name, rate in rates.items():
+        table.add_row(name, f"{rate.total:.0f}", f"{rate.a_core:.0f}", f"{rate.a_core / limit:.2f}")
+    Console().print(table)
+
+
+class Rate(NamedTuple):
+    """Images a second: of the clock, and of processor time, which is what a core does that has nothing else to do."""
+
+    total: float
+    a_core: float
+
+
+def contenders(source: Source, batch: int) -> dict[str, tf.data.Dataset]:
+    """Contender -> endless batches from the training records of `source`, a prepared one; the first is the limit."""
+    endless = dataclasses.replace(
+        source,
+        splits={**source.splits, "train": 2**40},
+        read=lambda split, shuffle_seed, start: source.read(split, shuffle_seed, start).repeat(),
+    )
+    records = endless.encoded("train", shuffle_seed=0)
+
+    def decode(encoded: tf.Tensor, label: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+        return tf.ensure_shape(image, [STORED_SIZE, STORED_SIZE, 3]), label
+
+    def decode_only(*example: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image, label = decode(*example)
+        return image[0, 0, 0], label
+
+    def tutorial(*example: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image, label = decode(*example)
+        image = tf.image.resize(image, [STORED_SIZE, STORED_SIZE])
+        image = tf.image.random_flip_left_right(tf.image.random_crop(image, [224, 224, 3]))
+        return image / 255, label
+
+    parallel = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
+    return {
+        "decode alone, images dropped": records.map(decode_only, **parallel).batch(batch).prefetch(tf.data.AUTOTUNE),
+        "decode alone, images batched": records.map(decode, **parallel).batch(batch).prefetch(tf.data.AUTOTUNE),
+        "ours, for the train command: windows": window_batches(endless, source.statistics, batch_size=batch),
+        "ours, for model.fit: shifted, float32": training_batches(endless, source.statistics, batch_size=batch),
+        "tutorials: resize, crop, flip, float32": records.map(tutorial).batch(batch),
+    }
+
+
+def images_per_second(datasets: dict[str, tf.data.Dataset], batch: int, repeats: int) -> dict[str, Rate]:
+    """Median rates of each dataset over `repeats` rounds, in which they take turns; one round goes before."""
+    turns: dict[str, list[Rate]] = {name: [] for name in datasets}
+    for _ in range(repeats + 1):
+        for name, dataset in datasets.items():
+            turns[name].append(_turn(dataset, batch))
+    return {name: Rate(*np.median(rates[1:], axis=0)) for name, rates in turns.items()}
+
+
+def _turn(dataset: tf.data.Dataset, batch: int) -> Rate:
+    iterator = iter(dataset)
+    # Starting costs once an epoch, so it is not counted; nor is what was read ahead meanwhile.
+    for _ in range(3):
+        next(iterator)
+    images, clock, processor = 0, time.perf_counter(), time.process_time()
+    while time.perf_counter() - clock < _SECONDS_A_TURN:
+        next(iterator)
+        images += batch
+    return Rate(images / (time.perf_counter() - clock), images / (time.process_time() - processor))
+
+
+@contextlib.contextmanager
+def _records(dataset: str | None) -> Iterator[Source]:
+    if dataset is not None:
+        source = open_source(dataset)
+        if not source.prepared:
+            raise InputError(f"--dataset={dataset}: expected a folder written by pipelines.prepare")
+        yield source
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        images = Path(folder, "images", "train", "synthetic")
+        images.mkdir(parents=True)
+        for i in range(_IMAGES):
+            Image.fromarray(synthetic_photograph(i)).save(images / f"{i}.jpg", quality=95)
+        prepared = Path(folder, "prepared")
+        prepare(open_source(f"folder:{folder}/images"), prepared)
+        yield open_source(os.fspath(prepared))
+
+
+def synthetic_photograph(seed: int) -> np.ndarray:
+    """uint8 [256,256,3] noise that is as much work to decode as a photograph: some 30 kB as a JPEG of quality 95.
+
+    The amplitude of its frequencies falls by a power law, as that of photographs does.
+    """
+    random = np.random.default_rng(seed)
+    frequencies = np.hypot(np.fft.fftfreq(STORED_SIZE)[:, None], np.fft.rfftfreq(STORED_SIZE)[None])
+    amplitude = np.maximum(frequencies, 1 / STORED_SIZE) ** -_SPECTRAL_SLOPE
+    # Grey structure and, weaker, colour.
+    planes = [
+        np.fft.irfft2(np.fft.rfft2(random.standard_normal((STORED_SIZE, STORED_SIZE))) * amplitude) for _ in range(4)
+    ]
+    planes = [plane / plane.std() for plane in planes]
+    image = np.stack([120 + 55 * planes[0] + 15 * colour for colour in planes[1:]], axis=-1)
+    return np.clip(image, 0, 255).astype(np.uint8)

@@ -1,0 +1,148 @@
+"""A training step in bare TensorFlow operations: the cost that our layers and optimizer are measured against."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from keras_alexnet.variants.architecture import (
+    Activation,
+    Convolution,
+    Dense,
+    Dropout,
+    MapNormalization,
+    Normalization,
+    Pooling,
+    Variant,
+)
+
+
+def bare_step(variant: Variant, classes: int, images: tf.Tensor, labels: tf.Tensor) -> Callable[[], tf.Tensor]:
+    """One step of the paper's training (forward, backward, update) of `variant` on one batch, returning the loss.
+
+    No Keras: variables, `tf.nn` operations and assignments. Values do not matter here, only the work does.
+
+    Args:
+      images: float32 `[N, S, S, 3]`, mean subtracted.
+      labels: int32 `[N]`.
+    """
+    random = np.random.default_rng(0)
+    weights: list[tf.Variable] = []
+
+    def weight(*shape: int) -> tf.Variable:
+        weights.append(tf.Variable(random.normal(0, 0.01, shape).astype(np.float32)))
+        return weights[-1]
+
+    layers = _layers(variant, classes, weight)
+    velocities = [tf.Variable(tf.zeros_like(w)) for w in weights]
+
+    @tf.function
+    def step() -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            towers = [images]
+            for layer in layers:
+                towers = layer(towers)
+            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, towers[0]))
+        for w, v, gradient in zip(weights, velocities, tape.gradient(loss, weights), strict=True):
+            v.assign(0.9 * v - 0.01 * (0.0005 * w + gradient))
+            w.assign_add(v)
+        return loss
+
+    return step
+
+
+def _layers(variant: Variant, classes: int, weight: Callable[..., tf.Variable]) -> list[Callable[[list], list]]:
+    """One function of a list of towers per layer of the variant. Shapes come from running it on one blank image."""
+    layers, blank = [], [tf.zeros([1, variant.crop_size, variant.crop_size, 3])]
+    for layer in (*variant.layers, *variant.head):
+        layer = dataclasses.replace(layer, units=classes) if layer is variant.head[-1] else layer
+        layers.append(_KINDS[type(layer)](layer, variant, blank, weight))
+        blank = layers[-1](blank)
+    return layers
+
+
+def _convolution(layer: Convolution, variant: Variant, below: list, weight) -> Callable[[list], list]:
+    channels = sum(maps.shape[-1] for maps in (below[:1] if layer.reads == "own" else below))
+    size, outputs = layer.kernel_size, layer.filters // variant.towers
+    kernels = [weight(size, size, channels, outputs) for _ in range(variant.towers)]
+    biases = [weight(outputs) for _ in range(variant.towers)]
+    top, bottom, left, right = layer.padding
+
+    def forward(towers: list) -> list:
+        outputs = []
+        for index, (kernel, bias) in enumerate(zip(kernels, biases, strict=True)):
+            maps = towers[index] if layer.reads == "own" else tf.concat(towers, -1)
+            if layer.strides > 1:
+                maps = tf.pad(maps, [[0, 0], [top, bottom], [left, right], [0, 0]])
+                maps = tf.nn.conv2d(maps, kernel, layer.strides, "VALID")
+            else:
+                maps = tf.nn.conv2d(maps, kernel, 1, "SAME" if top else "VALID")
+            outputs.append(tf.nn.bias_add(maps, bias))
+        return outputs
+
+    return forward
+
+
+def _dense(layer: Dense, variant: Variant, below: list, weight) -> Callable[[list], list]:
+    towers = variant.towers if layer.split else 1
+    rows = sum(math.prod(part.shape[1:]) for part in below)
+    kernels = [weight(rows, layer.units // towers) for _ in range(towers)]
+    biases = [weight(layer.units // towers) for _ in range(towers)]
+
+    def forward(inputs: list) -> list:
+        flat = tf.concat([tf.reshape(part, [part.shape[0], -1]) for part in inputs], -1)
+        return [tf.nn.bias_add(flat @ kernel, bias) for kernel, bias in zip(kernels, biases, strict=True)]
+
+    return forward
+
+
+def _normalization(layer: Normalization, variant: Variant, below: list, weight) -> Callable[[list], list]:
+    def normalize(maps: tf.Tensor) -> tf.Tensor:
+        return tf.nn.local_response_normalization(maps, layer.n // 2, layer.k, layer.alpha, layer.beta)
+
+    if layer.across == "tower":
+        return lambda towers: [normalize(maps) for maps in towers]
+    return lambda towers: tf.split(normalize(tf.concat(towers, -1)), len(towers), -1)
+
+
+def _map_normalization(layer: MapNormalization, variant: Variant, below: list, weight) -> Callable[[list], list]:
+    edge = layer.n // 2
+
+    def normalize(maps: tf.Tensor) -> tf.Tensor:
+        squares = tf.pad(maps * maps, [[0, 0], [edge, edge], [edge, edge], [0, 0]])
+        return (
+            maps * (layer.k + layer.alpha * layer.n**2 * tf.nn.avg_pool2d(squares, layer.n, 1, "VALID")) ** -layer.beta
+        )
+
+    return lambda towers: [normalize(maps) for maps in towers]
+
+
+def _activation(layer: Activation, variant: Variant, below: list, weight) -> Callable[[list], list]:
+    function = getattr(tf.nn, layer.function)
+    return lambda towers: [function(maps) for maps in towers]
+
+
+def _pooling(layer: Pooling, variant: Variant, below: list, weight) -> Callable[[list], list]:
+    padding = "SAME" if layer.overhang else "VALID"
+    return lambda towers: [tf.nn.max_pool2d(maps, layer.size, layer.strides, padding) for maps in towers]
+
+
+def _dropout(layer: Dropout, variant: Variant, below: list, weight) -> Callable[[list], list]:
+    def drop(values: tf.Tensor) -> tf.Tensor:
+        kept = values * tf.cast(tf.random.uniform(tf.shape(values)) >= layer.rate, values.dtype)
+        return kept if layer.rescale == "inference" else kept / (1 - layer.rate)
+
+    return lambda towers: [drop(values) for values in towers]
+
+
+_KINDS = {
+    Activation: _activation,
+    Convolution: _convolution,
+    Dense: _dense,
+    Dropout: _dropout,
+    MapNormalization: _map_normalization,
+    Normalization: _normalization,
+    Pooling: _pooling,
+}

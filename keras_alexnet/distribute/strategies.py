@@ -1,0 +1,100 @@
+"""tf.distribute strategies by name, and the devices that they use."""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from keras_alexnet.distribute import STRATEGIES
+from keras_alexnet.distribute import cluster as workers
+from keras_alexnet.distribute.towers import TowerMirroredStrategy
+
+
+def split_cpu(devices: int) -> None:
+    """Makes the CPU look like `devices` devices, CPU:0 and up, to try out placements without GPUs.
+
+    Raises:
+      ValueError: if TensorFlow has run something already, with another number of devices.
+    """
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    try:
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
+    except RuntimeError as error:
+        found = len(tf.config.list_logical_devices("CPU"))
+        if found != devices:
+            raise ValueError(
+                f"virtual_devices={devices}: TensorFlow runs already, with {found} CPU device(s); expected nothing to "
+                "have run before"
+            ) from error
+
+
+def make_strategy(
+    name: str = "auto", virtual_devices: int = 0, devices: Sequence[str] | None = None
+) -> tf.distribute.Strategy:
+    """The tf.distribute strategy for a name in STRATEGIES.
+
+    Args:
+      name: "single" (one device, no distribution), "mirrored" (one replica a device), "towers" (one replica a pair of
+        devices), "multiworker" (the processes that TF_CONFIG names, see `keras_alexnet.distribute.cluster`), or "auto":
+        multiworker where TF_CONFIG names several, mirrored where there are several devices to use, else single.
+      virtual_devices: if not 0, the CPU is split into so many devices, and these are used.
+      devices: what to use, such as `["GPU:0", "GPU:2"]`; for towers pair after pair. All GPUs, or all virtual devices,
+        if not given.
+
+    Raises:
+      ValueError: if the name or a device is unknown, a device is named twice, or their number does not fit.
+    """
+    if name not in STRATEGIES:
+        raise ValueError(f"strategy={name!r} is unknown; expected one of {', '.join(STRATEGIES)}")
+    if name == "multiworker" or (name == "auto" and workers.are_several()):
+        if virtual_devices or devices:
+            given = f"virtual_devices={virtual_devices}" if virtual_devices else f"devices={','.join(devices)}"
+            raise ValueError(f"{given}: strategy=multiworker uses all GPUs of each process (see CUDA_VISIBLE_DEVICES)")
+        return workers.connected_strategy()
+    if virtual_devices:
+        split_cpu(virtual_devices)
+    kind = "CPU" if virtual_devices else "GPU"
+    names = checked_devices(devices) if devices else device_names(kind)
+    if name == "auto":
+        name = "mirrored" if len(names) > 1 else "single"
+    if name == "single":
+        if not devices:
+            return tf.distribute.get_strategy()
+        if len(names) > 1:
+            raise ValueError(f"devices={','.join(names)}: strategy=single uses one; found {len(names)}")
+        return tf.distribute.OneDeviceStrategy(f"/{names[0]}")
+    if len(names) < 2:
+        found = f"{len(names)} ({', '.join(names)})" if names else "none"
+        hint = "" if devices or virtual_devices else ". virtual_devices=2 splits the CPU to try it without"
+        raise ValueError(f"strategy={name} needs at least 2 {'devices' if hint == '' else 'GPUs'}; found {found}{hint}")
+    if name == "mirrored":
+        return tf.distribute.MirroredStrategy(names)
+    if len(names) % 2:
+        raise ValueError(f"strategy=towers needs pairs of devices; found {len(names)} ({', '.join(names)})")
+    return TowerMirroredStrategy(names)
+
+
+def strategy_name(strategy: tf.distribute.Strategy) -> str:
+    """Which of STRATEGIES `strategy` is; what "auto" has chosen."""
+    names = {
+        TowerMirroredStrategy: "towers",
+        tf.distribute.MirroredStrategy: "mirrored",
+        tf.distribute.MultiWorkerMirroredStrategy: "multiworker",
+    }
+    return names.get(type(strategy), "single")
+
+
+def device_names(kind: str | None = None) -> list[str]:
+    """What TensorFlow may use: "CPU:0", "GPU:0" and so on; of one kind only if `kind` says so. Starts TensorFlow."""
+    devices = tf.config.list_logical_devices(kind)
+    return [device.name.removeprefix("/device:") for device in devices if device.device_type in ("CPU", "GPU")]
+
+
+def checked_devices(devices: Sequence[str]) -> list[str]:
+    """The names in capitals, all found to exist, none twice; else a ValueError."""
+    names, found = [device.strip().upper().removeprefix("/") for device in devices], device_names()
+    for name in names:
+        if name not in found:
+            raise ValueError(f"devices={','.join(devices)}: there is no {name}; found {', '.join(found)}")
+        if names.count(name) > 1:
+            raise ValueError(f"devices={','.join(devices)}: {name} is named twice")
+    return names

@@ -1,0 +1,1 @@
+"""Exporting a network as a SavedModel for TensorFlow Serving."""

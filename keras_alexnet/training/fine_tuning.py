@@ -1,0 +1,108 @@
+"""Starting a training from weights that exist: all layers but the classifier, and the preprocessing they expect."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from keras_alexnet.checkpoints import load_trained
+from keras_alexnet.variants.architecture import Variant
+from keras_alexnet.weights import load_weights
+from pipelines.cli import InputError
+
+CLASSIFIER = "fc8"
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """Weights to start from.
+
+    Attributes:
+      name: what --init_from said.
+      mean: what a network with these weights subtracts from images, as `AlexNet(mean=...)` takes it.
+      trained: the network of another training, or None where `name` is a file of weights.
+    """
+
+    name: str
+    mean: np.ndarray
+    trained: keras.Model | None
+
+    def apply(self, model: keras.Model, variant: Variant) -> None:
+        """Sets all weights of `model` but the classifier's.
+
+        Raises:
+          InputError: if they are of another network; the message names the layer and both shapes.
+        """
+        if self.trained is None:
+            load_weights(model, self.name, variant, skip=(CLASSIFIER,))
+            return
+        for layer in model.layers:
+            if layer.weights and layer.name != CLASSIFIER:
+                layer.set_weights(self.trained.get_layer(layer.name).get_weights())
+
+
+def find_starting_point(init_from: str, variant: Variant, width: float, init: str) -> StartingPoint:
+    """What --init_from names: the --model_dir of another training, or a file that `AlexNet(weights=...)` takes.
+
+    Raises:
+      InputError: if there is no such thing, or the other training was of another network.
+    """
+    if not os.path.isdir(init_from):
+        if not os.path.exists(init_from):
+            raise InputError(f"--init_from={init_from}: found nothing; expected a --model_dir or a file of weights")
+        return StartingPoint(init_from, np.asarray(variant.rgb_mean, np.float32), None)
+    trained, description, _ = load_trained(init_from)
+    for name, value in (("variant", variant.name), ("width", width), ("init", init)):
+        found = getattr(description, name)
+        if found != value:
+            raise InputError(f"--{name}={value}: the network in --init_from={init_from} has {found}; expected the same")
+    return StartingPoint(init_from, trained.get_layer("mean_subtraction").mean, trained)
+
+
+def freeze(model: keras.Model, layers: str | None) -> None:
+    """Excludes layers, such as "conv1,conv2", from training. To be called before `compile`.
+
+    Raises:
+      InputError: if one has no weights, or none are left to train.
+    """
+    names = _parts(layers)
+    _check_layers("freeze", model, names)
+    for name in names:
+        model.get_layer(name).trainable = False
+    if not model.trainable_variables:
+        raise InputError(f"--freeze={layers}: found no layer left to train; expected at least one")
+
+
+def learning_rate_multipliers(model: keras.Model, settings: str | None) -> dict[str, float]:
+    """Layer name -> multiplier, of settings such as "fc8=10,conv1=0.1".
+
+    Raises:
+      InputError: for a setting that is no `layer=number`, or a layer that is not trained.
+    """
+    multipliers = {}
+    for setting in _parts(settings):
+        name, _, number = setting.partition("=")
+        try:
+            multipliers[name] = float(number)
+        except ValueError:
+            raise InputError(f"--lr_multipliers={settings}: found {setting!r}; expected layer=number") from None
+        if not 0 <= multipliers[name] < float("inf"):
+            raise InputError(f"--lr_multipliers={settings}: found {setting!r}; expected a number not below 0")
+    _check_layers("lr_multipliers", model, multipliers)
+    frozen = [name for name in multipliers if not model.get_layer(name).trainable]
+    if frozen:
+        raise InputError(f"--lr_multipliers={settings}: found {frozen[0]}, which --freeze names too")
+    return multipliers
+
+
+def _parts(listed: str | None) -> list[str]:
+    return [part.strip() for part in (listed or "").split(",") if part.strip()]
+
+
+def _check_layers(flag: str, model: keras.Model, names: Iterable[str]) -> None:
+    known = [layer.name for layer in model.layers if layer.weights]
+    for name in names:
+        if name not in known:
+            raise InputError(f"--{flag}: found {name!r}; expected layers with weights: {', '.join(known)}")

@@ -1,0 +1,152 @@
+"""Weights from a file into a model: all of them, or none."""
+
+import os
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_alexnet.variants.architecture import Variant
+from keras_alexnet.weights.caffe_npy import read_npy
+from keras_alexnet.weights.caffemodel import read_caffemodel
+from keras_alexnet.weights.compatibility import (
+    check_family,
+    check_operations,
+    classifier,
+    layer_names,
+    named_as_ours,
+    same_filters,
+    variants_of,
+)
+from keras_alexnet.weights.formats import Kind, WeightFile, recognise
+from keras_alexnet.weights.keras_file import read_h5, read_keras
+from keras_alexnet.weights.layout import WeightLayer, kernel_shape, per_tower
+from keras_alexnet.weights.torch_file import read_torch
+from pipelines.cli import InputError
+
+_READERS: dict[Kind, Callable[[Path], WeightFile]] = {
+    "keras_h5": read_h5,
+    "keras": read_keras,
+    "caffemodel": read_caffemodel,
+    "caffe_npy": read_npy,
+    "torch": read_torch,
+}
+
+
+def load_weights(model: keras.Model, path: str | os.PathLike, variant: Variant, skip: Collection[str] = ()) -> None:
+    """Loads the weights of a file of any kind in `KINDS` into a model.
+
+    If the model has no classifier (`include_top=False`), the file's is not looked at.
+
+    Args:
+      model: an `AlexNet` of any width and number of classes.
+      path: the file.
+      variant: which network `model` is.
+      skip: layers to leave as they are, whatever the file has for them: `("fc8",)` for other classes than the file's.
+
+    Raises:
+      InputError: (a ValueError) if the file cannot be read, is of another network or has values that are not finite.
+        The message names the file, the layer, what was found and what was expected. No weight is changed then.
+    """
+    assign(model, read_weights(path), variant, skip)
+
+
+def read_weights(path: str | os.PathLike) -> WeightFile:
+    """Reads a file of any kind in `KINDS`; nothing in it is executed.
+
+    Raises:
+      InputError: if it is missing, of another kind or damaged.
+    """
+    return _READERS[recognise(path)](Path(path))
+
+
+def assign(model: keras.Model, file: WeightFile, variant: Variant, skip: Collection[str] = ()) -> None:
+    """Gives `model` the weights of `file`; arguments and errors as for `load_weights`."""
+    unknown = set(skip) - set(layer_names(variant))
+    if unknown:
+        raise InputError(f"skip: found {', '.join(sorted(unknown))}; expected {', '.join(layer_names(variant))}")
+    check_family(file, variant)
+    found = named_as_ours(file, variant)
+    built = {layer.name for layer in model.layers}
+    layers = {name: model.get_layer(name) for name in layer_names(variant) if name in built}
+    missing = [name for name in layers if name not in found and name not in skip]
+    if missing:
+        raise InputError(f"{file.path}: {missing[0]}: found no such layer; the file has {', '.join(file.layers)}")
+    check_operations(file, variant)
+    weights: dict[str, list[np.ndarray]] = {}
+    below = None
+    for name, layer in layers.items():
+        if name not in skip:
+            theirs, arrays = found[name]
+            label = f"{file.path}: {name}" + (f" ({theirs})" if theirs != name else "")
+            weights[name] = _checked(label, arrays, layer, below, file, name == classifier(variant))
+        below = layer
+    for name, arrays in weights.items():
+        layers[name].set_weights(arrays)
+
+
+def _checked(
+    label: str,
+    arrays: list[np.ndarray],
+    layer: WeightLayer,
+    below: WeightLayer | None,
+    file: WeightFile,
+    is_classifier: bool,
+) -> list[np.ndarray]:
+    """`arrays` as `layer.get_weights()` has them, if they are this layer's."""
+    layout = file.layout
+    if layout is None:
+        shapes, whose = [weight.shape for weight in layer.weights], "kernel, bias of each tower"
+    else:
+        shapes = [kernel_shape(layer, layout), (layer.size,)]
+        whose = f"kernel, bias; {layout.axes if len(shapes[0]) == 4 else 'fully connected'}, as the file has it"
+    found = [array.shape for array in arrays]
+    if found != shapes:
+        reason = _reason(found, shapes, file, is_classifier)
+        raise InputError(f"{label}: found {_list(found)}; expected {_list(shapes)} ({whose}){reason}")
+    arrays = [_floats(label, array) for array in arrays]
+    return arrays if layout is None else per_tower(*arrays, layer, below, layout)
+
+
+def _list(shapes: list[tuple[int, ...]]) -> str:
+    return ", ".join(str(tuple(shape)) for shape in shapes)
+
+
+def _reason(found: list[tuple], expected: list[tuple], file: WeightFile, is_classifier: bool) -> str:
+    """What lies behind shapes that differ, where that can be told."""
+    layout, rank = file.layout, len(found[0])
+    if is_classifier and rank == len(expected[0]) == 2:
+        outputs = 0 if layout is not None and layout.axes == "OIHW" else 1
+        if found[0][1 - outputs] == expected[0][1 - outputs]:
+            classes = found[0][outputs]
+            return (
+                f": the file has {classes} classes; build the model with classes={classes}, without its classifier "
+                "(include_top=False), or load with skip=('fc8',)"
+            )
+    if layout is None:
+        return ": it was written for another variant, width or number of classes"
+    if rank == len(expected[0]) == 4:
+        axis = layout.axes.index("I")
+        same_otherwise = np.delete(found[0], axis).tolist() == np.delete(expected[0], axis).tolist()
+        if same_otherwise and found[0][axis] == 2 * expected[0][axis]:
+            return (
+                ": the file's network has no groups (62.4 million parameters in full); in this variant each half of "
+                "the filters reads its own half of the maps (61.0 million)"
+            )
+        if same_otherwise and 2 * found[0][axis] == expected[0][axis]:
+            return ": the file's network has two groups; this variant has one tower"
+    others = [variant.name for variant in variants_of(file) if same_filters(file, variant)]
+    hint = f"; its filters are those of variant {others[0]!r}" if others else ""
+    return f": it is of another network, or of another width{hint}"
+
+
+def _floats(label: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind != "f":
+        raise InputError(f"{label}: found numbers of type {array.dtype}; expected floating point numbers")
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32, copy=False)
+    bad = array.size - np.count_nonzero(np.isfinite(array))
+    if bad:
+        raise InputError(f"{label}: found {bad} values that are NaN or infinite; expected finite numbers")
+    return array

@@ -1,0 +1,1 @@
+"""Labelled images by name: image folders, ImageNet, TFDS datasets and prepared shards."""

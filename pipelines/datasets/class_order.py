@@ -1,0 +1,155 @@
+"""Which output is which class: the order of a dataset's classes, a subset of them, and their names for people.
+
+The 2012 code numbers ImageNet's classes as the challenge's development kit does; Caffe, torchvision, Keras and TFDS
+sort their WordNet ids (wnids). The two are permutations of each other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
+
+from pipelines.cli import InputError
+
+if TYPE_CHECKING:
+    from pipelines.datasets.source import Source, SourcePart
+
+# sorted: as the dataset has them, which for image folders and ImageNet is sorted by name.
+# devkit: by ILSVRC2012_ID, the number that the development kit of the challenge gives a class.
+CLASS_ORDERS = ("sorted", "devkit")
+
+_LEFT_OUT = -1
+
+
+@cache
+def devkit_wnids() -> tuple[str, ...]:
+    """The 1000 wnids of ILSVRC-2012 by ILSVRC2012_ID, from 1 on: the table `synsets` of the kit's meta.mat."""
+    return tuple(resources.files("pipelines.datasets").joinpath("ilsvrc2012_wnids.txt").read_text("ascii").split())
+
+
+def ordered(class_names: Sequence[str], class_order: str) -> tuple[str, ...]:
+    """`class_names` in the order that --class_order names.
+
+    Raises:
+      InputError: no such order, or "devkit" and a class that is not one of the 1000.
+    """
+    if class_order not in CLASS_ORDERS:
+        raise InputError(f"--class_order={class_order}: expected one of {', '.join(CLASS_ORDERS)}")
+    if class_order == "sorted":
+        return tuple(class_names)
+    ids = {wnid: index for index, wnid in enumerate(devkit_wnids())}
+    foreign = [name for name in class_names if name not in ids]
+    if foreign:
+        raise InputError(f"--class_order=devkit: found class {foreign[0]!r}, expected wnids of ILSVRC-2012 only")
+    return tuple(sorted(class_names, key=ids.__getitem__))
+
+
+def reordered(source: Source, class_names: Sequence[str]) -> Source:
+    """`source` with its labels counted in the order of `class_names`.
+
+    Raises:
+      InputError: these are not the classes of `source`.
+    """
+    class_names = tuple(class_names)
+    if sorted(class_names) != sorted(source.class_names):
+        raise InputError(f"--dataset={source.name}: its classes are others than those to be put in order")
+    if class_names == source.class_names:
+        return source
+    labels = _new_labels(source.class_names, class_names)
+    label_names = dict(zip(source.class_names, source.label_names, strict=True))
+    return dataclasses.replace(
+        source,
+        class_names=class_names,
+        label_names=tuple(label_names[name] for name in class_names),
+        read=lambda split, seed, start: _relabelled(source.read(split, seed, start), labels),
+        read_parts=lambda split, count: select(source, split, count, class_names),
+    )
+
+
+def select(source: Source, split: str, count: int, class_names: Sequence[str]) -> list[SourcePart]:
+    """`source.parts(split, count)` with the images of `class_names` only, labelled in their order."""
+    labels = _new_labels(source.class_names, class_names)
+    return [RelabelledPart(part, labels) for part in source.parts(split, count)]
+
+
+@dataclasses.dataclass(frozen=True)
+class RelabelledPart:
+    """A part of a source whose classes are counted otherwise.
+
+    Attributes:
+      part: as the source has it.
+      labels: from its labels to the new ones; the images of -1 are left out.
+    """
+
+    part: SourcePart
+    labels: tuple[int, ...]
+
+    @property
+    def identity(self) -> str:
+        """See `pipelines.datasets.source.SourcePart`."""
+        return f"{self.part.identity} {self.labels}"
+
+    def encoded(self) -> tf.data.Dataset:
+        """See `pipelines.datasets.source.SourcePart`."""
+        return _relabelled(self.part.encoded(), self.labels)
+
+
+def read_class_list(path: str | os.PathLike, class_names: Sequence[str]) -> tuple[str, ...]:
+    """Those of `class_names` that --classes_file lists, one a line; what follows the first word is a remark.
+
+    Raises:
+      InputError: the file cannot be read, is empty, or names another class.
+    """
+    listed = {line.split()[0] for line in _lines("classes_file", path)}
+    foreign = sorted(listed - set(class_names))
+    if foreign:
+        raise InputError(f"--classes_file={path}: found {foreign[0]!r}, expected classes of the dataset")
+    if not listed:
+        raise InputError(f"--classes_file={path}: found no class, expected one a line")
+    return tuple(name for name in class_names if name in listed)
+
+
+def read_label_names(path: str | os.PathLike, class_names: Sequence[str]) -> dict[str, str]:
+    """Names for people from --label_names_file: a line has a class, a blank or tab, and its name.
+
+    Lines for other classes are passed over, so that one list of all synsets serves every subset of them.
+
+    Raises:
+      InputError: the file cannot be read, or lacks one of `class_names`.
+    """
+    pairs = (line.split(maxsplit=1) for line in _lines("label_names_file", path))
+    names = {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
+    missing = [name for name in class_names if name not in names]
+    if missing:
+        raise InputError(f"--label_names_file={path}: no line '{missing[0]} <name>' ({len(missing)} such)")
+    return {name: names[name] for name in class_names}
+
+
+def _lines(flag: str, path: str | os.PathLike) -> list[str]:
+    """The lines of a text file that are not blank."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return [line.strip() for line in file if line.strip()]
+    except OSError as error:
+        raise InputError(f"--{flag}={path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"--{flag}={path}: not a text file (UTF-8)") from None
+
+
+def _new_labels(old: Sequence[str], new: Sequence[str]) -> tuple[int, ...]:
+    index = {name: label for label, name in enumerate(new)}
+    return tuple(index.get(name, _LEFT_OUT) for name in old)
+
+
+def _relabelled(examples: tf.data.Dataset, labels: tuple[int, ...]) -> tf.data.Dataset:
+    table = tf.constant(labels, tf.int32)
+    examples = examples.map(lambda encoded, label, key: (encoded, table[label], key))
+    if _LEFT_OUT in labels:
+        examples = examples.filter(lambda encoded, label, key: label != _LEFT_OUT)
+    return examples

@@ -1,0 +1,1 @@
+"""Single images: decoding, orientation, crops and augmentation."""

@@ -1,0 +1,112 @@
+"""Geometry, in one place: the stored 256 x 256 view of a photograph, and the crops the network sees of it.
+
+Training, evaluation and the exported graph all cut here, so they agree to the pixel.
+"""
+
+import tensorflow as tf
+
+from pipelines.cli import InputError
+
+# Side of the stored view in pixels (paper, section 2).
+STORED_SIZE = 256
+
+# shorter_side: the shorter side becomes 256, then the centre is cut out (paper, section 2).
+# warp: both sides become 256, whatever the shape (the networks released with Caffe).
+RESIZE_POLICIES = ("shorter_side", "warp")
+
+# center: one view. ten: the corners and the centre, and their mirror images (paper, section 4.1).
+VIEWS = ("center", "ten")
+
+
+def check_resize(resize: str) -> None:
+    """Raises InputError unless `resize` is one of RESIZE_POLICIES."""
+    if resize not in RESIZE_POLICIES:
+        raise InputError(f"--resize={resize}: expected one of {', '.join(RESIZE_POLICIES)}")
+
+
+def stored_view(image: tf.Tensor, resize: str = "shorter_side") -> tf.Tensor:
+    """The 256 x 256 view of a photograph that is stored, evaluated and served.
+
+    The resize is bilinear with antialiasing, as Pillow's BILINEAR. Only the part of the photograph that the
+    view shows is read, so a 10,000 x 1 picture costs no more than a square one. A 256 x 256 photograph comes
+    out as it is.
+
+    Args:
+      image: uint8 [H,W,3], at least one pixel.
+      resize: one of RESIZE_POLICIES.
+
+    Returns:
+      uint8 [256,256,3].
+
+    Raises:
+      InputError: unknown policy.
+    """
+    check_resize(resize)
+    is_stored = tf.reduce_all(tf.shape(image)[:2] == STORED_SIZE)
+    view = tf.cond(is_stored, lambda: image, lambda: _resized_view(image, resize))
+    return tf.ensure_shape(view, [STORED_SIZE, STORED_SIZE, 3])
+
+
+def window(image: tf.Tensor, y: tf.Tensor, x: tf.Tensor, size: int) -> tf.Tensor:
+    """The `size` x `size` window of `image` [H,W,3] whose upper left corner is y, x: [size,size,3], same type."""
+    return tf.slice(image, [y, x, 0], [size, size, 3])
+
+
+def center_crop(images: tf.Tensor, size: int = 224) -> tf.Tensor:
+    """The central `size` x `size` window of `images` [N,256,256,3]: [N,size,size,3], same type."""
+    start = (STORED_SIZE - size) // 2
+    return images[:, start : start + size, start : start + size]
+
+
+def five_corners(size: int = 224) -> tuple[tuple[int, int], ...]:
+    """Where five of the ten test views begin, (row, column) in the stored view; the others mirror these."""
+    end, middle = STORED_SIZE - size, (STORED_SIZE - size) // 2
+    return (0, 0), (0, end), (middle, middle), (end, 0), (end, end)
+
+
+def ten_crops(images: tf.Tensor, size: int = 224) -> tf.Tensor:
+    """The ten test views of `images` [N,256,256,3]: [N,10,size,size,3], same type.
+
+    Order of the 2012 code: top left, top right, centre, bottom left, bottom right, then the same five mirrored
+    left to right.
+    """
+    five = tf.stack([images[:, y : y + size, x : x + size] for y, x in five_corners(size)], axis=1)
+    return tf.concat([five, tf.reverse(five, axis=[3])], axis=1)
+
+
+def views(images: tf.Tensor, which: str, size: int = 224) -> tf.Tensor:
+    """The views of `images` [N,256,256,3] that `which`, one of VIEWS, names: [N,V,size,size,3], V = 1 or 10.
+
+    Raises:
+      InputError: unknown `which`.
+    """
+    if which == "center":
+        return center_crop(images, size)[:, tf.newaxis]
+    if which == "ten":
+        return ten_crops(images, size)
+    raise InputError(f"--views={which}: expected one of {', '.join(VIEWS)}")
+
+
+def _resized_view(image: tf.Tensor, resize: str) -> tf.Tensor:
+    # float64: a side times 256 has to stay exact for sides of many million pixels.
+    size = tf.cast(tf.shape(image)[:2], tf.float64)
+    if resize == "warp":
+        resized = tf.constant([STORED_SIZE, STORED_SIZE], tf.float64)
+    else:
+        resized = tf.round(size * STORED_SIZE / tf.reduce_min(size))
+    scale = resized / size
+    offset = tf.floor((resized - STORED_SIZE) / 2)
+    # The pixels the filter can reach: a triangle one output pixel, or at least one input pixel, to each side.
+    reach = tf.maximum(1 / scale, 1) + 1
+    start = tf.floor(tf.maximum(offset / scale - reach, 0))
+    end = tf.minimum(tf.math.ceil((offset + STORED_SIZE) / scale + reach), size)
+    first, last = tf.cast(start, tf.int32), tf.cast(end, tf.int32)
+    view = tf.raw_ops.ScaleAndTranslate(
+        images=image[tf.newaxis, first[0] : last[0], first[1] : last[1]],
+        size=[STORED_SIZE, STORED_SIZE],
+        scale=tf.cast(scale, tf.float32),
+        translation=tf.cast(start * scale - offset, tf.float32),
+        kernel_type="triangle",
+        antialias=True,
+    )
+    return tf.cast(tf.round(view[0]), tf.uint8)

@@ -1,0 +1,235 @@
+"""Image files to pixels, as TensorFlow graph code: for training, evaluation and the exported model alike.
+
+What a file is, and how large, is read from its first bytes before a decoder sees it. So a small file that claims a
+gigapixel costs nothing, and formats nobody asked for are never decoded.
+"""
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from pipelines.images.crops import STORED_SIZE, stored_view
+from pipelines.images.exif import jpeg_orientation, upright
+from pipelines.images.jpeg_markers import MOST_SCANS, has_end, has_few_scans, holds
+
+# Larger pictures are refused unless the caller says otherwise: 50 million pixels are 150 MB once decoded.
+MAX_PIXELS = 50_000_000
+
+# What image folders hold. Of an animated GIF the first frame is taken; animated WebP is refused.
+FORMATS = ("jpeg", "png", "bmp", "gif", "webp")
+
+# What a served model takes from strangers: the two formats of which it is known how short a whole file can be.
+WIRE_FORMATS = ("jpeg", "png")
+
+# A whole file cannot hold more pixels than this. JPEG: every block of 8 x 8 pixels has a code of at least one bit
+# (ITU-T T.81 F.1.2.1), in one of at least two components where a component is sampled less often. PNG: a deflate
+# stream becomes at most 1,032 times as long (zlib, technical details).
+_JPEG_PIXELS_PER_BYTE = 8 * 64 * 2
+_PNG_DEFLATE_RATIO = 1032
+_PNG_CHANNELS = (1, 0, 3, 1, 2, 0, 4)  # by colour type; 1 and 5 are none (PNG specification, 11.2.2)
+
+# The last chunk of a whole file: no data, its name, its checksum (PNG specification, 11.2.5).
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+
+# A file with so many pixels is looked through for its end before it is decoded. Smaller ones are decoded at once: one
+# that is cut short costs little, and so does each of the others.
+_LARGE = 2_000_000
+
+# Images of a batch that are in work at the same time; the processor's cores share them.
+_PARALLEL_IMAGES = 16
+
+_HEADER_BYTES = 32
+# First bytes, by format: ITU-T T.81 B.1.1.3; PNG (W3C) 5.2; BITMAPFILEHEADER; GIF89a 17; RFC 9649 2.4.
+_MAGIC = {"jpeg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n", "bmp": b"BM", "gif": b"GIF8", "webp": b"RIFF"}
+
+
+def decode_rgb(encoded: tf.Tensor, formats: Sequence[str] = FORMATS, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
+    """The pixels of an image file.
+
+    Grey, palette and CMYK pictures become RGB; transparency is dropped; 16-bit values keep their upper byte.
+    JPEG pixels are those of Pillow and libjpeg's default, the accurate inverse DCT, set upright by their EXIF mark.
+
+    Args:
+      encoded: string scalar, the whole file.
+      formats: which of FORMATS to accept.
+      max_pixels: larger images are refused before any of their pixels are decoded.
+
+    Returns:
+      uint8 [H,W,3].
+
+    Raises:
+      tf.errors.InvalidArgumentError: when run, for what is no such file, is damaged or cut short, or has more
+        than max_pixels pixels.
+    """
+    header = _header(encoded)
+    is_format = tf.stack([_starts_with(header, _MAGIC[name]) for name in formats])
+    encoded = _only_if(tf.reduce_any(is_format), encoded, f"not an image file ({', '.join(formats)})")
+    decoders = [lambda decode=_DECODERS[name]: decode(encoded, header, max_pixels) for name in formats]
+    image = tf.ensure_shape(tf.switch_case(tf.argmax(is_format, output_type=tf.int32), decoders), [None, None, 3])
+    return _only_if_size(tf.shape(image)[:2], max_pixels, image)
+
+
+def stored_view_or_zeros(
+    encoded: tf.Tensor,
+    resize: str = "shorter_side",
+    formats: Sequence[str] = WIRE_FORMATS,
+    max_pixels: int = MAX_PIXELS,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The stored view of an image file, or zeros and False for what cannot be decoded: it never fails.
+
+    Args:
+      encoded: string scalar, the whole file.
+      resize: one of `crops.RESIZE_POLICIES`.
+      formats: which of FORMATS to accept.
+      max_pixels: larger images count as not decodable.
+
+    Returns:
+      uint8 [256,256,3] and bool scalar: whether the file could be decoded.
+    """
+
+    def attempt(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return stored_view(decode_rgb(encoded, formats, max_pixels), resize), tf.constant(True)
+
+    # A graph knows no try and except. A dataset does: it can leave out the elements that fail, and then the
+    # first element left is the fallback.
+    fallback = (tf.zeros([STORED_SIZE, STORED_SIZE, 3], tf.uint8), tf.constant(False))
+    attempts = tf.data.Dataset.from_tensors(encoded).map(attempt).ignore_errors()
+    return attempts.concatenate(tf.data.Dataset.from_tensors(fallback)).take(1).get_single_element()
+
+
+def stored_views_or_zeros(
+    encoded: tf.Tensor,
+    resize: str = "shorter_side",
+    formats: Sequence[str] = WIRE_FORMATS,
+    max_pixels: int = MAX_PIXELS,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """`stored_view_or_zeros` of a batch, several images at a time.
+
+    Args:
+      encoded: string [N], whole files; N may be 0.
+      resize, formats, max_pixels: as there.
+
+    Returns:
+      uint8 [N,256,256,3] and bool [N].
+    """
+
+    def view(one: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return stored_view_or_zeros(one, resize, formats, max_pixels)
+
+    rows = tf.size(encoded, tf.int64)
+    views = tf.data.Dataset.from_tensor_slices(encoded)
+    views = views.map(view, num_parallel_calls=_PARALLEL_IMAGES, deterministic=True).batch(tf.maximum(rows, 1))
+    nothing = (tf.zeros([0, STORED_SIZE, STORED_SIZE, 3], tf.uint8), tf.zeros([0], tf.bool))
+    return views.concatenate(tf.data.Dataset.from_tensors(nothing)).take(1).get_single_element()
+
+
+def _header(encoded: tf.Tensor) -> tf.Tensor:
+    """The first 32 bytes, with zeros after a shorter file's end: int64 [32]."""
+    start = tf.strings.substr(encoded, 0, _HEADER_BYTES) + b"\0" * _HEADER_BYTES
+    return tf.cast(tf.io.decode_raw(tf.strings.substr(start, 0, _HEADER_BYTES), tf.uint8), tf.int64)
+
+
+def _starts_with(header: tf.Tensor, magic: bytes) -> tf.Tensor:
+    return tf.reduce_all(header[: len(magic)] == list(magic))
+
+
+def _only_if(condition: tf.Tensor, value: tf.Tensor, message: str) -> tf.Tensor:
+    """`value`; when run, an InvalidArgumentError with `message` if `condition` is false."""
+    with tf.control_dependencies([tf.Assert(condition, [message])]):
+        return tf.identity(value)
+
+
+def _only_if_size(size: tf.Tensor, max_pixels: int, value: tf.Tensor) -> tf.Tensor:
+    """`value`; when run, an InvalidArgumentError if `size`, height and width, has no pixels or too many."""
+    pixels = _product(size)
+    return _only_if((pixels >= 1) & (pixels <= max_pixels), value, f"more than {max_pixels:,} pixels, or none")
+
+
+def _product(sides: tf.Tensor) -> tf.Tensor:
+    # float64, because the product of two sides that a header claims can be too large for any integer type.
+    return tf.reduce_prod(tf.cast(sides, tf.float64))
+
+
+def _only_if_long_enough(encoded: tf.Tensor, least_bytes: tf.Tensor) -> tf.Tensor:
+    """`encoded`, unless it is shorter than any whole file with the pixels that its header claims."""
+    length = tf.cast(tf.strings.length(encoded), tf.float64)
+    return _only_if(length >= least_bytes, encoded, "a file too short for its number of pixels")
+
+
+def _only_if_whole(encoded: tf.Tensor, size: tf.Tensor, has_its_end: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+    """`encoded`, unless it is a large file without its end."""
+    is_whole = tf.cond(_product(size) < _LARGE, lambda: tf.constant(True), lambda: has_its_end(encoded))
+    return _only_if(is_whole, encoded, "a file cut short")
+
+
+def _decode_jpeg(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    size = tf.io.extract_jpeg_shape(encoded)[:2]
+    encoded = _only_if_size(size, max_pixels, encoded)
+    encoded = _only_if_long_enough(encoded, _product(size) / _JPEG_PIXELS_PER_BYTE)
+    encoded = _only_if(has_few_scans(encoded), encoded, f"more than {MOST_SCANS} scans")
+    encoded = _only_if_whole(encoded, size, has_end)
+    image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+    return upright(image, jpeg_orientation(encoded))
+
+
+def _decode_png(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    # Width and height, four bytes each, highest first, bits, colour type (PNG specification, 11.2.2).
+    sides = tf.reduce_sum(tf.reshape(header[16:24], [2, 4]) * [256**3, 256**2, 256, 1], axis=1)
+    color_type = tf.minimum(header[25], len(_PNG_CHANNELS) - 1)
+    bits = tf.cast(header[24] * tf.gather(tf.constant(_PNG_CHANNELS, tf.int64), color_type), tf.float64)
+    encoded = _only_if_size(sides, max_pixels, encoded)
+    encoded = _only_if_long_enough(encoded, _product(sides) * bits / 8 / _PNG_DEFLATE_RATIO)
+    encoded = _only_if_whole(encoded, sides, lambda encoded: holds(encoded, _PNG_END))
+    return tf.io.decode_png(encoded, channels=3)
+
+
+def _decode_bmp(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    # Width and height of a BITMAPINFOHEADER, signed: a negative height counts the rows from the top.
+    sides = [_little_endian(header, start, 4) for start in (18, 22)]
+    sides = [tf.where(side < 2**31, side, 2**32 - side) for side in sides]
+    return _decode_image(_only_if_size(tf.stack(sides), max_pixels, encoded), 3)
+
+
+def _decode_gif(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    # Of the logical screen (GIF89a, 18), to which TensorFlow decodes.
+    sides = tf.stack([_little_endian(header, 6, 2), _little_endian(header, 8, 2)])
+    return _decode_image(_only_if_size(sides, max_pixels, encoded), 3)
+
+
+def _decode_webp(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    kinds = tf.stack([tf.reduce_all(header[12:16] == list(kind)) for kind in (b"VP8 ", b"VP8L", b"VP8X")])
+    # TensorFlow 2.21 reads past its buffer, and may crash, when an animation is decoded as anything but RGBA.
+    is_animated = kinds[2] & (header[20] & 2 > 0)
+    encoded = _only_if(~is_animated, encoded, "animated WebP")
+    packed = _little_endian(header, 21, 4)
+    sides = tf.stack(
+        [
+            # RFC 6386, 9.1: 14 bits each, and two of a scale.
+            [_little_endian(header, 26, 2) % 2**14, _little_endian(header, 28, 2) % 2**14],
+            # RFC 9649, 3.4: 14 bits each, one less than the side.
+            [packed % 2**14 + 1, packed // 2**14 % 2**14 + 1],
+            # RFC 9649, 2.7: 24 bits each, one less than the side.
+            [_little_endian(header, 24, 3) + 1, _little_endian(header, 27, 3) + 1],
+        ]
+    )
+    sides = tf.reduce_sum(tf.where(kinds[:, tf.newaxis], sides, 0), axis=0)
+    # With transparency there are four channels, and asking for three is refused.
+    return _decode_image(_only_if_size(sides, max_pixels, encoded), 0)[..., :3]
+
+
+def _decode_image(encoded: tf.Tensor, channels: int) -> tf.Tensor:
+    return tf.io.decode_image(encoded, channels=channels, expand_animations=False)
+
+
+def _little_endian(header: tf.Tensor, start: int, count: int) -> tf.Tensor:
+    """The number, int64, that `count` bytes of the header are, lowest first."""
+    return tf.reduce_sum(header[start : start + count] * [256**place for place in range(count)])
+
+
+_DECODERS = {
+    "jpeg": _decode_jpeg,
+    "png": _decode_png,
+    "bmp": _decode_bmp,
+    "gif": _decode_gif,
+    "webp": _decode_webp,
+}

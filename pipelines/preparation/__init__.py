@@ -1,0 +1,1 @@
+"""The work of `pipelines.prepare`: resized images, shards, statistics."""

@@ -1,0 +1,181 @@
+"""Runs one of the functions below on a CPU that looks like four, and prints what it returns as JSON.
+
+Devices must be set up before TensorFlow starts, so tests run this as a process: `on_four_devices(name, ...)`.
+"""
+
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+CLASSES, BATCH = 8, 16
+
+
+def on_four_devices(name: str, *arguments: str) -> Any:
+    command = [sys.executable, "-m", "tests.helpers.four_devices", name, *arguments]
+    root = Path(__file__).parents[2]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=root)
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout.splitlines()[-1])
+
+
+def names(count: int) -> list[str]:
+    return [f"CPU:{index}" for index in range(count)]
+
+
+def small(dropout: bool = True):
+    from keras_alexnet import VARIANTS
+    from keras_alexnet.benchmark.strategies import without_dropout
+
+    variant = VARIANTS["paper"].he_initialised().scaled(1 / 16)
+    return variant if dropout else without_dropout(variant)
+
+
+def training(strategy: str, count: int, batch: int = BATCH, dropout: bool = True):
+    from keras_alexnet.benchmark.strategies import Training
+    from keras_alexnet.distribute.strategies import make_strategy
+
+    return Training(small(dropout), CLASSES, make_strategy(strategy, devices=names(count)), batch)
+
+
+def differences(dropout: str = "off") -> dict[str, float]:
+    from keras_alexnet.benchmark import strategies as benchmark_strategies
+    from keras_alexnet.distribute.strategies import make_strategy
+
+    if dropout == "on":
+        benchmark_strategies.without_dropout = lambda variant: variant
+    kinds = [("single", 1), ("mirrored", 2), ("towers", 2), ("towers", 4)]
+    chosen = {f"{name} x{count}": make_strategy(name, devices=names(count)) for name, count in kinds}
+    moved, found = benchmark_strategies.weight_differences(small(), CLASSES, chosen, BATCH)
+    return {"moved": moved, **found}
+
+
+def placement(strategy: str, count: str) -> list:
+    from keras_alexnet.distribute.placement import placement_table
+
+    trained = training(strategy, int(count))
+    return placement_table(trained.model, strategy=trained.strategy)
+
+
+def graph(count: str, broken: str = "") -> dict:
+    from keras_alexnet import PaperSGD
+    from keras_alexnet.distribute import towers
+    from keras_alexnet.layers import tower_layers as connections
+    from tests.helpers import partitioned
+
+    original = connections.on_tower
+    if broken == "conv4":
+
+        def on_tower(index, function, *tensors):
+            return original(0 if function.__self__.name == "conv4" else index, function, *tensors)
+
+        connections.on_tower = on_tower
+    if broken == "gradients":
+
+        def on_tower(index, function, *tensors):
+            with towers.tower(index):
+                return function(*tensors)
+
+        connections.on_tower = on_tower
+    if broken == "sums":
+        del PaperSGD._all_reduce_sum_gradients
+    trained = training("towers", int(count))
+    batches = trained.batches(0)
+    graphs = partitioned.partition_graphs(lambda: trained.take(batches))
+    return {"crossings": partitioned.crossings(graphs), "operations": partitioned.heavy_operations(graphs)}
+
+
+def masks() -> dict[str, float]:
+    """Pairs of replica and tower -> share of units that both masks treat alike."""
+    import tensorflow as tf
+
+    from keras_alexnet.distribute.strategies import make_strategy
+    from keras_alexnet.layers import TowerDropout
+
+    strategy = make_strategy("towers", devices=names(4))
+    with strategy.scope():
+        layer = TowerDropout(seed=1)
+    ones = tf.ones([10, 1000])
+    outputs = tf.function(lambda: strategy.run(lambda: layer([ones, ones], training=True)))()
+    drawn = {
+        f"replica {replica} tower {tower}": copy.numpy()
+        for tower, output in enumerate(outputs)
+        for replica, copy in enumerate(strategy.experimental_local_results(output))
+    }
+    return {f"{a}, {b}": float(np.mean(drawn[a] == drawn[b])) for a, b in itertools.combinations(drawn, 2)}
+
+
+def precision(policy: str) -> dict[str, list[float]]:
+    import keras
+
+    keras.config.set_dtype_policy(f"mixed_{policy}")
+    found = {}
+    for strategy, count in [("single", 1), ("mirrored", 2), ("towers", 4)]:
+        # Few images, because float16 takes its time on a CPU.
+        trained = training(strategy, count, batch=4, dropout=False)
+        if policy == "float16":
+            # From Keras' own first scale, steps are skipped until it fits, and not the same ones.
+            trained.model.optimizer.dynamic_scale.assign(1024.0)
+        start = trained.model.get_weights()
+        losses = np.diff([0, *(trained.take(trained.batches(step)) for step in range(3))]) / 4
+        moved = max(np.abs(a - b).max() for a, b in zip(trained.model.get_weights(), start, strict=True))
+        found[f"{strategy} x{count}"] = [*losses.tolist(), float(moved)]
+    return found
+
+
+def overflow(strategy: str, count: str, broken: str = "") -> dict:
+    """One step of float16 in which the gradients of the second replica overflow, and those of the first are 0."""
+    import keras
+    import tensorflow as tf
+
+    from keras_alexnet.training import train_step as steps
+
+    if broken:
+        steps._overflow_together = lambda gradients, replica: gradients
+    keras.config.set_dtype_policy("mixed_float16")
+    trained = training(strategy, int(count), batch=2)
+    trained.model.get_layer("fc8").biases[0].assign([50.0] + [0.0] * (CLASSES - 1))
+    trained.model.optimizer.dynamic_scale.assign(2.0**40)
+    start = trained.model.get_weights()
+    images, _ = next(trained.batches(0))
+    labels = trained.strategy.experimental_distribute_values_from_function(
+        lambda context: tf.constant([context.replica_id_in_sync_group])
+    )
+    loss = trained.take(iter([(images, labels)]))
+    same = all(np.array_equal(a, b) for a, b in zip(trained.model.get_weights(), start, strict=True))
+    return {"loss": loss, "same": same, "scale": float(tf.convert_to_tensor(trained.model.optimizer.dynamic_scale))}
+
+
+def fit() -> dict:
+    """Two epochs of model.fit in user code, under TowerMirroredStrategy and without."""
+    import keras
+    import tensorflow as tf
+
+    import keras_alexnet
+    from tests.helpers import partitioned
+
+    random = np.random.default_rng(0)
+    images, labels = random.uniform(0, 255, (16, 224, 224, 3)).astype("float32"), random.integers(0, CLASSES, 16)
+    found, weights = {}, []
+    for strategy in (tf.distribute.get_strategy(), keras_alexnet.TowerMirroredStrategy(names(4))):
+        keras.utils.set_random_seed(0)
+        with strategy.scope():
+            model = keras_alexnet.AlexNet(small(dropout=False), classes=CLASSES)
+            model.compile(keras_alexnet.PaperSGD(0.01), loss="sparse_categorical_crossentropy")
+        data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(8)
+        graphs = partitioned.partition_graphs(lambda model=model, data=data: model.fit(data, epochs=2, verbose=0))
+        weights.append(model.get_weights())
+        found["crossings"] = partitioned.crossings(graphs)
+    found["difference"] = max(float(np.abs(a - b).max()) for a, b in zip(*weights, strict=True))
+    return found
+
+
+if __name__ == "__main__":
+    from keras_alexnet.distribute.strategies import split_cpu
+
+    split_cpu(4)
+    print(json.dumps(globals()[sys.argv[1]](*sys.argv[2:])))

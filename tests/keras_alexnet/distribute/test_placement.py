@@ -1,0 +1,142 @@
+import math
+import re
+import subprocess
+import sys
+
+import pytest
+
+from keras_alexnet import AlexNet, TowerMirroredStrategy
+from keras_alexnet.distribute import placement
+from keras_alexnet.distribute.placement import placement_table, placement_text
+from keras_alexnet.distribute.strategies import make_strategy
+from keras_alexnet.train import train
+from pipelines.cli import InputError
+from tests.helpers.four_devices import on_four_devices
+from tests.helpers.tiny_training import tiny
+
+TRAIN = [sys.executable, "-m", "keras_alexnet.train", "--synthetic", "--width=0.0625", "--batch_size=6", "--steps=2"]
+
+
+def test_five_steps_give_the_same_weights_wherever_they_run():
+    found = on_four_devices("differences")
+    assert found.pop("moved") > 0.01
+    assert set(found) == {"mirrored x2", "towers x2", "towers x4"} and max(found.values()) < 1e-5
+
+
+def test_replicas_and_towers_draw_different_dropout_masks():
+    shares = on_four_devices("masks")
+    assert len(shares) == 6
+    # Of 10,000 draws; the same mask would make 1.
+    assert all(abs(share - 0.5) < 0.05 for share in shares.values()), shares
+
+
+@pytest.mark.parametrize("precision, tolerance", [("bfloat16", 0.05), ("float16", 0.01)])
+def test_low_precision_learns_the_same_wherever_it_runs(precision, tolerance):
+    found = on_four_devices("precision", precision)
+    expected = found.pop("single x1")
+    assert len(found) == 2 and expected[-1] > 0.01
+    for losses in found.values():
+        assert losses[:-1] == pytest.approx(expected[:-1], rel=tolerance)
+
+
+@pytest.mark.parametrize("strategy, devices", [("mirrored", "2"), ("towers", "4")])
+def test_gradients_that_overflow_in_one_replica_only_change_no_weight(strategy, devices):
+    found = on_four_devices("overflow", strategy, devices)
+    assert math.isfinite(found["loss"]) and found["same"] and found["scale"] == 2.0**39
+
+
+def test_weights_and_velocities_are_looked_up_where_they_are():
+    rows = {(layer, tower): places for layer, tower, *places in on_four_devices("placement", "towers", "4")}
+    assert rows["conv1", 0] == [["CPU:0", "CPU:2"]] * 3 and rows["conv1", 1] == [["CPU:1", "CPU:3"]] * 3
+    assert rows["pool5", 1] == [["CPU:1", "CPU:3"], [], []]
+    assert rows["fc8", 0] == [["CPU:0", "CPU:2"]] * 3 and ("fc8", 1) not in rows
+    for layer, tower, *places in on_four_devices("placement", "mirrored", "2"):
+        assert all(devices in (["CPU:0", "CPU:1"], []) for devices in places), (layer, tower)
+
+
+def test_the_placement_of_a_network_without_a_strategy_is_one_line():
+    model = AlexNet(width=1 / 16, classes=2)
+    text = placement_text(placement_table(model), make_strategy("single"))
+    assert text.startswith("strategy single: every layer") and "\n" not in text
+
+
+def test_the_train_command_tells_the_placement_once():
+    flags = ["--strategy=towers", "--virtual_devices=3", "--devices=CPU:2,cpu:0"]
+    output = subprocess.run([*TRAIN, *flags], capture_output=True, text=True, check=True).stdout
+    assert output.count("strategy towers") == 1
+    assert "\nconv5             CPU:2 *  CPU:0 *\n" in output and "\nfc8               CPU:2 *\n" in output
+
+
+@pytest.mark.parametrize(
+    "flags, says",
+    [
+        (["--virtual_devices=2"], "strategy mirrored: every layer and its variables on CPU:0 and CPU:1"),
+        (
+            ["--virtual_devices=2", "--strategy=single", "--devices=CPU:1"],
+            "strategy single: every layer and its variables on CPU:1",
+        ),
+    ],
+)
+def test_a_device_or_several_are_used_as_asked(flags, says):
+    output = subprocess.run([*TRAIN, *flags], capture_output=True, text=True, check=True).stdout
+    assert f"\n{says}\n" in output
+    assert "done after 2 steps" in output
+
+
+@pytest.mark.parametrize(
+    "flags, says",
+    [
+        (["--devices=GPU:77"], "--devices=GPU:77: there is no GPU:77; found CPU:0"),
+        (
+            ["--virtual_devices=1", "--strategy=mirrored"],
+            "--strategy=mirrored needs at least 2 devices; found 1 (CPU:0)",
+        ),
+        (["--virtual_devices=4"], "--batch_size=6; expected a multiple of the 4 replicas"),
+        (
+            ["--virtual_devices=2", "--strategy=towers", "--variant=torchvision"],
+            "--strategy=towers: --variant=torchvision has one tower; expected a network of two",
+        ),
+    ],
+)
+def test_devices_that_do_not_fit_are_told_in_one_line(flags, says):
+    run = subprocess.run([*TRAIN, *flags], capture_output=True, text=True)
+    assert run.returncode == 1 and run.stderr.startswith("error: --") and says in run.stderr
+    assert run.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "strategy, devices, says",
+    [
+        ("towers", "CPU:0,CPU:1,CPU:2", "strategy=towers needs pairs of devices; found 3 (CPU:0, CPU:1, CPU:2)"),
+        ("mirrored", "CPU:1", "strategy=mirrored needs at least 2 devices; found 1 (CPU:1)"),
+    ],
+)
+def test_the_number_of_devices_must_fit(strategy, devices, says, monkeypatch):
+    monkeypatch.setattr(placement, "device_names", lambda kind=None: [f"CPU:{index}" for index in range(4)])
+    with pytest.raises(ValueError, match=re.escape(says)):
+        make_strategy(strategy, devices=devices.split(","))
+
+
+@pytest.mark.parametrize(
+    "devices, says",
+    [
+        (["CPU:0", "cpu:0"], "devices=CPU:0,cpu:0: CPU:0 is named twice"),
+        (["CPU:0", "CPU:9"], "devices=CPU:0,CPU:9: there is no CPU:9; found CPU:0"),
+        (["GPU"], "there is no GPU; found"),
+        ([""], "there is no ; found"),
+    ],
+)
+def test_devices_that_are_not_there_or_named_twice_are_refused(devices, says):
+    with pytest.raises(ValueError, match=re.escape(says)):
+        make_strategy("auto", devices=devices)
+
+
+def test_virtual_devices_come_too_late_once_tensorflow_runs(photographs, tmp_path):
+    with pytest.raises(InputError, match="--virtual_devices=3: TensorFlow runs already, with 1 CPU device"):
+        train(tiny(photographs, tmp_path / "run", virtual_devices=3))
+
+
+@pytest.mark.parametrize("devices, says", [([], "at least 2"), (["CPU:0"], "found 1"), (["CPU:0"] * 2, "of their own")])
+def test_towers_need_pairs_of_devices(devices, says):
+    with pytest.raises(ValueError, match=says):
+        TowerMirroredStrategy(devices)

@@ -1,0 +1,89 @@
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+
+from keras_alexnet import AlexNet
+from keras_alexnet.checkpoints import load_trained
+from keras_alexnet.run_directory import ModelDescription
+from keras_alexnet.train import train
+from pipelines.cli import InputError
+from tests.helpers.tiny_training import tiny, write_photographs
+
+
+@pytest.fixture(scope="module")
+def two_classes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    for split, count in (("train", 8), ("val", 2)):
+        write_photographs(folder / split, count, seed=3)
+    for split in ("train", "val"):
+        shutil.rmtree(folder / split / "blue")
+    return folder
+
+
+def weights(model) -> dict[str, list[np.ndarray]]:
+    return {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
+
+
+def same(ones: list[np.ndarray], others: list[np.ndarray]) -> bool:
+    return all(np.array_equal(one, other) for one, other in zip(ones, others, strict=True))
+
+
+def test_another_training_is_carried_on_with_new_classes(trained, two_classes, tmp_path):
+    config = tiny(two_classes, tmp_path / "run", init_from=str(trained), freeze="conv1,conv2", steps=2)
+    train(config)
+    before, after = weights(load_trained(trained)[0]), weights(load_trained(tmp_path / "run")[0])
+    assert same(before["conv1"], after["conv1"]) and same(before["conv2"], after["conv2"])
+    for name in ("conv3", "conv4", "conv5", "fc6", "fc7"):
+        assert not same(before[name], after[name])
+        # Two small steps away from where it started: not a new draw.
+        assert np.corrcoef(before[name][0].ravel(), after[name][0].ravel())[0, 1] > 0.99, name
+    assert after["fc8"][0].shape[-1] == 2
+    # The preprocessing that the weights expect comes with them.
+    mean = load_trained(trained)[0].get_layer("mean_subtraction").mean
+    np.testing.assert_array_equal(ModelDescription.mean(tmp_path / "run"), mean)
+
+
+def test_an_interrupted_fine_tuning_goes_on_as_if_it_had_not_been(trained, two_classes, tmp_path):
+    recipe = {"init_from": str(trained), "freeze": "conv1", "lr_multipliers": "fc8=10", "epochs": 2}
+    train(tiny(two_classes, tmp_path / "whole", **recipe))
+    train(tiny(two_classes, tmp_path / "parts", **recipe, steps=3))
+    train(tiny(two_classes, tmp_path / "parts", **recipe))
+    whole, parts = (weights(load_trained(tmp_path / name)[0]) for name in ("whole", "parts"))
+    assert all(same(whole[name], parts[name]) for name in whole)
+
+
+def test_a_file_of_weights_can_be_the_start(two_classes, tmp_path):
+    model = AlexNet("caffe", width=1 / 16, classes=5)
+    path = tmp_path / "start.weights.h5"
+    model.save_weights(path)
+    config = tiny(two_classes, tmp_path / "run", variant="caffe", init="paper", init_from=str(path), steps=1)
+    train(dataclasses.replace(config, learning_rate=0.0))
+    trained_model, description, _ = load_trained(tmp_path / "run")
+    before, after = weights(model), weights(trained_model)
+    assert all(same(before[name], after[name]) for name in before if name != "fc8")
+    # What the published weights of this variant expect, not the mean of a few photographs.
+    np.testing.assert_allclose(trained_model.get_layer("mean_subtraction").mean, (122.679, 116.669, 104.007))
+    assert description.resize == "warp"
+
+
+def test_wrong_settings_are_named(trained, two_classes, tmp_path):
+    def refused(says: str, **settings):
+        with pytest.raises(InputError, match=says):
+            train(tiny(two_classes, tmp_path / "run", **{"init_from": str(trained), "steps": 1} | settings))
+
+    refused("--init_from=nowhere: found nothing", init_from="nowhere")
+    refused("--variant=caffe: the network in --init_from=.* has paper", variant="caffe")
+    refused("--width=0.125: .* has 0.0625", width=0.125)
+    refused("--freeze: found 'conv9'; expected layers with weights: conv1, ", freeze="conv9")
+    refused("--freeze=.*: found no layer left", freeze="conv1,conv2,conv3,conv4,conv5,fc6,fc7,fc8")
+    refused("--lr_multipliers=fc8: found 'fc8'; expected layer=number", lr_multipliers="fc8")
+    refused("--lr_multipliers=fc8=-1: found 'fc8=-1'; expected a number not below 0", lr_multipliers="fc8=-1")
+    refused("--lr_multipliers=conv1=2: found conv1, which --freeze names too", lr_multipliers="conv1=2", freeze="conv1")
+
+
+def test_a_run_cannot_change_what_it_started_from(trained, two_classes, tmp_path):
+    train(tiny(two_classes, tmp_path / "run", steps=1))
+    with pytest.raises(InputError, match=r"--init_from=.*: the run in .* was started with None"):
+        train(tiny(two_classes, tmp_path / "run", init_from=str(trained), steps=2))

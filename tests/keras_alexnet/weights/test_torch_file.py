@@ -1,0 +1,255 @@
+"""PyTorch's files; and the proof, by PyTorch's own arithmetic, that imported weights are where they belong."""
+
+import collections
+import pickle
+import sys
+
+import numpy as np
+import pytest
+
+from keras_alexnet import VARIANTS
+from keras_alexnet.weights import load_weights, recognise
+from tests.helpers import weight_files as files
+from tests.helpers.weight_files import refused, small
+
+torch = pytest.importorskip("torch", reason="reading PyTorch's files is tested with PyTorch only: pip install torch")
+nn = torch.nn
+
+TORCHVISION = VARIANTS["torchvision"]
+# Where the layers stand in torchvision's alexnet.py.
+NAMES = ["features.0", "features.3", "features.6", "features.8", "features.10"]
+NAMES += ["classifier.1", "classifier.4", "classifier.6"]
+FILTERS = {0: (64, 3, 11, 11), 3: (192, 64, 5, 5), 6: (384, 192, 3, 3), 8: (256, 384, 3, 3), 10: (256, 256, 3, 3)}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return small("torchvision")
+
+
+@pytest.fixture
+def weights(model):
+    return files.randomize(model)
+
+
+@pytest.fixture
+def state(weights):
+    return state_dict(weights, maps_towers=1)
+
+
+def state_dict(weights, maps_towers, names=NAMES):
+    blobs = files.foreign_blobs(weights, maps_towers, bgr=False).values()
+    pairs = zip(names, blobs, strict=True)
+    return collections.OrderedDict(
+        (f"{name}.{part}", torch.from_numpy(array.copy()))
+        for name, pair in pairs
+        for part, array in zip(("weight", "bias"), pair, strict=True)
+    )
+
+
+def saved(path, content, **arguments):
+    torch.save(content, path, **arguments)
+    return path
+
+
+FORMS = {
+    "as it is": lambda state: state,
+    "of DataParallel": lambda state: {f"module.{name}": tensor for name, tensor in state.items()},
+    "in a checkpoint": lambda state: {"epoch": 90, "state_dict": state, "optimizer": {"lr": 0.1}},
+    "in torchvision's checkpoint": lambda state: {"model": state, "epoch": 90},
+    "parameters": lambda state: {name: nn.Parameter(tensor) for name, tensor in state.items()},
+    "double": lambda state: {name: tensor.double() for name, tensor in state.items()},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("archive", [True, False])
+def test_a_state_dict_is_loaded_exactly(tmp_path, model, weights, state, form, archive):
+    path = saved(tmp_path / "w", FORMS[form](state), _use_new_zipfile_serialization=archive)
+    files.randomize(model)
+    load_weights(model, path, TORCHVISION)
+    assert recognise(path) == "torch" and files.same_weights(model, weights)
+
+
+def test_half_precision_is_read(tmp_path, model, weights, state):
+    load_weights(model, saved(tmp_path / "w", {k: v.bfloat16() for k, v in state.items()}), TORCHVISION)
+    np.testing.assert_allclose(model.get_layer("fc7").get_weights()[0], weights["fc7"][0], rtol=1 / 128)
+
+
+@pytest.mark.parametrize("name", ["paper", "one_gpu", "conv6", "without_conv1"])
+def test_layers_are_taken_in_their_order_whatever_their_names(tmp_path, name):
+    variant = VARIANTS[name]
+    model = small(variant)
+    expected = files.randomize(model)
+    names = [f"net.{number}" for number in range(len(expected))]
+    path = saved(tmp_path / "w", state_dict(expected, variant.towers, names))
+    files.randomize(model)
+    load_weights(model, path, variant)
+    assert files.same_weights(model, expected)
+
+
+def test_the_paper_s_network_is_not_torchvision_s(tmp_path, state):
+    says = ("conv1 (features.0)", "found (4, 3, 11, 11)", "expected (6, 3, 11, 11)", "OIHW")
+    refused(small("paper"), saved(tmp_path / "w", state), VARIANTS["paper"], *says)
+
+
+def test_the_variant_of_other_filters_is_named(tmp_path, model):
+    wide = {f"features.{n}": (torch.zeros(size), torch.zeros(size[0])) for n, size in FILTERS.items()}
+    state = {
+        f"{name}.{part}": t for name, pair in wide.items() for part, t in zip(("weight", "bias"), pair, strict=True)
+    }
+    features = small("paper", include_top=False)
+    state |= {f"classifier.{n}.weight": torch.zeros(2, 2) for n in (1, 4)}
+    state |= {f"classifier.{n}.bias": torch.zeros(2) for n in (1, 4)}
+    refused(features, saved(tmp_path / "w", state), VARIANTS["paper"], "conv1 (features.0)", "'torchvision'")
+
+
+def test_missing_groups_are_recognised(tmp_path):
+    model = small("paper")
+    state = state_dict(files.randomize(model), 2)
+    state["features.3.weight"] = torch.cat([state["features.3.weight"]] * 2, 1)
+    path = saved(tmp_path / "w", state)
+    refused(model, path, VARIANTS["paper"], "conv2 (features.3)", "(16, 6, 5, 5)", "(16, 3, 5, 5)", "no groups")
+
+
+def test_other_networks_are_refused(tmp_path, model, state):
+    more = {"features.20.weight": torch.zeros(4, 4, 3, 3), "features.20.bias": torch.zeros(4)}
+    refused(
+        model, saved(tmp_path / "w", state | more), TORCHVISION, "found 6 convolutions", "features.20", "expected 5"
+    )
+    batch = {"bn.weight": torch.zeros(4), "bn.bias": torch.zeros(4)}
+    refused(model, saved(tmp_path / "w", state | batch), TORCHVISION, "bn", "(4,)")
+    running = {"bn.running_mean": torch.zeros(4)}
+    refused(model, saved(tmp_path / "w", state | running), TORCHVISION, "bn.running_mean")
+    del state["features.6.bias"]
+    refused(model, saved(tmp_path / "w", state), TORCHVISION, "features.6", "only a weight")
+
+
+@pytest.mark.parametrize("missing, says", [("classifier.6", "fc8: found no such"), ("features.10", "conv5: found no")])
+def test_a_missing_layer_is_named(tmp_path, model, state, missing, says):
+    del state[f"{missing}.weight"], state[f"{missing}.bias"]
+    refused(model, saved(tmp_path / "w", state), TORCHVISION, says)
+
+
+def test_other_classes_are_refused_with_the_ways_out(tmp_path, state):
+    says = ("fc8 (classifier.6)", "(7, 256)", "(3, 256)", "classes=7", "skip=('fc8',)")
+    refused(small("torchvision", classes=3), saved(tmp_path / "w", state), TORCHVISION, *says)
+
+
+@pytest.mark.parametrize("archive", [True, False])
+def test_a_hostile_file_is_not_executed(tmp_path, model, state, archive):
+    trap = tmp_path / "executed"
+    hostile = files.Hostile(trap)
+    path = saved(tmp_path / "w", state | {"x.weight": hostile}, _use_new_zipfile_serialization=archive)
+    refused(model, path, TORCHVISION, "eval", "nothing in it was executed")
+    assert not trap.exists()
+    # It would have been.
+    pickle.loads(pickle.dumps(hostile)).close()
+    assert trap.exists()
+
+
+@pytest.mark.parametrize(
+    "content, says",
+    [
+        ([1, 2], "found a list"),
+        ({}, "found a dict"),
+        ({"a.weight": 3}, "a.weight: found int"),
+        ({"a.weight": torch.zeros(3, dtype=torch.int32)}, "a.weight: found torch.int32"),
+        ({"a.weight": torch.zeros(3, 3).to_sparse()}, "a.weight: found"),
+        (nn.Linear(2, 2), "torch.nn.modules.linear.Linear"),
+        ({"a": 1}, "found 'a'"),
+        ({3: 1}, "found '3'"),
+    ],
+)
+def test_what_is_no_state_dict_is_refused(tmp_path, model, content, says):
+    refused(model, saved(tmp_path / "w", content), TORCHVISION, says)
+
+
+def test_tensors_that_say_to_be_larger_than_the_file_are_refused(tmp_path, model, state):
+    state["features.3.weight"] = torch.zeros(1).expand(10**5, 10**5, 10, 10)
+    refused(model, saved(tmp_path / "w", state), TORCHVISION, "conv2", "(100000, 100000, 10, 10)")
+
+
+@pytest.mark.parametrize("archive", [True, False])
+def test_a_truncated_file_is_refused(tmp_path, model, state, archive):
+    content = saved(tmp_path / "w", state, _use_new_zipfile_serialization=archive).read_bytes()
+    for part in (0.001, 0.3, 0.9, 0.9999):
+        (tmp_path / "w").write_bytes(content[: int(part * len(content))])
+        refused(model, tmp_path / "w", TORCHVISION)
+
+
+def test_without_pytorch_the_error_says_what_to_install(tmp_path, model, state, monkeypatch):
+    path = saved(tmp_path / "w", state)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    refused(model, path, TORCHVISION, "pip install 'keras-alexnet[torch]'")
+
+
+# --- networks written in PyTorch, with the file's own kernels ---
+
+
+def torch_network(blobs, caffe: bool, norm_first: bool = True):
+    """The network as its file's blobs define it: logits of `[N, 3, S, S]`."""
+    kernels = [(torch.from_numpy(kernel.copy()), torch.from_numpy(bias)) for kernel, bias in blobs.values()]
+    conv, relu, pool = nn.functional.conv2d, torch.relu, nn.MaxPool2d(3, 2, ceil_mode=caffe)
+    lrn = nn.LocalResponseNorm(5, 1e-4, 0.75, 1.0) if caffe else nn.Identity()
+    groups = 2 if caffe else 1
+
+    def network(x):
+        x = relu(conv(x, *kernels[0], stride=4, padding=0 if caffe else 2))
+        x = pool(lrn(x)) if norm_first else lrn(pool(x))
+        x = relu(conv(x, *kernels[1], padding=2, groups=groups))
+        x = pool(lrn(x)) if norm_first else lrn(pool(x))
+        x = relu(conv(x, *kernels[2], padding=1))
+        x = relu(conv(x, *kernels[3], padding=1, groups=groups))
+        x = pool(relu(conv(x, *kernels[4], padding=1, groups=groups)))
+        x = torch.flatten(x, 1)
+        for kernel, bias in kernels[5:7]:
+            x = relu(nn.functional.linear(x, kernel, bias))
+        return nn.functional.linear(x, *kernels[7])
+
+    return network
+
+
+def lively(model):
+    """Random weights under which all layers matter and no number explodes."""
+    for layer in model.layers:
+        layer.set_weights(
+            [
+                files.random.normal(size=w.shape) * (0.3 if w.ndim == 1 else 1.4 / np.sqrt(w[..., 0].size))
+                for w in layer.get_weights()
+            ]
+        )
+    return files.weights_of(model)
+
+
+@pytest.mark.parametrize("name", ["caffe", "caffenet"])
+def test_a_caffemodel_answers_as_caffes_network_does(tmp_path, name):
+    model = small(name, classifier_activation=None)
+    blobs = files.foreign_blobs(lively(model), 2)
+    between = files.ALEXNET if name == "caffe" else files.CAFFENET
+    path = files.caffemodel(tmp_path / "w", blobs, between)
+    files.randomize(model)
+    load_weights(model, path, VARIANTS[name])
+    images = files.random.uniform(0, 255, (2, 227, 227, 3)).astype(np.float32)
+    # Blue first, minus Caffe's mean of each channel.
+    caffes = images[..., ::-1] - np.float32([104.007, 116.669, 122.679])
+    network = torch_network(blobs, caffe=True, norm_first=name == "caffe")
+    expected = network(torch.from_numpy(caffes.transpose(0, 3, 1, 2).copy())).numpy()
+    np.testing.assert_allclose(
+        model.predict(images, verbose=0), expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max()
+    )
+
+
+def test_torchvisions_weights_answer_as_torchvisions_network_does(tmp_path):
+    model = small("torchvision", classifier_activation=None)
+    weights = lively(model)
+    path = saved(tmp_path / "w", state_dict(weights, 1))
+    blobs = files.foreign_blobs(weights, 1, bgr=False)
+    files.randomize(model)
+    load_weights(model, path, TORCHVISION)
+    images = files.random.uniform(0, 255, (2, 224, 224, 3)).astype(np.float32)
+    normal = (images / 255 - np.float32([0.485, 0.456, 0.406])) / np.float32([0.229, 0.224, 0.225])
+    expected = torch_network(blobs, caffe=False)(torch.from_numpy(normal.transpose(0, 3, 1, 2).copy())).numpy()
+    np.testing.assert_allclose(
+        model.predict(images, verbose=0), expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max()
+    )

@@ -1,0 +1,129 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipelines.cli import InputError
+from pipelines.images import augment
+
+# Of ILSVRC-2012, in grey levels squared (eigenvectors are the columns).
+EIGENVALUES = np.array([14830.4, 1375.96, 388.91])
+EIGENVECTORS = np.array([[-0.56351, -0.71258, 0.41796], [-0.57618, -0.02354, -0.81698], [-0.59200, 0.70120, 0.39731]])
+
+
+SEED = augment.epoch_seed(3, 1)
+
+
+def keys(count: int) -> tf.Tensor:
+    return tf.strings.as_string(tf.range(count))
+
+
+def windows(count: int, stored: int = 256, size: int = 224) -> list[np.ndarray]:
+    return [drawn.numpy() for drawn in augment.random_window(keys(count), SEED, stored, size)]
+
+
+def test_offsets_cover_0_to_32_evenly_on_both_axes_and_half_are_mirrored():
+    count = 20_000
+    y, x, flip = windows(count)
+    for offsets in (y, x):
+        share = np.bincount(offsets, minlength=33)
+        assert share.shape == (33,)
+        # Five standard deviations of a binomial count.
+        assert np.all(np.abs(share - count / 33) < 5 * np.sqrt(count / 33))
+    assert abs(flip.mean() - 0.5) < 5 * 0.5 / np.sqrt(count)
+
+
+def test_offsets_and_reflection_are_independent():
+    y, x, flip = windows(20_000)
+    correlations = np.corrcoef([y, x, flip])[np.triu_indices(3, 1)]
+    assert np.all(np.abs(correlations) < 5 / np.sqrt(20_000))
+
+
+def test_every_window_of_a_small_image_is_drawn():
+    y, x, flip = windows(2_000, stored=7, size=5)
+    assert {*zip(y.tolist(), x.tolist(), flip.tolist(), strict=True)} == {
+        (i, j, mirrored) for i in range(3) for j in range(3) for mirrored in (False, True)
+    }
+
+
+def test_a_crop_of_the_whole_image_has_one_place():
+    y, x, _ = windows(50, stored=256, size=256)
+    assert not y.any()
+    assert not x.any()
+
+
+def test_draws_depend_on_seed_epoch_and_example_and_on_nothing_else():
+    def draw(seed: int, epoch: int, key: str) -> tuple:
+        epoch_seed = augment.epoch_seed(seed, epoch)
+        shift = augment.color_shift(tf.constant(key), epoch_seed, EIGENVALUES, EIGENVECTORS)
+        return (*(int(value) for value in augment.random_window(tf.constant(key), epoch_seed)), *shift.numpy().tolist())
+
+    first = draw(1, 2, "a.jpg")
+    assert draw(1, 2, "a.jpg") == first
+    others = [draw(2, 2, "a.jpg"), draw(1, 3, "a.jpg"), draw(1, 2, "b.jpg"), draw(2, 1, "a.jpg")]
+    assert len({first, *others}) == 5
+
+
+def test_a_batch_is_drawn_for_as_its_examples_are():
+    y, x, flip = windows(5)
+    shifts = augment.color_shift(keys(5), SEED, EIGENVALUES, EIGENVECTORS)
+    for i, key in enumerate(keys(5)):
+        assert [int(drawn) for drawn in augment.random_window(key, SEED)] == [y[i], x[i], flip[i]]
+        np.testing.assert_array_equal(augment.color_shift(key, SEED, EIGENVALUES, EIGENVECTORS), shifts[i])
+
+
+def test_epoch_seeds_differ_and_fit_an_int64():
+    drawn = {augment.epoch_seed(seed, epoch) for seed in (-1, 0, 1, 2**63) for epoch in range(50)}
+    assert len(drawn) == 200
+    assert min(drawn) >= 0
+    assert max(drawn) < 2**63
+
+
+def test_the_paper_shift_is_its_formula_on_intensities_of_0_to_1():
+    # Unit eigenvalues and axes leave the draws themselves; the algebra is the paper's, in NumPy float64.
+    alpha = augment.color_shift(keys(5), SEED, np.full(3, 255.0), np.eye(3)).numpy().astype(np.float64)
+    in_unit_range = sum(EIGENVECTORS[:, i] * alpha[:, i, None] * (EIGENVALUES[i] / 255**2) for i in range(3))
+    shift = augment.color_shift(keys(5), SEED, EIGENVALUES, EIGENVECTORS, "paper")
+    assert shift.dtype == tf.float32
+    np.testing.assert_allclose(shift, 255 * in_unit_range, rtol=1e-5, atol=1e-5)
+
+
+def test_the_source2012_shift_has_standard_deviations_in_place_of_eigenvalues():
+    normal = augment.color_shift(keys(5), SEED, np.ones(3), np.eye(3), "source2012").numpy().astype(np.float64) / 0.1
+    expected = sum(0.1 * EIGENVECTORS[:, i] * normal[:, i, None] * np.sqrt(EIGENVALUES[i]) for i in range(3))
+    shift = augment.color_shift(keys(5), SEED, EIGENVALUES, EIGENVECTORS, "source2012")
+    np.testing.assert_allclose(shift, expected, rtol=1e-5, atol=1e-5)
+
+
+# 12.18 is the figure of the 2012 code on ImageNet: 0.1 times 121.7801.
+@pytest.mark.parametrize(
+    ("mode", "stds", "first"),
+    [("paper", 0.1 * EIGENVALUES / 255, 5.816), ("source2012", 0.1 * np.sqrt(EIGENVALUES), 12.178)],
+)
+def test_the_shifts_covariance_is_that_of_the_formula(mode, stds, first):
+    count = 20_000
+    shifts = augment.color_shift(keys(count), SEED, EIGENVALUES, EIGENVECTORS, mode).numpy().astype(np.float64)
+    basis = np.linalg.inv(EIGENVECTORS) @ shifts.T
+    assert stds[0] == pytest.approx(first, abs=1e-3)
+    # Five standard errors each: of a mean, of a standard deviation, of a correlation.
+    assert np.all(np.abs(basis.mean(axis=1)) < 5 * stds / np.sqrt(count))
+    assert np.all(np.abs(basis.std(axis=1) / stds - 1) < 5 / np.sqrt(2 * count))
+    assert np.all(np.abs(np.corrcoef(basis)[np.triu_indices(3, 1)]) < 5 / np.sqrt(count))
+
+
+def test_the_shifts_factors_are_normally_distributed():
+    count = 20_000
+    factors = augment.color_shift(keys(count), SEED, np.ones(3), np.eye(3), "source2012").numpy() / 0.1
+    for bound, share in ((-1.959964, 0.025), (0.0, 0.5), (1.0, 0.841345), (2.575829, 0.995)):
+        below = (factors < bound).mean(axis=0)
+        assert np.all(np.abs(below - share) < 5 * np.sqrt(share * (1 - share) / count))
+
+
+def test_no_shift_is_zero():
+    np.testing.assert_array_equal(
+        augment.color_shift(keys(2), SEED, EIGENVALUES, EIGENVECTORS, "none"), np.zeros([2, 3])
+    )
+
+
+def test_an_unknown_shift_is_refused_by_its_flag():
+    with pytest.raises(InputError, match=r"--color_shift=fancy: expected one of paper, source2012, none"):
+        augment.color_shift(keys(2), SEED, EIGENVALUES, EIGENVECTORS, "fancy")

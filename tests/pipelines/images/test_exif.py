@@ -1,0 +1,88 @@
+import struct
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image, ImageOps
+
+from pipelines.images.decode import decode_rgb, stored_view_or_zeros
+from pipelines.images.exif import jpeg_orientation, upright
+from tests.helpers.image_files import encode, photograph
+
+PLAIN = encode(photograph(40, 60))
+
+
+def exif_segment(orientation: int, order: str, tags_before: int = 0, kind: int = 3, count: int | None = None) -> bytes:
+    """An APP1 segment with an EXIF directory, written from the specification; `order` is "<" or ">"."""
+    entries = [struct.pack(order + "HHII", 0x0100 + n, 4, 1, 6) for n in range(tags_before)]
+    entries.append(struct.pack(order + "HHIHH", 0x0112, kind, 1, orientation, 0))
+    tiff = (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, 8)
+    directory = struct.pack(order + "H", len(entries) if count is None else count) + b"".join(entries) + b"\0" * 4
+    body = b"Exif\0\0" + tiff + directory
+    return b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body
+
+
+def with_segments(*segments: bytes) -> bytes:
+    """PLAIN without its own APP0, and with `segments` in its place."""
+    (length,) = struct.unpack(">H", PLAIN[4:6])
+    return PLAIN[:2] + b"".join(segments) + PLAIN[4 + length :]
+
+
+APP0 = PLAIN[2 : 4 + struct.unpack(">H", PLAIN[4:6])[0]]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("tags_before", [0, 11])
+def test_the_mark_is_read_in_both_byte_orders_wherever_it_stands(orientation, order, tags_before):
+    segment = exif_segment(orientation, order, tags_before)
+    comment = b"\xff\xfe" + struct.pack(">H", 12) + b"0123456789"
+    for encoded in (with_segments(segment), with_segments(APP0, segment), with_segments(APP0, comment, segment)):
+        assert int(jpeg_orientation(encoded)) == orientation
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photographs_are_turned_as_pillow_turns_them(orientation, tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(encode(photograph(40, 60), orientation=orientation))
+    expected = ImageOps.exif_transpose(Image.open(tmp_path / "photo.jpg"))
+    np.testing.assert_array_equal(decode_rgb((tmp_path / "photo.jpg").read_bytes()), expected)
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        b"",
+        b"\xff",
+        b"\xff\xd8",
+        PLAIN,
+        with_segments(exif_segment(0, "<")),
+        with_segments(exif_segment(9, "<")),
+        with_segments(exif_segment(6, "<", kind=4)),
+        with_segments(exif_segment(6, "<", count=0)),
+        with_segments(exif_segment(6, ">").replace(b"Exif", b"Exix")),
+        with_segments(exif_segment(6, "<")[:14] + struct.pack("<I", 2**32 - 1)),
+    ],
+    ids=["empty", "1 byte", "2 bytes", "none", "0", "9", "a long", "no entries", "no EXIF", "a directory far away"],
+)
+def test_no_mark_or_one_that_makes_no_sense_is_upright(encoded):
+    assert int(jpeg_orientation(encoded)) == 1
+
+
+def test_a_file_cut_anywhere_does_not_fail():
+    encoded = with_segments(APP0, exif_segment(6, ">", 3))
+    read = tf.function(jpeg_orientation, input_signature=[tf.TensorSpec([], tf.string)])
+    found = [int(read(encoded[:end])) for end in range(len(APP0) + 120)]
+    assert set(found) == {1, 6} and found == sorted(found)
+
+
+def test_turning_is_what_numpy_says():
+    image = np.random.default_rng(0).integers(0, 256, (3, 5, 3)).astype(np.uint8)
+    np.testing.assert_array_equal(upright(tf.constant(image), tf.constant(6)), np.rot90(image, -1))
+    np.testing.assert_array_equal(upright(tf.constant(image), tf.constant(8)), np.rot90(image, 1))
+    np.testing.assert_array_equal(upright(tf.constant(image), tf.constant(3)), np.rot90(image, 2))
+
+
+def test_the_served_view_is_upright():
+    turned, _ = stored_view_or_zeros(encode(photograph(256, 256), orientation=6))
+    plain, _ = stored_view_or_zeros(encode(photograph(256, 256)))
+    np.testing.assert_array_equal(turned, np.rot90(plain, -1))

@@ -1,0 +1,145 @@
+import io
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from pipelines.cli import InputError
+from pipelines.preparation.convert import BadImages, in_order, stored_jpeg, stored_pixels
+from tests.helpers.image_files import encode, photograph, pillow_stored_view, pixels
+
+
+def largest_difference(one: np.ndarray, other: np.ndarray) -> int:
+    assert one.shape == other.shape
+    return int(np.abs(one.astype(int) - other).max())
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_jpeg_of_every_kind_becomes_the_rgb_view_pillow_gives(mode: str):
+    encoded = encode(photograph(300, 400).convert(mode))
+    expected = pillow_stored_view(Image.fromarray(pixels(encoded)))
+    assert largest_difference(stored_pixels(encoded), expected) <= 1
+
+
+@pytest.mark.parametrize(("file_format", "mode"), [("PNG", "RGBA"), ("PNG", "L"), ("PNG", "P"), ("BMP", "RGB")])
+def test_other_formats_become_rgb(file_format: str, mode: str):
+    encoded = encode(photograph(300, 400).convert(mode), file_format)
+    assert largest_difference(stored_pixels(encoded), pillow_stored_view(Image.fromarray(pixels(encoded)))) <= 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photograph_is_set_upright_by_its_exif_tag(orientation: int, tmp_path):
+    encoded = encode(photograph(256, 320), orientation=orientation)
+    (tmp_path / "photo.jpg").write_bytes(encoded)
+    upright = ImageOps.exif_transpose(Image.open(tmp_path / "photo.jpg"))
+    assert largest_difference(stored_pixels(encoded), pillow_stored_view(upright)) <= 1
+
+
+def test_an_orientation_that_does_not_exist_is_ignored():
+    plain, odd = encode(photograph(256, 256)), encode(photograph(256, 256), orientation=77)
+    np.testing.assert_array_equal(stored_pixels(odd), pixels(plain))
+
+
+@pytest.mark.parametrize(
+    ("encoded", "reason"),
+    [
+        (b"", "not an image file"),
+        (b"a text file named .jpg", "not an image file"),
+        (encode(photograph(300, 300))[:1500], "Invalid JPEG data"),
+        (encode(photograph(300, 300))[:100], "Invalid JPEG data"),
+        (encode(photograph(300, 300), "PNG")[:900], "Invalid PNG"),
+    ],
+    ids=["empty", "text", "cut body", "cut header", "cut png"],
+)
+def test_what_cannot_be_decoded_is_refused_with_one_line(encoded: bytes, reason: str):
+    with pytest.raises(ValueError, match=reason) as raised:
+        stored_pixels(encoded)
+    message = str(raised.value)
+    assert "\n" not in message and "{{" not in message and "[Op" not in message
+
+
+def test_a_baseline_rgb_jpeg_of_the_stored_size_is_kept_to_the_byte():
+    encoded = encode(photograph(256, 256), quality=40)
+    kept, decoded = stored_jpeg(encoded)
+    assert kept == encoded
+    np.testing.assert_array_equal(decoded, pixels(encoded))
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        encode(photograph(256, 256), progressive=True),
+        encode(photograph(256, 256), orientation=3),
+        encode(photograph(256, 256).convert("L")),
+        encode(photograph(256, 256).convert("CMYK")),
+        encode(photograph(256, 256), "PNG"),
+        encode(photograph(256, 257)),
+    ],
+    ids=["progressive", "rotated", "grey", "cmyk", "png", "wide"],
+)
+def test_anything_else_is_stored_anew_as_baseline_rgb_jpeg(encoded: bytes):
+    stored, decoded = stored_jpeg(encoded)
+    image = Image.open(io.BytesIO(stored))
+    assert (image.format, image.mode, image.size, "progressive" in image.info) == ("JPEG", "RGB", (256, 256), False)
+    np.testing.assert_array_equal(decoded, pixels(stored))
+    assert np.abs(decoded.astype(int) - stored_pixels(encoded)).mean() < 3
+
+
+def test_the_ceiling_counts_only_shares_above_it_as_failure():
+    bad = BadImages(0.1)
+    bad.seen = 10
+    bad.add("a.jpg", "why")
+    bad.check(bad.seen)
+    bad.add("b.jpg", "why")
+    with pytest.raises(InputError, match=r"2 of 10 images .* \(a.jpg, b.jpg\), .* 0.2 would let them pass"):
+        bad.check(bad.seen)
+
+
+def test_the_share_the_message_names_does_let_the_set_pass():
+    for seen, count in ((3, 1), (7, 3), (999_983, 1)):
+        bad = BadImages(0)
+        bad.seen = seen
+        for index in range(count):
+            bad.add(str(index), "why")
+        with pytest.raises(InputError) as raised:
+            bad.check(bad.seen)
+        generous = BadImages(float(str(raised.value).split("; ")[1].split()[0]))
+        generous.seen, generous.reasons = seen, bad.reasons
+        generous.check(seen)
+
+
+def test_only_the_first_twenty_bad_images_are_named_on_stderr(capsys):
+    bad = BadImages(1)
+    for index in range(30):
+        bad.add(f"{index}.jpg", "why")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:20] == [f"skipped {index}.jpg: why" for index in range(20)]
+    assert len(lines) == 21
+    assert len(bad.reasons) == 30
+
+
+def test_a_share_outside_zero_to_one_is_refused():
+    with pytest.raises(InputError, match=r"--max_bad_fraction=1\.5"):
+        BadImages(1.5)
+
+
+def test_threads_keep_the_order_and_read_only_a_window_ahead():
+    taken = []
+    gate = threading.Event()
+
+    def numbers():
+        for number in range(1000):
+            taken.append(number)
+            yield number
+
+    def square(number: int) -> int:
+        if number == 0:
+            gate.wait(10)
+        return number * number
+
+    results = in_order(square, numbers())
+    gate.set()
+    assert next(results) == 0
+    assert len(taken) < 1000
+    assert list(results) == [number * number for number in range(1, 1000)]
