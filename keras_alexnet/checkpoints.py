@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from keras_alexnet.run_directory import ModelDescription, replace_file
-from pipelines.cli import InputError, reason_of
+from pipelines.cli import reason_of
 
 _CHECKPOINTS, _BEST = "checkpoints", "best"
 # What TensorFlow raises on files that are cut short, damaged, or of another network.
@@ -32,20 +32,20 @@ def load_trained(model_dir: str | os.PathLike) -> tuple[keras.Model, ModelDescri
       The model (it gives logits `[N, classes]`), its description, and the number of steps that it was trained for.
 
     Raises:
-      InputError: if the folder holds no description, no checkpoint, or one that does not fit.
+      ValueError: if the folder holds no description, no checkpoint, or one that does not fit.
     """
     description = ModelDescription.load(model_dir)
     folder = Path(model_dir) / _CHECKPOINTS
     newest = tf.train.latest_checkpoint(folder)
     if newest is None:
-        raise InputError(f"--model_dir={model_dir}: found no checkpoint in {folder}; expected one, as training writes")
+        raise ValueError(f"model_dir={model_dir}: found no checkpoint in {folder}; expected one, as training writes")
     model = description.build(ModelDescription.mean(model_dir))
     steps = tf.Variable(0, dtype=tf.int64)
     try:
         status = tf.train.Checkpoint(weights=tracked_weights(model), steps=steps).restore(newest)
         status.assert_existing_objects_matched().expect_partial()
     except _UNREADABLE as error:
-        raise InputError(
+        raise ValueError(
             f"{newest}: found a checkpoint that is broken or not of this model: {reason_of(error)}"
         ) from error
     return model, description, int(steps)
@@ -140,7 +140,7 @@ class TrainingCheckpoints:
         """Restores the newest checkpoint that can be read and returns its state; None if there is none at all.
 
         Raises:
-          InputError: if there are checkpoints but none can be read.
+          ValueError: if there are checkpoints but none can be read.
         """
         broken = []
         for path in reversed(self._manager.checkpoints):
@@ -152,7 +152,7 @@ class TrainingCheckpoints:
                 continue
             return json.loads(self._state.numpy())
         if broken:
-            raise InputError(f"found {len(broken)} checkpoints in {self._manager.directory}, none of which can be read")
+            raise ValueError(f"found {len(broken)} checkpoints in {self._manager.directory}, none of which can be read")
         return None
 
 
@@ -188,18 +188,16 @@ def locked(model_dir: str | os.PathLike) -> Iterator[None]:
     """Makes `model_dir`, and keeps other trainings out of it while the block runs.
 
     Raises:
-      InputError: if the folder cannot be made or written, or another training holds it.
+      ValueError: if the folder cannot be made or written, or another training holds it.
     """
     try:
         os.makedirs(model_dir, exist_ok=True)
         lock = open(Path(model_dir) / ".lock", "w")  # noqa: SIM115 (closed below; closing it frees the lock)
     except OSError as error:
-        raise InputError(
-            f"--model_dir={model_dir}: {reason_of(error)}; expected a folder that can be written"
-        ) from error
+        raise ValueError(f"model_dir={model_dir}: {reason_of(error)}; expected a folder that can be written") from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise InputError(f"--model_dir={model_dir}: found another training at work in it; expected none") from None
+            raise ValueError(f"model_dir={model_dir}: found another training at work in it; expected none") from None
         yield

@@ -20,7 +20,7 @@ from keras_alexnet.variants import VARIANTS
 from keras_alexnet.weights import KINDS
 from keras_alexnet.weights.compatibility import variants_of
 from keras_alexnet.weights.formats import WeightFile
-from pipelines.cli import InputError, reason_of, run
+from pipelines.cli import reason_of, run
 
 _SUFFIX = ".weights.h5"
 
@@ -48,7 +48,7 @@ def convert(
       The model that was saved, the file's content, and the variant's name.
 
     Raises:
-      InputError: if the weights cannot be read or are not the variant's, or the output exists or cannot be written.
+      ValueError: if the weights cannot be read or are not the variant's, or the output exists or cannot be written.
         Nothing is left behind then.
     """
     output = Path(output)
@@ -57,24 +57,24 @@ def convert(
     # On a full disk h5py writes a page to stderr besides raising an error.
     needed, free = 4 * model.count_params() + 2**20, shutil.disk_usage(output.parent).free
     if free < needed:
-        raise InputError(f"--output={output}: found {free / 1e6:.0f} MB free; expected {needed / 1e6:.0f} MB")
+        raise ValueError(f"output={output}: found {free / 1e6:.0f} MB free; expected {needed / 1e6:.0f} MB")
     try:
         with tempfile.TemporaryDirectory(prefix=f"part-{output.name}-", dir=output.parent) as part:
             model.save_weights(Path(part) / output.name)
             _refuse_unusable(output)
             os.rename(Path(part) / output.name, output)
     except OSError as error:
-        raise InputError(f"--output={output}: {reason_of(error)}; expected a file that can be written") from error
+        raise ValueError(f"output={output}: {reason_of(error)}; expected a file that can be written") from error
     return model, file, variant
 
 
 def _refuse_unusable(output: Path) -> None:
     if not output.name.endswith(_SUFFIX):
-        raise InputError(f"--output={output}; expected a name that ends in {_SUFFIX}")
+        raise ValueError(f"output={output}; expected a name that ends in {_SUFFIX}")
     if output.exists():
-        raise InputError(f"--output={output}: found a file; expected a name that is free")
+        raise ValueError(f"output={output}: found a file; expected a name that is free")
     if not output.parent.is_dir():
-        raise InputError(f"--output={output}: found no folder {output.parent}; expected one that exists")
+        raise ValueError(f"output={output}: found no folder {output.parent}; expected one that exists")
 
 
 def main(argv: list[str]) -> None:

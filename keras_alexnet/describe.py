@@ -26,7 +26,7 @@ from keras_alexnet.variants.architecture import (
     Pooling,
     Variant,
 )
-from pipelines.cli import InputError, run
+from pipelines.cli import run
 
 # Fields of a Variant that are no constants of the network or its recipe.
 _OTHER_FIELDS = ("name", "summary", "layers", "head", "sources", "weight_formats")
@@ -164,17 +164,17 @@ def main(argv: list[str]) -> None:
     """Prints the tables."""
     options, arguments = flags.FLAGS, argv[1:]
     if arguments and options.diff is None:
-        raise InputError(f"unexpected argument {arguments[0]!r}: flags are written --name=value")
+        raise ValueError(f"unexpected argument {arguments[0]!r}: flags are written --name=value")
     # Piped into a file the tables keep their whole width.
     console = Console() if Console().is_terminal else Console(width=160)
     if options.diff is not None:
         names = [*options.diff, *arguments]
         if len(names) != 2:
-            raise InputError(f"--diff={','.join(names)}: found {len(names)} networks; expected two")
+            raise ValueError(f"diff={','.join(names)}: found {len(names)} networks; expected two")
         try:
             console.print(diff_table(*(find_variant(name) for name in names)))
         except ValueError as error:
-            raise InputError(f"--diff: {error}") from error
+            raise ValueError(f"diff: {error}") from error
         return
     variant = find_variant(options.variant)
     scaled = variant.scaled(options.width)

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from keras_alexnet.pretrained import define_network_flags, open_network
 from keras_alexnet.run_directory import ModelDescription
 from keras_alexnet.training.evaluation import ErrorRates, Evaluator
-from pipelines.cli import InputError, reason_of, run
+from pipelines.cli import reason_of, run
 from pipelines.datasets.class_order import reordered
 from pipelines.datasets.registry import FORMS, open_source
 from pipelines.datasets.source import Source
@@ -58,19 +58,19 @@ def open_evaluation_source(description: ModelDescription, dataset: str | None, d
     """The dataset to evaluate on: `dataset`, or what the network was trained on.
 
     Raises:
-      InputError: if there is no such dataset, or its classes are not the network's.
+      ValueError: if there is no such dataset, or its classes are not the network's.
     """
     if not (dataset or description.dataset):
-        raise InputError("--dataset is missing: expected what to evaluate published weights on")
+        raise ValueError("dataset is missing: expected what to evaluate published weights on")
     source = open_source(dataset or description.dataset, data_dir or description.data_dir)
     known = description.class_names[: len(source.class_names)]
     if sorted(known) == sorted(source.class_names):
         source = reordered(source, known)
     for label, (expected, found) in enumerate(zip(known, source.class_names, strict=False)):
         if expected != found:
-            raise InputError(f"--dataset={source.name}: class {label} is {found!r}; the network's is {expected!r}")
+            raise ValueError(f"dataset={source.name}: class {label} is {found!r}; the network's is {expected!r}")
     if len(known) < len(source.class_names):
-        raise InputError(f"--dataset={source.name} has {len(source.class_names)} classes; the network has {len(known)}")
+        raise ValueError(f"dataset={source.name} has {len(source.class_names)} classes; the network has {len(known)}")
     return source
 
 
@@ -86,7 +86,7 @@ def evaluate(
     """Error rates of `model` (which gives logits) over a split, with a progress bar on a terminal.
 
     Raises:
-      InputError: if the split is missing or empty, or more images than allowed cannot be decoded.
+      ValueError: if the split is missing or empty, or more images than allowed cannot be decoded.
     """
     images = source.splits[source.split(split)]
     batches = evaluation_batches(source, split, batch_size=batch_size, resize=resize)
@@ -103,7 +103,7 @@ def evaluate(
     for key in rates.bad[:20]:
         print(f"skipped {key}: cannot be decoded", file=sys.stderr)
     if not rates.images or len(rates.bad) > max_bad_fraction * images:
-        raise InputError(
+        raise ValueError(
             f"{len(rates.bad)} of {images} images cannot be decoded ({', '.join(rates.bad[:3])}); "
             f"--max_bad_fraction={max_bad_fraction:g} allows {int(max_bad_fraction * images)}"
         )
@@ -114,7 +114,7 @@ def append_result(path: Path, result: dict[str, object]) -> None:
     """Appends one row, with a header if the file is new. Safe with several processes at once.
 
     Raises:
-      InputError: if the file cannot be written.
+      ValueError: if the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -126,7 +126,7 @@ def append_result(path: Path, result: dict[str, object]) -> None:
                 table.writeheader()
             table.writerow(result)
     except OSError as error:
-        raise InputError(f"--results_file={path}: {reason_of(error)}; expected a file that can be written") from error
+        raise ValueError(f"results_file={path}: {reason_of(error)}; expected a file that can be written") from error
 
 
 def main(argv: list[str]) -> None:

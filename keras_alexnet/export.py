@@ -27,7 +27,7 @@ from keras_alexnet.saved_model.files import model_card, training_record, write_c
 from keras_alexnet.saved_model.module import ServingModule, check_names
 from keras_alexnet.saved_model.serving_network import PRECISIONS
 from keras_alexnet.saved_model.warmup import WARMUP_FILE, probes, warmup_requests, write_logs
-from pipelines.cli import InputError, reason_of, run
+from pipelines.cli import reason_of, run
 from pipelines.images import decode
 from serving.signatures import CLASS_NAMES_ASSET, LABELS_ASSET, TOP_K
 
@@ -80,7 +80,7 @@ def export_model(
       The path of the new folder.
 
     Raises:
-      InputError: if the version exists, the names do not fit the model, the folder cannot be written, or the export
+      ValueError: if the version exists, the names do not fit the model, the folder cannot be written, or the export
         does not answer as the model does. Nothing is left behind then.
     """
     base = Path(export_base)
@@ -108,7 +108,7 @@ def _part_of(target: Path) -> Iterator[Path]:
     """A new folder beside `target`, which is gone afterwards unless it was renamed.
 
     Raises:
-      InputError: if there cannot be one, or writing into it fails.
+      ValueError: if there cannot be one, or writing into it fails.
     """
     base = target.parent
     try:
@@ -117,11 +117,11 @@ def _part_of(target: Path) -> Iterator[Path]:
         part = Path(tempfile.mkdtemp(prefix=f"part-{target.name}-", dir=base))
         os.chmod(part, 0o755)
     except OSError as error:
-        raise InputError(f"--export_base={base}: {reason_of(error)}; expected a folder that can be written") from error
+        raise ValueError(f"export_base={base}: {reason_of(error)}; expected a folder that can be written") from error
     try:
         yield part
     except (OSError, tf.errors.OpError) as error:
-        raise InputError(f"--export_base={base}: writing version {target.name} failed: {reason_of(error)}") from error
+        raise ValueError(f"export_base={base}: writing version {target.name} failed: {reason_of(error)}") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
@@ -130,7 +130,7 @@ def _check(part: Path, questions: list[PredictionLog], tolerance: float) -> None
     """Replays the warm-up requests of `part` in a fresh process, and compares its answers to `questions`.
 
     Raises:
-      InputError: if it cannot be loaded, a request fails, or an answer differs.
+      ValueError: if it cannot be loaded, a request fails, or an answer differs.
     """
     with tempfile.TemporaryDirectory() as folder:
         expected = Path(folder) / "probes"
@@ -142,7 +142,7 @@ def _check(part: Path, questions: list[PredictionLog], tolerance: float) -> None
         ran = subprocess.run([str(word) for word in command], env=environment, capture_output=True, text=True)
     if ran.returncode:
         said = (ran.stdout.strip() or ran.stderr.strip() or f"exit code {ran.returncode}").splitlines()[-1]
-        raise InputError(f"the export was loaded again and found wrong, nothing is published: {said}")
+        raise ValueError(f"the export was loaded again and found wrong, nothing is published: {said}")
 
 
 def _next_version(base: Path) -> int:
@@ -152,8 +152,8 @@ def _next_version(base: Path) -> int:
 
 def _refuse_existing(target: Path) -> None:
     if target.exists():
-        raise InputError(
-            f"--version={target.name}: found {target}; expected a version that does not exist yet "
+        raise ValueError(
+            f"version={target.name}: found {target}; expected a version that does not exist yet "
             f"(the next free one is {_next_version(target.parent)})"
         )
 

@@ -13,7 +13,7 @@ from keras_alexnet.variants import VARIANTS, find_variant
 from keras_alexnet.weights.assign import assign, read_weights
 from keras_alexnet.weights.compatibility import classifier, named_as_ours, same_filters, variants_of
 from keras_alexnet.weights.formats import FAMILIES, WeightFile
-from pipelines.cli import InputError, reason_of
+from pipelines.cli import reason_of
 
 
 def define_network_flags() -> None:
@@ -35,12 +35,12 @@ def open_network(options: flags.FlagValues) -> tuple[keras.Model, ModelDescripti
       for here.
 
     Raises:
-      InputError: unless exactly one of --model_dir and --weights is given; if it cannot be read; or if the names are
+      ValueError: unless exactly one of --model_dir and --weights is given; if it cannot be read; or if the names are
         not one a class.
     """
     if (options.model_dir is None) == (options.weights is None):
         found = "neither" if options.model_dir is None else "both"
-        raise InputError(f"--model_dir, --weights: found {found}; expected one of the two")
+        raise ValueError(f"model_dir, --weights: found {found}; expected one of the two")
     if options.model_dir is not None:
         return load_trained(options.model_dir)
     model, _, name = published_network(options.weights, options.variant, options.width, classifier_activation=None)
@@ -76,7 +76,7 @@ def published_network(
       The model, the file's content, and the variant's name.
 
     Raises:
-      InputError: if the weights cannot be read or are not the variant's.
+      ValueError: if the weights cannot be read or are not the variant's.
     """
     file = read_weights(weights)
     variant = variant or _variant_of(file, width)
@@ -87,11 +87,11 @@ def published_network(
 
 def _variant_of(file: WeightFile, width: float) -> str:
     if file.kind not in FAMILIES:
-        raise InputError(f"--variant is missing: {file.path} does not say of which network it is")
+        raise ValueError(f"variant is missing: {file.path} does not say of which network it is")
     agreeing = variants_of(file)
     names = [variant.name for variant in agreeing if same_filters(file, variant.scaled(width))]
     if file.kind == "torch" and len(names) > 1:
-        raise InputError(f"--variant is missing: {file.path} may be of {' or '.join(names)}")
+        raise ValueError(f"variant is missing: {file.path} may be of {' or '.join(names)}")
     if not names:
         # Its weights will be refused, with the reason.
         names = ["torchvision" if file.kind == "torch" else agreeing[0].name if agreeing else "caffe"]
@@ -102,21 +102,19 @@ def _classes(file: WeightFile, variant: str) -> int:
     layers = named_as_ours(file, find_variant(variant))
     _, arrays = layers.get(classifier(find_variant(variant)), ("", []))
     if not arrays or not arrays[-1].size:
-        raise InputError(f"{file.path}: found no classifier, fc8; expected the whole network")
+        raise ValueError(f"{file.path}: found no classifier, fc8; expected the whole network")
     return arrays[-1].size
 
 
 def _class_names(path: str | None, classes: int) -> tuple[str, ...]:
     if path is None:
         if classes != len(imagenet_wnids()):
-            raise InputError(
-                f"--class_names is missing: the weights are of {classes} classes; expected a file of names"
-            )
+            raise ValueError(f"class_names is missing: the weights are of {classes} classes; expected a file of names")
         return imagenet_wnids()
     try:
         names = tuple(line.strip() for line in Path(path).read_text().splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--class_names={path}: {reason_of(error)}; expected a text file") from error
+        raise ValueError(f"class_names={path}: {reason_of(error)}; expected a text file") from error
     if len(names) != classes:
-        raise InputError(f"--class_names={path}: found {len(names)} names; expected {classes}, one a class")
+        raise ValueError(f"class_names={path}: found {len(names)} names; expected {classes}, one a class")
     return names

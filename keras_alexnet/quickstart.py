@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipelines.cli import InputError, run
+from pipelines.cli import run
 from pipelines.datasets.registry import open_source
 
 WORK = Path("build") / "quickstart"
@@ -35,12 +35,12 @@ def call(*arguments: str | Path) -> None:
     """Runs `python -m arguments`.
 
     Raises:
-      InputError: if it fails; what it printed says why.
+      ValueError: if it fails; what it printed says why.
     """
     started = time.monotonic()
     code = subprocess.run(shown(*arguments), check=False).returncode
     if code:
-        raise InputError(f"{arguments[0]} ended with exit code {code}; see above")
+        raise ValueError(f"{arguments[0]} ended with exit code {code}; see above")
     print(f"({time.monotonic() - started:.0f} s)", flush=True)
 
 
@@ -52,7 +52,7 @@ def server(*arguments: str | Path) -> Iterator[str]:
         line = process.stdout.readline()
         print(line, end="", flush=True)
         if not line:
-            raise InputError("serving.server ended before it served; see above")
+            raise ValueError("serving.server ended before it served; see above")
         yield line.split(" at ")[1].split()[0]
     finally:
         process.terminate()

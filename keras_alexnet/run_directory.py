@@ -22,7 +22,7 @@ import numpy as np
 from keras_alexnet.model import AlexNet
 from keras_alexnet.variants import find_variant
 from keras_alexnet.variants.architecture import Variant
-from pipelines.cli import InputError, reason_of
+from pipelines.cli import reason_of
 from pipelines.statistics import Statistics
 
 _DESCRIPTION, _STATISTICS, _MEAN = "model.json", "statistics.npz", "mean.npy"
@@ -69,7 +69,7 @@ class ModelDescription:
         """Reads model.json.
 
         Raises:
-          InputError: if there is none, or it is none of ours.
+          ValueError: if there is none, or it is none of ours.
         """
         path = Path(model_dir) / _DESCRIPTION
         try:
@@ -78,11 +78,11 @@ class ModelDescription:
             return cls(**fields | lists)
         except FileNotFoundError:
             found = "a folder without model.json" if Path(model_dir).is_dir() else "no such folder"
-            raise InputError(
-                f"--model_dir={model_dir}: found {found}; expected what `python -m keras_alexnet.train` writes"
+            raise ValueError(
+                f"model_dir={model_dir}: found {found}; expected what `python -m keras_alexnet.train` writes"
             ) from None
         except (ValueError, TypeError, KeyError, OSError) as error:
-            raise InputError(
+            raise ValueError(
                 f"{path}: found {error!r}; expected a description written by keras_alexnet.train"
             ) from error
 
@@ -96,7 +96,7 @@ class ModelDescription:
         """The statistics that `save` wrote.
 
         Raises:
-          InputError: if there are none that can be read.
+          ValueError: if there are none that can be read.
         """
         return Statistics.load(Path(model_dir) / _STATISTICS)
 
@@ -105,13 +105,13 @@ class ModelDescription:
         """What the network subtracts, as `AlexNet(mean=...)` takes it.
 
         Raises:
-          InputError: if it cannot be read.
+          ValueError: if it cannot be read.
         """
         path = Path(model_dir) / _MEAN
         try:
             return np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{path}: {reason_of(error)}; expected the mean that training has written") from error
+            raise ValueError(f"{path}: {reason_of(error)}; expected the mean that training has written") from error
 
     def labels(self) -> tuple[str, ...]:
         """What answers call the classes: "n02124075 Egyptian cat" where there are names for people, else class names.

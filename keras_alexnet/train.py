@@ -26,7 +26,7 @@ from keras_alexnet.training.loop import TrainingLoop
 from keras_alexnet.training.progress import Row
 from keras_alexnet.training.signals import Stopped
 from keras_alexnet.variants import find_variant
-from pipelines.cli import InputError, run
+from pipelines.cli import run
 from pipelines.datasets.source import Source
 from pipelines.service import watched
 from pipelines.statistics import Statistics
@@ -39,14 +39,14 @@ def train(config: TrainingConfig) -> Row:
       The last row of metrics.csv.
 
     Raises:
-      InputError: for anything in `config` that cannot be; the message names it.
+      ValueError: for anything in `config` that cannot be; the message names it.
       Stopped: on SIGTERM or Ctrl-C, once the run has been saved.
     """
     if config.synthetic:
         return _train_on_noise(config)
     for name in ("dataset", "model_dir"):
         if getattr(config, name) is None:
-            raise InputError(f"missing --{name} (--help lists the flags)")
+            raise ValueError(f"missing --{name} (--help lists the flags)")
     return _train(config)
 
 
@@ -55,7 +55,7 @@ def _train_on_noise(config: TrainingConfig) -> Row:
     for name in ("dataset", "data_dir", "data_service", "max_bad_fraction", "crop_chunk", "class_order", "take"):
         value = getattr(config, name)
         if value != getattr(TrainingConfig(), name):
-            raise InputError(f"--{name}={value}: --synthetic reads no images; expected only one of the two")
+            raise ValueError(f"{name}={value}: --synthetic reads no images; expected only one of the two")
     # There is nothing to validate on, which the default schedule would need.
     config = dataclasses.replace(config, schedule="constant" if config.schedule == "plateau" else config.schedule)
     if config.model_dir:
@@ -69,7 +69,7 @@ def _train(config: TrainingConfig) -> Row:
         find_variant(config.variant).scaled(config.width)
         strategy = make_strategy(config.strategy, config.virtual_devices, config.devices)
     except ValueError as error:
-        raise InputError(f"--{error}") from error
+        raise ValueError(f"{error}") from error
     workers = Workers(strategy)
     with workers.watched():
         return _train_under(strategy, workers, config)
@@ -78,9 +78,9 @@ def _train(config: TrainingConfig) -> Row:
 def _train_under(strategy: tf.distribute.Strategy, workers: Workers, config: TrainingConfig) -> Row:
     replicas = strategy.num_replicas_in_sync
     if isinstance(strategy, TowerMirroredStrategy) and find_variant(config.variant).towers < 2:
-        raise InputError(f"--strategy=towers: --variant={config.variant} has one tower; expected a network of two")
+        raise ValueError(f"strategy=towers: --variant={config.variant} has one tower; expected a network of two")
     if config.batch_size % replicas:
-        raise InputError(f"--batch_size={config.batch_size}; expected a multiple of the {replicas} replicas")
+        raise ValueError(f"batch_size={config.batch_size}; expected a multiple of the {replicas} replicas")
     # Machines may have folders of their own.
     recipe = {f"--{name}": value for name, value in vars(config).items() if name not in ("data_dir", "model_dir")}
     workers.expect_same(recipe)

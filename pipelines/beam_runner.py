@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from pipelines.cli import InputError
 from pipelines.preparation.shard import Part, Recipe, store
 
 # Beam's "DirectRunner" would download a runner written in Go and hand the pipeline to it.
@@ -34,13 +33,13 @@ def store_on_beam(
       check_interrupted: raises KeyboardInterrupt if that is why the pipeline failed.
 
     Raises:
-      InputError: Beam is not installed, or the pipeline failed.
+      ValueError: Beam is not installed, or the pipeline failed.
     """
     try:
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError:
-        raise InputError("--runner=beam: Apache Beam is missing: pip install 'keras-alexnet[beam]'") from None
+        raise ValueError("runner=beam: Apache Beam is missing: pip install 'keras-alexnet[beam]'") from None
     work = partial(_store_and_return_nothing, recipe=recipe, folder=folder.absolute())
     try:
         with beam.Pipeline(options=PipelineOptions([_DEFAULT_RUNNER, *shlex.split(options)])) as pipeline:
@@ -50,7 +49,7 @@ def store_on_beam(
         # Beam wraps that as it does any other error.
         check_interrupted()
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(f"--runner=beam: the pipeline failed: {lines[-1]}") from error
+        raise ValueError(f"runner=beam: the pipeline failed: {lines[-1]}") from error
 
 
 def _store_and_return_nothing(part: Part, recipe: Recipe, folder: Path) -> None:

@@ -14,12 +14,12 @@ from collections.abc import Callable, Sequence
 from absl import app, flags, logging
 
 
-class InputError(ValueError):
-    """Something the user gave cannot be used: the message names it, what was found and what was expected."""
+class UsageError(ValueError):
+    """A command was used in a way that cannot work; the message says what was received and what was expected."""
 
 
 def run(main: Callable[[Sequence[str]], int | None], define_flags: Callable[[], None]) -> None:
-    """Defines and parses absl flags and calls `main(argv)`; an InputError ends it with one line and exit code 1.
+    """Defines and parses absl flags and calls `main(argv)`; a ValueError or OSError ends it with one line, exit code 1.
 
     Flags are defined here and not when a command's module is imported, so that its functions can be used in programs
     that have flags of their own. Arguments that are no flags are refused, unless `main` has an attribute
@@ -29,12 +29,10 @@ def run(main: Callable[[Sequence[str]], int | None], define_flags: Callable[[], 
     def guarded(argv: Sequence[str]) -> int | None:
         try:
             if len(argv) > 1 and not getattr(main, "takes_arguments", False):
-                raise InputError(f"unexpected argument {argv[1]!r}: flags are written --name=value")
+                raise UsageError(f"unexpected argument {argv[1]!r}: flags are written --name=value")
             if not flags.FLAGS["verbosity"].present:
                 logging.set_verbosity(logging.WARNING)
             return main(argv)
-        except InputError as error:
-            sys.exit(f"error: {error}")
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return 128 + signal.SIGINT
@@ -42,11 +40,21 @@ def run(main: Callable[[Sequence[str]], int | None], define_flags: Callable[[], 
             # Who read our output has left, as `| head` does; what is still buffered has nowhere to go.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 128 + signal.SIGPIPE
+        except (ValueError, OSError) as error:
+            if flags.FLAGS["verbosity"].present and flags.FLAGS.verbosity > 0:
+                raise
+            sys.exit(f"error: {_with_flag(str(error))}")
 
     # A file's or a class' name may have characters that the terminal's encoding lacks.
     sys.stdout.reconfigure(errors="backslashreplace")
     define_flags()
     app.run(guarded, flags_parser=_parse_flags)
+
+
+def _with_flag(message: str) -> str:
+    """`message`, which begins with `argument=value:`, with "--" in front if the command has such a flag."""
+    name = re.match(r"(\w+)(?:=| is missing)", message)
+    return f"--{message}" if name and name[1] in flags.FLAGS else message
 
 
 def reason_of(error: Exception) -> str:

@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageDraw
 
-from pipelines.cli import InputError
 from pipelines.datasets.source import Source
 from pipelines.images.crops import STORED_SIZE
 from pipelines.input import training_batches
@@ -27,7 +26,7 @@ def contact_sheet(source: Source, seed: int = 0) -> Image.Image:
     about those of a training.
 
     Raises:
-      InputError: no training image can be decoded.
+      ValueError: no training image can be decoded.
     """
     photographs = _photographs(source, seed)
     views = np.stack([pixels for _, _, pixels in photographs])
@@ -50,7 +49,7 @@ def _photographs(source: Source, seed: int) -> list[tuple[bytes, int, np.ndarray
         if len(photographs) == ROWS:
             break
     if not photographs:
-        raise InputError(f"--dataset={source.name}: none of its training images can be decoded")
+        raise ValueError(f"dataset={source.name}: none of its training images can be decoded")
     return photographs
 
 

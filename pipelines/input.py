@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
-from pipelines.cli import InputError
 from pipelines.images import augment
 from pipelines.images.crops import STORED_SIZE, center_crop, check_resize, window
 from pipelines.images.decode import FORMATS, stored_view_or_zeros
@@ -36,11 +35,11 @@ def steps_per_epoch(source: Source, batch_size: int, bad_keys: Collection[str] =
     """How many full batches an epoch of `training_batches` with the same arguments has, at least one.
 
     Raises:
-      InputError: there is no full batch.
+      ValueError: there is no full batch.
     """
     images = source.splits["train"] - len(bad_keys)
     if not 1 <= batch_size <= images:
-        raise InputError(f"--batch_size={batch_size}: expected 1 to {images}, the training images of {source.name}")
+        raise ValueError(f"batch_size={batch_size}: expected 1 to {images}, the training images of {source.name}")
     return images // batch_size
 
 
@@ -70,7 +69,7 @@ def training_batches(
       the message has its key, unless the source is a prepared one.
 
     Raises:
-      InputError: see `window_batches`.
+      ValueError: see `window_batches`.
     """
     if mean is None:
         mean = center_crop(statistics.mean_image[np.newaxis], crop_size)[0]
@@ -120,7 +119,7 @@ def window_batches(
       Elements (`augment.Windows`, labels int32 [batch/count]).
 
     Raises:
-      InputError: an option that is not one of those above, or a batch size that gives no full batch or that `count`
+      ValueError: an option that is not one of those above, or a batch size that gives no full batch or that `count`
         does not divide.
     """
     # Checked here, because errors raised as the pipeline is traced come wrapped in a call stack.
@@ -179,10 +178,10 @@ def evaluation_batches(
       be decoded is zeros and not valid.
 
     Raises:
-      InputError: no such split, a batch size below 1, unknown `resize`.
+      ValueError: no such split, a batch size below 1, unknown `resize`.
     """
     if batch_size < 1:
-        raise InputError(f"--batch_size={batch_size}: expected at least 1")
+        raise ValueError(f"batch_size={batch_size}: expected at least 1")
     check_resize(resize)
 
     def example(encoded: tf.Tensor, label: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -230,13 +229,13 @@ def _good_examples(source: Source, shuffle_seed: int, start: int, bad_keys: Coll
 
 
 def _check_layout(mean_window: str, crop_chunk: int, batch_size: int, shard: tuple[int, int]) -> None:
-    """Raises InputError for what `training_batches` cannot use."""
+    """Raises ValueError for what `training_batches` cannot use."""
     if mean_window not in MEAN_WINDOWS:
-        raise InputError(f"--mean_window={mean_window}: expected one of {', '.join(MEAN_WINDOWS)}")
+        raise ValueError(f"mean_window={mean_window}: expected one of {', '.join(MEAN_WINDOWS)}")
     if crop_chunk < 1:
-        raise InputError(f"--crop_chunk={crop_chunk}: expected at least 1")
+        raise ValueError(f"crop_chunk={crop_chunk}: expected at least 1")
     index, count = shard
     if not 0 <= index < count:
-        raise InputError(f"shard {index} of {count}: expected 0 to {count - 1}")
+        raise ValueError(f"shard {index} of {count}: expected 0 to {count - 1}")
     if batch_size % count:
-        raise InputError(f"--batch_size={batch_size}: expected a multiple of {count}, the machines that share it")
+        raise ValueError(f"batch_size={batch_size}: expected a multiple of {count}, the machines that share it")

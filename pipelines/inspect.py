@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from pipelines.cli import InputError, reason_of, run
+from pipelines.cli import reason_of, run
 from pipelines.contact_sheet import contact_sheet
 from pipelines.datasets.registry import FORMS, open_source
 from pipelines.datasets.source import Source
@@ -71,7 +71,7 @@ def inspect(source: Source) -> dict[str, Findings]:
       Split -> findings, the training split first.
 
     Raises:
-      InputError: the images cannot be read.
+      ValueError: the images cannot be read.
     """
     seen: dict[bytes, tuple[str, str, int]] = {}
     return {split: _inspect_split(source, split, seen) for split in source.splits}
@@ -105,7 +105,7 @@ def _examples(source: Source, split: str) -> Iterator[tuple[bytes, int, bytes]]:
     try:
         yield from source.encoded(split).as_numpy_iterator()
     except tf.errors.OpError as error:
-        raise InputError(f"--dataset={source.name}: reading {split} failed: {reason_of(error)}") from None
+        raise ValueError(f"dataset={source.name}: reading {split} failed: {reason_of(error)}") from None
 
 
 def _size(encoded: bytes) -> tuple[int, int] | None:
@@ -122,9 +122,9 @@ def main(argv: Sequence[str]) -> None:
     values = flags.FLAGS
     names = [*argv[1:], *([values.dataset] if values.dataset else [])]
     if len(names) != 1:
-        raise InputError(f"found {len(names)} datasets, expected one: python -m pipelines.inspect folder:photographs")
+        raise ValueError(f"found {len(names)} datasets, expected one: python -m pipelines.inspect folder:photographs")
     if values.output and os.path.splitext(values.output)[1].lower() != ".png":
-        raise InputError(f"--output={values.output}: expected a name that ends in .png")
+        raise ValueError(f"output={values.output}: expected a name that ends in .png")
     source = open_source(names[0], values.data_dir)
     findings = inspect(source)
     console = Console()
@@ -136,7 +136,7 @@ def main(argv: Sequence[str]) -> None:
         try:
             contact_sheet(source, values.seed).save(values.output)
         except OSError as error:
-            raise InputError(f"--output={values.output}: cannot be written: {reason_of(error)}") from None
+            raise ValueError(f"output={values.output}: cannot be written: {reason_of(error)}") from None
         console.print(f"contact sheet: {values.output}", highlight=False, markup=False, soft_wrap=True)
 
 

@@ -19,7 +19,7 @@ import tensorflow as tf
 from absl import flags
 from tqdm import tqdm
 
-from pipelines.cli import InputError, reason_of, run
+from pipelines.cli import reason_of, run
 from pipelines.datasets import class_order
 from pipelines.datasets.registry import FORMS, open_source
 from pipelines.datasets.source import Source
@@ -72,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
     del argv
     values = flags.FLAGS
     if values.beam_options and values.runner != "beam":
-        raise InputError(f"--beam_options={values.beam_options}: expected --runner=beam with it")
+        raise ValueError(f"beam_options={values.beam_options}: expected --runner=beam with it")
     check_interrupted = _interruptible()
     try:
         source = open_source(values.dataset, values.data_dir, values.class_order)
@@ -160,11 +160,11 @@ def prepare(
       The contents of summary.json.
 
     Raises:
-      InputError: one of these does not hold, or the disk cannot be written. `output_dir` does not exist then; what was
+      ValueError: one of these does not hold, or the disk cannot be written. `output_dir` does not exist then; what was
         finished is kept beside it, in `<output_dir>.incomplete`.
     """
     if source.prepared:
-        raise InputError(f"--dataset={source.name}: is prepared already")
+        raise ValueError(f"dataset={source.name}: is prepared already")
     check_resize(resize)
     output_dir = Path(output_dir)
     recipe = Recipe(resize, quality, tuple(classes or source.class_names))
@@ -185,7 +185,7 @@ def prepare(
             summary = write_metadata(source, plan, recipe, folder, label_names or {})
             publish(folder, output_dir)
         except (OSError, tf.errors.OpError) as error:
-            raise InputError(f"--output_dir={output_dir}: cannot be written: {reason_of(error)}") from error
+            raise ValueError(f"output_dir={output_dir}: cannot be written: {reason_of(error)}") from error
     return summary
 
 

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 import tensorflow as tf
 from absl import flags
 
-from pipelines.cli import InputError, reason_of, run
+from pipelines.cli import reason_of, run
 
 _PROTOCOL = "grpc://"
 _CONNECT_S = 10.0
@@ -51,7 +51,7 @@ def start(
       host: by which trainers, who are told of the worker by the dispatcher, reach this machine.
 
     Raises:
-      InputError: a port cannot be used.
+      ValueError: a port cannot be used.
     """
     for flag, number in (("port", port), ("worker_port", worker_port)):
         _check_free(flag, number)
@@ -69,7 +69,7 @@ def _check_free(flag: str, port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("", port))
     except OSError as error:
-        raise InputError(f"--{flag}={port}: cannot listen there: {reason_of(error)}") from None
+        raise ValueError(f"{flag}={port}: cannot listen there: {reason_of(error)}") from None
 
 
 def served_batches(
@@ -89,7 +89,7 @@ def served_batches(
       Elements as those of `make(shard)`.
 
     Raises:
-      InputError: an address that is none, or at which nobody listens.
+      ValueError: an address that is none, or at which nobody listens.
     """
     for address in addresses:
         _check_reachable(address)
@@ -115,7 +115,7 @@ def watched(addresses: Sequence[str]) -> Iterator[None]:
     TensorFlow waits for it an hour, and for as long no signal is heeded: nothing milder gets through to it.
 
     Raises:
-      InputError: a service was started anew meanwhile, and knows nothing of the batches that it was asked for.
+      ValueError: a service was started anew meanwhile, and knows nothing of the batches that it was asked for.
     """
     done = threading.Event()
 
@@ -126,7 +126,7 @@ def watched(addresses: Sequence[str]) -> Iterator[None]:
                 try:
                     _check_reachable(address)
                     seen[address] = time.monotonic()
-                except InputError as error:
+                except ValueError as error:
                     if time.monotonic() - seen[address] > _PATIENCE_S:
                         print(f"error: {error}; the newest checkpoint is kept", file=sys.stderr, flush=True)
                         os._exit(1)
@@ -138,8 +138,8 @@ def watched(addresses: Sequence[str]) -> Iterator[None]:
     except (tf.errors.NotFoundError, tf.errors.UnavailableError) as error:
         if not addresses:
             raise
-        raise InputError(
-            f"--data_service={','.join(addresses)}: {reason_of(error)}; the newest checkpoint is kept"
+        raise ValueError(
+            f"data_service={','.join(addresses)}: {reason_of(error)}; the newest checkpoint is kept"
         ) from error
     finally:
         done.set()
@@ -148,12 +148,12 @@ def watched(addresses: Sequence[str]) -> Iterator[None]:
 def _check_reachable(address: str) -> None:
     host, _, port = address.removeprefix(_PROTOCOL).rpartition(":")
     if not (address.startswith(_PROTOCOL) and host and port.isdecimal()):
-        raise InputError(f"--data_service={address}: expected grpc://host:port")
+        raise ValueError(f"data_service={address}: expected grpc://host:port")
     # TensorFlow would try for an hour.
     try:
         socket.create_connection((host, int(port)), _CONNECT_S).close()
     except (OSError, OverflowError) as error:
-        raise InputError(f"--data_service={address}: {reason_of(error)}; expected pipelines.service there") from None
+        raise ValueError(f"data_service={address}: {reason_of(error)}; expected pipelines.service there") from None
 
 
 def _interleaved(*tensors: tf.Tensor) -> tf.Tensor:

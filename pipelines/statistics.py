@@ -13,7 +13,6 @@ from os import PathLike
 
 import numpy as np
 
-from pipelines.cli import InputError
 from pipelines.images.crops import STORED_SIZE
 
 _FIELDS = {
@@ -67,20 +66,20 @@ class Statistics:
         """Reads what `save` wrote.
 
         Raises:
-          InputError: `path` is missing, broken, or something else.
+          ValueError: `path` is missing, broken, or something else.
         """
         try:
             with open(path, "rb") as file:
                 archive = np.load(file, allow_pickle=False)
                 fields = {name: archive[name] for name in _FIELDS}
         except FileNotFoundError:
-            raise InputError(f"{path}: no such file, expected image statistics") from None
+            raise ValueError(f"{path}: no such file, expected image statistics") from None
         except (OSError, ValueError, IndexError, KeyError, EOFError, zipfile.BadZipFile):
-            raise InputError(f"{path}: broken or foreign, expected image statistics (.npz)") from None
+            raise ValueError(f"{path}: broken or foreign, expected image statistics (.npz)") from None
         for name, shape in _FIELDS.items():
             if fields[name].shape != shape or not np.all(np.isfinite(fields[name])):
                 found = f"{name} {list(fields[name].shape)}"
-                raise InputError(f"{path}: found {found}, expected finite numbers {list(shape)}")
+                raise ValueError(f"{path}: found {found}, expected finite numbers {list(shape)}")
         return cls(**{**fields, "count": int(fields["count"])})
 
 

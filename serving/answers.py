@@ -8,7 +8,6 @@ from multiprocessing.pool import ThreadPool
 
 import grpc
 
-from pipelines.cli import InputError
 from serving import signatures as wire
 from serving.client_library import Client
 from serving.photographs import checked_photograph, read_photograph
@@ -48,7 +47,7 @@ def answers(
         for file in dict.fromkeys(part):
             try:
                 contents[file] = _read(file)
-            except InputError as error:
+            except ValueError as error:
                 complaints.append(str(error))
         try:
             answered = dict(zip(contents, patience.kept(ask, list(contents.values())), strict=True))

@@ -14,7 +14,6 @@ import grpc
 import tensorflow as tf
 from google.protobuf.message import Message
 
-from pipelines.cli import InputError
 from serving.request_errors import RequestError
 
 Tensors = dict[str, tf.Tensor]
@@ -50,7 +49,7 @@ def batching_options(parameters: Message, source: str, threads: int) -> Batching
         threads: num_batch_threads if it is not given.
 
     Raises:
-        InputError: TensorFlow Serving would refuse it, or it asks for padding of variable-length inputs.
+        ValueError: TensorFlow Serving would refuse it, or it asks for padding of variable-length inputs.
     """
     given = {
         field.name: value.value for field, value in parameters.ListFields() if field.message_type and value is not None
@@ -71,18 +70,18 @@ def _check(options: BatchingOptions, source: str, pads_inputs: bool) -> None:
     at_least_one = ("max_batch_size", "max_enqueued_batches", "num_batch_threads", "max_execution_batch_size")
     for name in at_least_one:
         if getattr(options, name) < 1:
-            raise InputError(f"{source}: {name} is {getattr(options, name)}; expected 1 or more")
+            raise ValueError(f"{source}: {name} is {getattr(options, name)}; expected 1 or more")
     if options.batch_timeout_micros < 0:
-        raise InputError(f"{source}: batch_timeout_micros is {options.batch_timeout_micros}; expected 0 or more")
+        raise ValueError(f"{source}: batch_timeout_micros is {options.batch_timeout_micros}; expected 0 or more")
     if options.max_execution_batch_size > options.max_batch_size:
-        raise InputError(f"{source}: max_execution_batch_size is greater than max_batch_size")
+        raise ValueError(f"{source}: max_execution_batch_size is greater than max_batch_size")
     if sizes and (list(sizes) != sorted(set(sizes)) or sizes[0] < 1 or sizes[-1] != options.max_execution_batch_size):
-        raise InputError(
+        raise ValueError(
             f"{source}: allowed_batch_sizes are {list(sizes)}; expected ascending numbers, the last one the size of "
             f"the greatest batch, {options.max_execution_batch_size}"
         )
     if pads_inputs:
-        raise InputError(f"{source}: pad_variable_length_inputs is not part of the embedded server")
+        raise ValueError(f"{source}: pad_variable_length_inputs is not part of the embedded server")
 
 
 class _Batch:

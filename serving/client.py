@@ -22,7 +22,7 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from absl import flags
 from tqdm import tqdm
 
-from pipelines.cli import InputError, run
+from pipelines.cli import run
 from serving import signatures as wire
 from serving import target_flags
 from serving.answers import answers
@@ -56,9 +56,9 @@ def define_flags() -> None:
 def _printer() -> AbstractContextManager[Callable[[Record], None]]:
     options = flags.FLAGS
     if options.json and options.csv:
-        raise InputError("--json and --csv: expected at most one of them")
+        raise ValueError("json and --csv: expected at most one of them")
     if options.csv and options.signature == wire.SIGNATURE_FEATURES:
-        raise InputError(f"--csv: --signature={options.signature} gives vectors; expected --json")
+        raise ValueError(f"csv: --signature={options.signature} gives vectors; expected --json")
     return printed_csv() if options.csv else nullcontext(print_json) if options.json else printed_table()
 
 
@@ -75,7 +75,7 @@ def main(argv: Sequence[str]) -> int:
     """Asks about the files that `argv[1:]` name; 1 if any of them was not answered, else 0."""
     options, files = flags.FLAGS, find_photographs(argv[1:])
     if not files:
-        raise InputError("no image file given; expected python -m serving.client --server=host:port FILE ...")
+        raise ValueError("no image file given; expected python -m serving.client --server=host:port FILE ...")
     # A bar is of use where nothing else tells how far it is.
     streaming = (options.json or options.csv) and sys.stdout.isatty()
     bar = tqdm(total=len(files), unit=" files", leave=False, delay=0.5, disable=True if streaming else None)

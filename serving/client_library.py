@@ -43,7 +43,7 @@ class Client:
     unavailable is sent again, twice at most. Nothing is sent before the first call. Safe to share between threads.
 
     Raises:
-        InputError: an argument that cannot be used.
+        ValueError: an argument that cannot be used.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Client:
             One Result per image, in order.
 
         Raises:
-            InputError: a file that is no image, by name; a signature or `top_k` that gives no classes.
+            ValueError: a file that is no image, by name; a signature or `top_k` that gives no classes.
         """
         check_classifying(signature, top_k)
         results = []
@@ -109,7 +109,7 @@ class Client:
             valid holds zeros.
 
         Raises:
-            InputError: a file that is no image, by name.
+            ValueError: a file that is no image, by name.
         """
         questions = questions_about(images, wire.SIGNATURE_FEATURES)
         return read_features([self._connection.predict(question) for question in questions])

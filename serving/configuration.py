@@ -13,7 +13,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from google.protobuf.message import Message
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from pipelines.cli import InputError, reason_of
+from pipelines.cli import reason_of
 
 _Field = descriptor_pb2.FieldDescriptorProto
 _PACKAGE = "tensorflow.serving"
@@ -85,14 +85,14 @@ def read_text_proto(path: str | Path, message: type[_Text], flag: str) -> _Text:
         flag: name of the flag that gave `path`, for error messages.
 
     Raises:
-        InputError: the file cannot be read, or is no such message.
+        ValueError: the file cannot be read, or is no such message.
     """
     try:
         return text_format.Parse(Path(path).read_bytes(), message())
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--{flag}={path}: cannot be read: {reason_of(error)}") from error
+        raise ValueError(f"{flag}={path}: cannot be read: {reason_of(error)}") from error
     except text_format.ParseError as error:
-        raise InputError(f"--{flag}={path}: expected a {message.DESCRIPTOR.name} as text: {error}") from error
+        raise ValueError(f"{flag}={path}: expected a {message.DESCRIPTOR.name} as text: {error}") from error
 
 
 def single_model(name: str, base_path: str | Path) -> ModelServerConfig:

@@ -20,7 +20,6 @@ from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
-from pipelines.cli import InputError
 from serving.questions import Question
 from serving.target import ServingError, Target
 
@@ -59,7 +58,7 @@ class Connection:
     """Calls PredictionService for one model. Nothing is sent before the first call; threads may share it.
 
     Raises:
-        InputError: `target.server` is no gRPC address.
+        ValueError: `target.server` is no gRPC address.
     """
 
     def __init__(self, target: Target):
@@ -145,9 +144,9 @@ class AsyncConnection:
 
 def _check_address(target: Target) -> None:
     if target.is_rest:
-        raise InputError(f"--server={target.server}: expected host:port of the gRPC port; REST is not spoken here")
+        raise ValueError(f"server={target.server}: expected host:port of the gRPC port; REST is not spoken here")
     if not re.fullmatch(r".+:[0-9]+|unix:.+", target.server):
-        raise InputError(f"--server={target.server}: expected host:port, for example 127.0.0.1:8500")
+        raise ValueError(f"server={target.server}: expected host:port, for example 127.0.0.1:8500")
 
 
 def _open_channel(api: ModuleType, target: Target, retry: bool = True) -> Any:

@@ -12,14 +12,13 @@ from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceStub
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from pipelines.cli import InputError
 from serving.target import Target
 
 _POLL_SECONDS = 0.2
 
 
 class LiveServer:
-    """Asks and configures one server. Every method raises InputError if it cannot be reached or refuses.
+    """Asks and configures one server. Every method raises ValueError if it cannot be reached or refuses.
 
     Args:
         target: which server, and how long each call may take, and versions to load; its model is not looked at.
@@ -66,7 +65,7 @@ class LiveServer:
         self._call(self._models.HandleReloadConfigRequest, ReloadConfigRequest(config=config))
 
     def wait_available(self, model: str, versions: Collection[int]) -> None:
-        """Returns once all `versions` answer; InputError, with the server's own reason, if one does not in time."""
+        """Returns once all `versions` answer; ValueError, with the server's own reason, if one does not in time."""
         deadline = time.monotonic() + self._timeout_s
         while True:
             known = {status.version: status for status in self.versions(model)}
@@ -76,10 +75,10 @@ class LiveServer:
             ended = [v for v in missing if v in known and known[v].state == ModelVersionStatus.END]
             refused = [v for v in ended if known[v].status.error_message]
             if refused:
-                raise InputError(f"version {refused[0]} cannot be served: {known[refused[0]].status.error_message}")
+                raise ValueError(f"version {refused[0]} cannot be served: {known[refused[0]].status.error_message}")
             if time.monotonic() > deadline:
                 state = state_name(known[missing[0]]) if missing[0] in known else "not there"
-                raise InputError(
+                raise ValueError(
                     f"version {missing[0]} of {model} is {state} after {self._timeout_s:g} s; expected AVAILABLE: is "
                     "it in the model's folder, and whole? (--timeout_s allows more time)"
                 )
@@ -91,8 +90,8 @@ class LiveServer:
         except grpc.RpcError as error:
             raise self._explained(error) from error
 
-    def _explained(self, error: grpc.RpcError) -> InputError:
-        return InputError(f"--server={self._server}: {error.code().name}: {' '.join((error.details() or '').split())}")
+    def _explained(self, error: grpc.RpcError) -> ValueError:
+        return ValueError(f"server={self._server}: {error.code().name}: {' '.join((error.details() or '').split())}")
 
 
 def state_name(status: ModelVersionStatus) -> str:

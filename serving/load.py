@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from pipelines.cli import InputError, run
+from pipelines.cli import run
 from serving import signatures as wire
 from serving import target_flags
 from serving.connection import AsyncConnection
@@ -133,14 +133,14 @@ def questions_of(files: Sequence[str], signature: str, batch: int) -> list[Quest
     """Requests of `batch` images each that hold every file; the last one is filled up from the first files.
 
     Raises:
-        InputError: a file that is no JPEG or PNG, or that cannot be decoded where that is done on this side.
+        ValueError: a file that is no JPEG or PNG, or that cannot be decoded where that is done on this side.
     """
     contents = itertools.cycle([read_photograph(file) for file in files])
     questions = [
         question_about(list(itertools.islice(contents, batch)), signature) for _ in range(math.ceil(len(files) / batch))
     ]
     if any(question.decoded is not None and not question.decoded.all() for question in questions):
-        raise InputError(f"--signature={signature}: not every file can be decoded; expected whole JPEG or PNG files")
+        raise ValueError(f"signature={signature}: not every file can be decoded; expected whole JPEG or PNG files")
     return questions
 
 
@@ -199,7 +199,7 @@ def main(argv: Sequence[str]) -> int:
     """Measures with the photographs that `argv[1:]` names; 1 if a request failed or was not sent, else 0."""
     options, files = flags.FLAGS, find_photographs(argv[1:])
     if not files:
-        raise InputError("no image file given; expected python -m serving.load --server=host:port FILE ...")
+        raise ValueError("no image file given; expected python -m serving.load --server=host:port FILE ...")
     target, measured, code = Target(**target_flags.values()), Measured(), 0
     questions = questions_of(files, options.signature, options.batch)
     try:

@@ -9,8 +9,6 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image, ImageOps
 
-from pipelines.cli import InputError
-
 # First bytes of a file: JPEG (ITU-T T.81, SOI and the next marker), PNG (RFC 2083, section 3.1).
 _FIRST_BYTES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 _LONGEST_FIRST_BYTES = max(map(len, _FIRST_BYTES))
@@ -24,7 +22,7 @@ def read_photograph(path: str) -> bytes:
     """The bytes of a JPEG or PNG file. Its header is read, its pixels are left to the server.
 
     Raises:
-        InputError: the file cannot be read, or is no JPEG or PNG.
+        ValueError: the file cannot be read, or is no JPEG or PNG.
     """
     try:
         with open(path, "rb") as file:
@@ -32,26 +30,26 @@ def read_photograph(path: str) -> bytes:
             # No more than that is read of a file that is none: it may be of any size.
             return checked_photograph(first + file.read() if first.startswith(_FIRST_BYTES) else first, path)
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; expected a JPEG or PNG file") from error
+        raise ValueError(f"{path}: {error.strerror}; expected a JPEG or PNG file") from error
 
 
 def checked_photograph(encoded: bytes, name: str) -> bytes:
     """`encoded` again, if its header is that of a JPEG or PNG file.
 
     Raises:
-        InputError: it is not; the message begins with `name`.
+        ValueError: it is not; the message begins with `name`.
     """
     if not encoded:
-        raise InputError(f"{name}: the file is empty; expected a JPEG or PNG file")
+        raise ValueError(f"{name}: the file is empty; expected a JPEG or PNG file")
     if not encoded.startswith(_FIRST_BYTES):
-        raise InputError(f"{name}: begins with {encoded[:8]!r}; expected a JPEG or PNG file")
+        raise ValueError(f"{name}: begins with {encoded[:8]!r}; expected a JPEG or PNG file")
     try:
         with _open(encoded) as image:
             image.verify()
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise InputError(f"{name}: expected at most {Image.MAX_IMAGE_PIXELS:,} pixels, found more") from error
+        raise ValueError(f"{name}: expected at most {Image.MAX_IMAGE_PIXELS:,} pixels, found more") from error
     except Exception as error:  # Pillow's readers raise many kinds for a broken file
-        raise InputError(f"{name}: the file is damaged; expected a whole JPEG or PNG file") from error
+        raise ValueError(f"{name}: the file is damaged; expected a whole JPEG or PNG file") from error
     return encoded
 
 
@@ -63,7 +61,7 @@ def find_photographs(arguments: Iterable[str]) -> list[str]:
     no such file.
 
     Raises:
-        InputError: a folder without an image file.
+        ValueError: a folder without an image file.
     """
     return [path for argument in arguments for path in _found(argument)]
 
@@ -74,7 +72,7 @@ def _found(argument: str) -> list[str]:
         found = glob.iglob(pattern, recursive=True)
         images = [path for path in found if path.lower().endswith(_ENDINGS) and not os.path.isdir(path)]
         if not images:
-            raise InputError(f"{argument}: no image in this folder; expected files named {', '.join(_ENDINGS)}")
+            raise ValueError(f"{argument}: no image in this folder; expected files named {', '.join(_ENDINGS)}")
         return sorted(images)
     if os.path.exists(argument):
         return [argument]

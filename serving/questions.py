@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.cli import InputError
 from serving import signatures as wire
 from serving.photographs import VIEW, read_photograph, stored_view
 
@@ -77,10 +76,10 @@ def questions_about(images: Sequence[Photograph], signature: str) -> Iterator[Qu
     """Cuts `images` into requests; an image above BYTES_PER_REQUEST travels alone. Files are read as they are sent.
 
     Raises:
-        InputError: `images` is one image and no list, or a path names no JPEG or PNG file.
+        ValueError: `images` is one image and no list, or a path names no JPEG or PNG file.
     """
     if isinstance(images, Photograph):
-        raise InputError("expected a list of images, found a single one; write [image]")
+        raise ValueError("expected a list of images, found a single one; write [image]")
     return (question_about(part, signature) for part in _parts(images))
 
 
@@ -88,12 +87,12 @@ def check_classifying(signature: str, top_k: int) -> None:
     """Refuses to ask for classes where there are none.
 
     Raises:
-        InputError: `signature` gives no classes, or `top_k` asks for none.
+        ValueError: `signature` gives no classes, or `top_k` asks for none.
     """
     if top_k < 1:
-        raise InputError(f"--top_k={top_k}: expected 1 or more")
+        raise ValueError(f"top_k={top_k}: expected 1 or more")
     if signature == wire.SIGNATURE_FEATURES:
-        raise InputError(f"--signature={signature} gives no classes; Client.features() asks for it")
+        raise ValueError(f"signature={signature} gives no classes; Client.features() asks for it")
 
 
 def read_results(question: Question, answer: dict[str, np.ndarray], top_k: int) -> list[Result]:

@@ -29,7 +29,7 @@ from rich.table import Table
 from rich.text import Text
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
-from pipelines.cli import InputError, reason_of, run
+from pipelines.cli import reason_of, run
 from serving import target_flags
 from serving.configuration import problem_in, read_text_proto
 from serving.live_server import LiveServer, state_name
@@ -62,13 +62,13 @@ def promoted(labels: Labels, available: set[int], label: str, version: int | Non
         version: any, also one that is not loaded yet.
 
     Raises:
-        InputError: there is no such version to speak of, or it has that label.
+        ValueError: there is no such version to speak of, or it has that label.
     """
     target = labels.get(CANARY) if version is None and label == STABLE else version
     if target is None:
-        raise InputError(f"promote --label={label}: no version is {CANARY}; expected --version=N")
+        raise ValueError(f"promote --label={label}: no version is {CANARY}; expected --version=N")
     if labels.get(label) == target:
-        raise InputError(f"promote: version {target} is {label} already")
+        raise ValueError(f"promote: version {target} is {label} already")
     newest_other = max(available - {target}, default=None)
     before = labels.get(STABLE, newest_other)
     if label == CANARY:
@@ -81,11 +81,11 @@ def rolled_back(labels: Labels, label: str) -> Labels:
     """The labels after what was promoted to `label` last has been taken back.
 
     Raises:
-        InputError: there is nothing to go back to.
+        ValueError: there is nothing to go back to.
     """
     needed = CANARY if label == CANARY else PREVIOUS
     if needed not in labels:
-        raise InputError(f"rollback --label={label}: no version is {needed}; found {described(labels)}")
+        raise ValueError(f"rollback --label={label}: no version is {needed}; found {described(labels)}")
     if label == CANARY:
         return {name: number for name, number in labels.items() if name != CANARY}
     withdrawn = labels.get(STABLE)
@@ -109,7 +109,7 @@ def release(live: LiveServer, config: ModelServerConfig, model: ModelConfig, lab
         labels: of that model, afterwards; the versions that they name stay loaded and no others.
 
     Raises:
-        InputError: a version could not be loaded in time, and the server has `config` again; or it was not reached.
+        ValueError: a version could not be loaded in time, and the server has `config` again; or it was not reached.
     """
     before = ModelServerConfig()
     before.CopyFrom(config)
@@ -122,14 +122,14 @@ def release(live: LiveServer, config: ModelServerConfig, model: ModelConfig, lab
         model.version_labels.clear()
         model.version_labels.update(labels)
         live.reload(config)
-    except InputError:
+    except ValueError:
         config.CopyFrom(before)
-        with contextlib.suppress(InputError):  # the first error says more
+        with contextlib.suppress(ValueError):  # the first error says more
             live.reload(config)
         raise
     found = live.labels(model.name, labels)
     if found != labels:
-        raise InputError(
+        raise ValueError(
             f"the server has {described(found)}; expected {described(labels)}: does something else configure it "
             "(--model_config_file_poll_wait_seconds)?"
         )
@@ -147,12 +147,12 @@ def edited(path: Path) -> Iterator[ModelServerConfig]:
     The comment at the head of the file stays, other comments do not.
 
     Raises:
-        InputError: it cannot be read or written, is no good, or is being edited.
+        ValueError: it cannot be read or written, is no good, or is being edited.
     """
     config = read_text_proto(path, ModelServerConfig, "model_config_file")
     problem = problem_in(config)
     if problem:
-        raise InputError(f"--model_config_file={path}: {problem}")
+        raise ValueError(f"model_config_file={path}: {problem}")
     target = path.resolve()
     folder = os.open(target.parent, os.O_RDONLY)
     try:
@@ -162,7 +162,7 @@ def edited(path: Path) -> Iterator[ModelServerConfig]:
         os.close(folder)
         busy = isinstance(error, BlockingIOError)
         reason = "another release is under way" if busy else f"its folder cannot be written: {reason_of(error)}"
-        raise InputError(f"--model_config_file={path}: {reason}") from error
+        raise ValueError(f"model_config_file={path}: {reason}") from error
     try:
         yield config
         with os.fdopen(descriptor, "w") as file:
@@ -197,16 +197,16 @@ def print_status(live: LiveServer, model: str) -> None:
 
 def _change(live: LiveServer, command: str, given: flags.FlagValues) -> None:
     if not given.model_config_file:
-        raise InputError(f"{command} needs --model_config_file: the file that the server was started with")
+        raise ValueError(f"{command} needs --model_config_file: the file that the server was started with")
     with edited(Path(given.model_config_file)) as config:
         model = next((m for m in config.model_config_list.config if m.name == given.model_name), None)
         if model is None:
-            raise InputError(f"--model_config_file={given.model_config_file}: no model {given.model_name!r} in it")
+            raise ValueError(f"model_config_file={given.model_config_file}: no model {given.model_name!r} in it")
         labels = dict(model.version_labels)
         found = live.labels(model.name, {STABLE, CANARY, PREVIOUS, *labels})
         if found != labels:
-            raise InputError(
-                f"--model_config_file={given.model_config_file} says {described(labels)}, the server says "
+            raise ValueError(
+                f"model_config_file={given.model_config_file} says {described(labels)}, the server says "
                 f"{described(found)}; expected the configuration that the server has"
             )
         if command == "promote":
@@ -226,7 +226,7 @@ def main(argv: Sequence[str]) -> None:
     """Does what `argv[1]` says: status, promote or rollback."""
     given, commands = flags.FLAGS, ("status", "promote", "rollback")
     if len(argv) != 2 or argv[1] not in commands:
-        raise InputError(f"expected one of {', '.join(commands)}, and flags as --name=value; found {list(argv[1:])}")
+        raise ValueError(f"expected one of {', '.join(commands)}, and flags as --name=value; found {list(argv[1:])}")
     with contextlib.closing(LiveServer(_target(given))) as live:
         if argv[1] == "status":
             print_status(live, given.model_name)

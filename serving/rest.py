@@ -18,7 +18,6 @@ from urllib.parse import quote
 import grpc
 import numpy as np
 
-from pipelines.cli import InputError
 from serving import signatures as wire
 from serving.connection import ATTEMPTS, BACKOFF_S, SIGNATURE_CODES
 from serving.questions import Question
@@ -57,15 +56,15 @@ class RestConnection:
     """Asks one model over REST, each request on a connection of its own; threads may share it.
 
     Raises:
-        InputError: `target.server` is no http:// or https:// address.
+        ValueError: `target.server` is no http:// or https:// address.
     """
 
     def __init__(self, target: Target):
         if not _ADDRESS.fullmatch(target.server):
-            raise InputError(f"--server={target.server}: expected http://host:port, for example http://127.0.0.1:8501")
+            raise ValueError(f"server={target.server}: expected http://host:port, for example http://127.0.0.1:8501")
         encrypted = target.server.startswith("https:")
         if target.ca_certificate is not None and not encrypted:
-            raise InputError(f"--server={target.server}: expected https://, since there is a --ca_certificate")
+            raise ValueError(f"server={target.server}: expected https://, since there is a --ca_certificate")
         self._target = target
         handlers: list[urllib.request.BaseHandler] = [_AnyStatus()]
         if encrypted:
@@ -106,7 +105,7 @@ class RestConnection:
         except (ValueError, KeyError, TypeError) as error:
             raise self._not_understood(answer) from error
 
-    def _not_understood(self, answer: str) -> InputError:
+    def _not_understood(self, answer: str) -> ValueError:
         details = f"not TensorFlow Serving's answer for this model: {answer[:_LONGEST_DETAILS]}"
         return self._target.explained(grpc.StatusCode.UNKNOWN, details)
 

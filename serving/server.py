@@ -27,7 +27,7 @@ from grpc_health.v1.health import HealthServicer
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
-from pipelines.cli import InputError, run
+from pipelines.cli import run
 from serving import service
 from serving.batching import batching_options
 from serving.configuration import BatchingParameters, read_text_proto, single_model
@@ -65,7 +65,7 @@ class ModelServer:
         models: what is served; it changes when versions are published and when clients send a configuration.
 
     Raises:
-        InputError: nothing to serve, keys and certificates that do not fit, or the port cannot be had.
+        ValueError: nothing to serve, keys and certificates that do not fit, or the port cannot be had.
     """
 
     def __init__(
@@ -118,11 +118,11 @@ class ModelServer:
                 bound = self._server.add_insecure_port(address)
         except RuntimeError as error:
             if credentials:
-                raise InputError(
-                    "--ssl_config_file: gRPC cannot use these; expected a server_key, the server_cert that belongs to "
+                raise ValueError(
+                    "ssl_config_file: gRPC cannot use these; expected a server_key, the server_cert that belongs to "
                     "it, and a custom_ca, each as the text of a .pem file"
                 ) from error
-            raise InputError(f"--port={port}: cannot listen on {host}: {error}") from error
+            raise ValueError(f"port={port}: cannot listen on {host}: {error}") from error
         return f"{bracketed}:{bound}"
 
     def _poll(self) -> None:
@@ -151,8 +151,8 @@ def _check_free(host: str, port: int) -> None:
         socket.create_server((host, port), family=family).close()
     except OSError as error:
         reason = error.strerror.partition(" (")[0]
-        raise InputError(
-            f"--port={port}: cannot listen there on --host={host}: {reason}; --port=0 takes a free port"
+        raise ValueError(
+            f"port={port}: cannot listen there on --host={host}: {reason}; --port=0 takes a free port"
         ) from error
 
 
@@ -163,10 +163,10 @@ def _credentials(options: Options) -> grpc.ServerCredentials | None:
     key, certificate = options.tls.server_key.encode(), options.tls.server_cert.encode()
     for name, pem in (("server_key", key), ("server_cert", certificate)):
         if not pem.startswith(b"-----BEGIN "):
-            raise InputError(f"--ssl_config_file: {name} holds no PEM block; expected the text of a .pem file")
+            raise ValueError(f"ssl_config_file: {name} holds no PEM block; expected the text of a .pem file")
     roots = options.tls.custom_ca.encode() or None
     if options.tls.client_verify and roots is None:
-        raise InputError("--ssl_config_file: client_verify is true without custom_ca; expected the clients' authority")
+        raise ValueError("ssl_config_file: client_verify is true without custom_ca; expected the clients' authority")
     return grpc.ssl_server_credentials([(key, certificate)], roots, options.tls.client_verify)
 
 
@@ -176,11 +176,11 @@ def _loaded(model_name: str, model_base_path: str | Path, options: Options) -> M
         models = Models(config, functools.partial(_load, options, _batch_threads(options)), options.label_unavailable)
     except RequestError as error:
         hint = "; --allow_version_labels_for_unavailable_models lets labels wait for their versions"
-        raise InputError(f"--model_config_file: {error}{hint}") from error
+        raise ValueError(f"model_config_file: {error}{hint}") from error
     for versions in models.versions.values():
         if versions.current is None:
             flag = "--model_config_file: base_path " if options.models else "--model_base_path="
-            raise InputError(f"{flag}{versions.config.base_path}: {_why_nothing(versions)}")
+            raise ValueError(f"{flag}{versions.config.base_path}: {_why_nothing(versions)}")
     return models
 
 

@@ -7,7 +7,6 @@ from absl import flags
 from google.protobuf.message import Message
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from pipelines.cli import InputError
 from serving.batching import BatchingOptions, batching_options
 from serving.configuration import BatchingParameters, SSLConfig, problem_in, read_text_proto
 
@@ -92,10 +91,10 @@ def options_from_flags(given: flags.FlagValues) -> Options:
     """Reads the files that `given` names.
 
     Raises:
-        InputError: a file or a combination of flags cannot be used.
+        ValueError: a file or a combination of flags cannot be used.
     """
     if not given.model_base_path and not given.model_config_file:
-        raise InputError("missing --model_base_path or --model_config_file (--help lists the flags)")
+        raise ValueError("missing --model_base_path or --model_config_file (--help lists the flags)")
     return Options(
         models=_models(given.model_config_file) if given.model_config_file else None,
         batching=_batching(given),
@@ -115,7 +114,7 @@ def _models(path: str) -> ModelServerConfig:
     config = read_text_proto(path, ModelServerConfig, "model_config_file")
     problem = problem_in(config)
     if problem:
-        raise InputError(f"--model_config_file={path}: {problem}")
+        raise ValueError(f"model_config_file={path}: {problem}")
     return config
 
 
@@ -124,7 +123,7 @@ def _batching(given: flags.FlagValues) -> BatchingOptions | None:
     if not given.enable_batching:
         if path or given.enable_per_model_batching_parameters:
             flag = "batching_parameters_file" if path else "enable_per_model_batching_parameters"
-            raise InputError(f"--{flag} is set without --enable_batching; expected both or neither")
+            raise ValueError(f"{flag} is set without --enable_batching; expected both or neither")
         return None
     parameters = BatchingParameters()
     if path:
@@ -135,5 +134,5 @@ def _batching(given: flags.FlagValues) -> BatchingOptions | None:
 def _channel_argument(text: str) -> tuple[str, int | str]:
     name, separator, value = text.partition("=")
     if not separator or not name.startswith("grpc."):
-        raise InputError(f"--grpc_channel_arguments: found {text!r}; expected grpc.NAME=VALUE, separated by commas")
+        raise ValueError(f"grpc_channel_arguments: found {text!r}; expected grpc.NAME=VALUE, separated by commas")
     return name, int(value) if value.lstrip("-").isdecimal() else value

@@ -8,15 +8,13 @@ from pathlib import Path
 
 import grpc
 
-from pipelines.cli import InputError
-
 _LOOPBACK = re.compile(r"(https?://)?(localhost|127\.[0-9.]+|\[::1\])(:|/|$)")
 _GREATEST_PORT = 65535
 # What is seen of a server that wanted a certificate: TLS 1.3 asks for it when the client thinks that all is well.
 _CLOSED = re.compile("Socket closed|reset by peer|Broken pipe|certificate required", re.IGNORECASE)
 
 
-class ServingError(InputError):
+class ServingError(ValueError):
     """The server was not reached or refused: one line that says why and what to do.
 
     Attributes:
@@ -44,7 +42,7 @@ class Target:
         client_key: PEM file with the key of that certificate, without a password.
 
     Raises:
-        InputError: version and label both given, or the certificates cannot be read or do not go together.
+        ValueError: version and label both given, or the certificates cannot be read or do not go together.
     """
 
     server: str
@@ -58,16 +56,16 @@ class Target:
 
     def __post_init__(self):
         if self.version is not None and self.version_label is not None:
-            raise InputError(
-                f"--version={self.version} and --version_label={self.version_label}: expected at most one of them"
+            raise ValueError(
+                f"version={self.version} and --version_label={self.version_label}: expected at most one of them"
             )
         port = re.search(r":([0-9]+)/?$", self.server)
         if port and int(port[1]) > _GREATEST_PORT:
-            raise InputError(f"--server={self.server}: expected a port of at most {_GREATEST_PORT}")
+            raise ValueError(f"server={self.server}: expected a port of at most {_GREATEST_PORT}")
         if (self.client_certificate is None) != (self.client_key is None):
-            raise InputError("--client_certificate and --client_key: expected both or none of them")
+            raise ValueError("client_certificate and --client_key: expected both or none of them")
         if self.client_certificate is not None and self.ca_certificate is None and not self.is_rest:
-            raise InputError("--client_certificate without --ca_certificate: expected both, to talk TLS")
+            raise ValueError("client_certificate without --ca_certificate: expected both, to talk TLS")
         if self.ca_certificate is not None or self.client_certificate is not None:
             self.tls_context()
 
@@ -85,7 +83,7 @@ class Target:
         """What the server's certificate is checked against, and the certificate to show to it.
 
         Raises:
-            InputError: the certificates cannot be read.
+            ValueError: the certificates cannot be read.
         """
         context = self._trusting_context()
         if self.client_certificate is not None:
@@ -95,7 +93,7 @@ class Target:
             except OSError as error:
                 given = f"--client_certificate={self.client_certificate} --client_key={self.client_key}"
                 reason = "no certificate and its key" if isinstance(error, ssl.SSLError) else error.strerror
-                raise InputError(f"{given}: {reason}; expected PEM files that go together") from error
+                raise ValueError(f"{given}: {reason}; expected PEM files that go together") from error
         return context
 
     def channel_credentials(self) -> grpc.ChannelCredentials:
@@ -108,7 +106,7 @@ class Target:
             return ssl.create_default_context(cafile=self.ca_certificate)
         except OSError as error:  # an SSLError is one
             reason = "no PEM certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
-            raise InputError(f"--ca_certificate={self.ca_certificate}: {reason}; expected a PEM file") from error
+            raise ValueError(f"ca_certificate={self.ca_certificate}: {reason}; expected a PEM file") from error
 
     def explained(
         self, code: grpc.StatusCode, details: str, signature: str = "", offered: Collection[str] = ()

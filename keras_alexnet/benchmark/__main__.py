@@ -34,7 +34,7 @@ from keras_alexnet.distribute.strategies import checked_devices, device_names, s
 from keras_alexnet.model import AlexNet
 from keras_alexnet.optimizer import PaperSGD
 from keras_alexnet.variants import VARIANTS, Variant, find_variant
-from pipelines.cli import InputError, run
+from pipelines.cli import run
 
 CLASSES = 1000
 
@@ -118,16 +118,16 @@ def report_strategies(variant: Variant, subject: str, batch: int, repeats: int, 
       Whether all of them train the same weights.
 
     Raises:
-      InputError: if there are fewer than two devices, or replicas cannot share the batch evenly.
+      ValueError: if there are fewer than two devices, or replicas cannot share the batch evenly.
     """
     try:
         chosen = strategies(devices, variant.towers)
     except ValueError as error:
-        raise InputError(f"--{error}") from error
+        raise ValueError(f"{error}") from error
     for title, strategy in chosen.items():
         if batch % strategy.num_replicas_in_sync:
             replicas = strategy.num_replicas_in_sync
-            raise InputError(f"--batch={batch}; expected a multiple of the {replicas} replicas of {title}")
+            raise ValueError(f"batch={batch}; expected a multiple of the {replicas} replicas of {title}")
     # TensorFlow counts the steps of all strategies as one function's, and warns that it is traced often.
     tf.get_logger().setLevel("ERROR")
     moved, differences = weight_differences(variant, CLASSES, chosen, batch)
@@ -152,7 +152,7 @@ def _devices(options: flags.FlagValues) -> list[str]:
     if options.part not in ("strategies", "all"):
         for name in ("devices", "virtual_devices"):
             if getattr(options, name):
-                raise InputError(f"--{name} is for --part=strategies; found --part={options.part}")
+                raise ValueError(f"{name} is for --part=strategies; found --part={options.part}")
         return []
     try:
         if options.virtual_devices:
@@ -160,7 +160,7 @@ def _devices(options: flags.FlagValues) -> list[str]:
         if options.devices:
             return checked_devices(options.devices)
     except ValueError as error:
-        raise InputError(f"--{error}") from error
+        raise ValueError(f"{error}") from error
     return device_names("CPU" if options.virtual_devices else "GPU")
 
 

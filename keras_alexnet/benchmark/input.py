@@ -20,7 +20,6 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.cli import InputError
 from pipelines.datasets.registry import open_source
 from pipelines.datasets.source import Source
 from pipelines.images.crops import STORED_SIZE
@@ -43,7 +42,7 @@ def report(dataset: str | None, batch: int, repeats: int) -> None:
       repeats: turns that each contender takes; the median counts.
 
     Raises:
-      InputError: `dataset` is not a prepared folder.
+      ValueError: `dataset` is not a prepared folder.
     """
     with _records(dataset) as source:
         rates = images_per_second(contenders(source, batch), batch, repeats)
@@ -126,7 +125,7 @@ def _records(dataset: str | None) -> Iterator[Source]:
     if dataset is not None:
         source = open_source(dataset)
         if not source.prepared:
-            raise InputError(f"--dataset={dataset}: expected a folder written by pipelines.prepare")
+            raise ValueError(f"dataset={dataset}: expected a folder written by pipelines.prepare")
         yield source
         return
     with tempfile.TemporaryDirectory() as folder:

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_alexnet.distribute.rendezvous import answers, meet
-from pipelines.cli import InputError, reason_of
+from pipelines.cli import reason_of
 
 TF_CONFIG = "TF_CONFIG"
 _EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
@@ -134,12 +134,12 @@ class Workers:
             self.barrier()
 
     def expect_same(self, values: Mapping[str, object]) -> None:
-        """Raises InputError in all workers if a value, of what is called by its name, differs between any of them."""
+        """Raises ValueError in all workers if a value, of what is called by its name, differs between any of them."""
         sums = self.gather([zlib.crc32(repr(value).encode()) for value in values.values()])
         for (name, value), column in zip(values.items(), sums.T, strict=True):
             others = [str(index) for index, number in enumerate(column) if number != column[self.index]]
             if others:
-                raise InputError(
+                raise ValueError(
                     f"{name}: found {value} in worker {self.index} and another value in worker {', '.join(others)}; "
                     "expected the same in all"
                 )
@@ -164,7 +164,7 @@ class Workers:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """If another worker is gone while the block runs: an InputError that names it."""
+        """If another worker is gone while the block runs: an ValueError that names it."""
         try:
             yield
         except _GONE as error:
@@ -172,7 +172,7 @@ class Workers:
             if not gone:
                 raise
             whom = ", ".join(f"worker {index} ({self.addresses[index]})" for index in gone)
-            raise InputError(
+            raise ValueError(
                 f"lost {whom}, whose own output says why. Start all {self.count} workers again: they "
                 "go on from the last checkpoint"
             ) from error

@@ -6,7 +6,6 @@ import keras
 import tensorflow as tf
 
 from keras_alexnet.saved_model.serving_network import ServingNetwork
-from pipelines.cli import InputError
 from pipelines.images import crops, decode
 from serving import signatures as wire
 
@@ -26,7 +25,7 @@ class ServingModule(tf.Module):
       resize: how photographs become 256 x 256, one of `crops.RESIZE_POLICIES`.
 
     Raises:
-      InputError: if model has no classifier, or the labels are not one a class or have line breaks.
+      ValueError: if model has no classifier, or the labels are not one a class or have line breaks.
     """
 
     def __init__(
@@ -102,15 +101,15 @@ class ServingModule(tf.Module):
 
 
 def check_names(model: keras.Model, what: str, names: Sequence[str]) -> None:
-    """Raises InputError, beginning with `what`, if `names` are not one a class of `model` or have line breaks."""
+    """Raises ValueError, beginning with `what`, if `names` are not one a class of `model` or have line breaks."""
     classes = model.output_shape[-1]
     if "predictions" not in [layer.name for layer in model.layers]:
-        raise InputError(f"{model.name} has no layer 'predictions'; expected an AlexNet with include_top=True")
+        raise ValueError(f"{model.name} has no layer 'predictions'; expected an AlexNet with include_top=True")
     if len(names) != classes:
-        raise InputError(f"{what}: found {len(names)}; expected {classes}, one a class of {model.name}")
+        raise ValueError(f"{what}: found {len(names)}; expected {classes}, one a class of {model.name}")
     broken = [name for name in names if "\n" in name or not name]
     if broken:
-        raise InputError(f"{what}: found {broken[0]!r}; expected names without line breaks, not empty")
+        raise ValueError(f"{what}: found {broken[0]!r}; expected names without line breaks, not empty")
 
 
 def _blank_rows(outputs: dict[str, tf.Tensor], valid: tf.Tensor) -> dict[str, tf.Tensor]:

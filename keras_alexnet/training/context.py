@@ -10,7 +10,6 @@ from keras_alexnet.run_directory import ModelDescription
 from keras_alexnet.training.config import TrainingConfig
 from keras_alexnet.training.fine_tuning import StartingPoint, find_starting_point
 from keras_alexnet.variants import Variant, find_variant
-from pipelines.cli import InputError
 from pipelines.datasets.source import Source
 from pipelines.input import steps_per_epoch
 from pipelines.preparation.compute_statistics import compute_statistics
@@ -45,10 +44,10 @@ def describe(config: TrainingConfig, source: Source) -> ModelDescription:
     """The description of the run that `config` asks for, before its images have been looked at."""
     names = source.class_names
     if config.classes is not None and config.classes < len(names):
-        raise InputError(f"--classes={config.classes}: {source.name} has {len(names)}; expected at least as many")
+        raise ValueError(f"classes={config.classes}: {source.name} has {len(names)}; expected at least as many")
     if config.schedule == "plateau" and "validation" not in source.splits:
-        raise InputError(
-            f"--schedule=plateau needs a validation split; {source.name} has only {', '.join(source.splits)}; "
+        raise ValueError(
+            f"schedule=plateau needs a validation split; {source.name} has only {', '.join(source.splits)}; "
             "expected --schedule=staged or constant"
         )
     steps_per_epoch(source, config.batch_size)  # refuses a batch larger than the training set
@@ -86,7 +85,7 @@ def found_or_begun(
     """Description and statistics of the run found in model_dir, if it is the same; else of a new one, saved there.
 
     Raises:
-      InputError: if it is another one; or if this is not the chief of the workers, and finds nothing that it has begun.
+      ValueError: if it is another one; or if this is not the chief of the workers, and finds nothing that it has begun.
     """
     if ModelDescription.exists(config.model_dir):
         old = ModelDescription.load(config.model_dir)
@@ -94,13 +93,13 @@ def found_or_begun(
         if not changed:
             return old, ModelDescription.statistics(config.model_dir)
         if has_checkpoint(config.model_dir):
-            raise InputError(
-                f"--{changed[0]}={getattr(new, changed[0])}: the run in --model_dir={config.model_dir} was started "
+            raise ValueError(
+                f"{changed[0]}={getattr(new, changed[0])}: the run in --model_dir={config.model_dir} was started "
                 f"with {getattr(old, changed[0])}; expected the same, or another --model_dir"
             )
     if not (workers.is_chief or config.synthetic):
-        raise InputError(
-            f"--model_dir={config.model_dir}: found nothing begun by worker 0; expected a folder that all workers share"
+        raise ValueError(
+            f"model_dir={config.model_dir}: found nothing begun by worker 0; expected a folder that all workers share"
         )
     statistics = source.statistics
     if statistics is None:

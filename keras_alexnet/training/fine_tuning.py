@@ -10,7 +10,6 @@ import numpy as np
 from keras_alexnet.checkpoints import load_trained
 from keras_alexnet.variants.architecture import Variant
 from keras_alexnet.weights import load_weights
-from pipelines.cli import InputError
 
 CLASSIFIER = "fc8"
 
@@ -33,7 +32,7 @@ class StartingPoint:
         """Sets all weights of `model` but the classifier's.
 
         Raises:
-          InputError: if they are of another network; the message names the layer and both shapes.
+          ValueError: if they are of another network; the message names the layer and both shapes.
         """
         if self.trained is None:
             load_weights(model, self.name, variant, skip=(CLASSIFIER,))
@@ -47,17 +46,17 @@ def find_starting_point(init_from: str, variant: Variant, width: float, init: st
     """What --init_from names: the --model_dir of another training, or a file that `AlexNet(weights=...)` takes.
 
     Raises:
-      InputError: if there is no such thing, or the other training was of another network.
+      ValueError: if there is no such thing, or the other training was of another network.
     """
     if not os.path.isdir(init_from):
         if not os.path.exists(init_from):
-            raise InputError(f"--init_from={init_from}: found nothing; expected a --model_dir or a file of weights")
+            raise ValueError(f"init_from={init_from}: found nothing; expected a --model_dir or a file of weights")
         return StartingPoint(init_from, np.asarray(variant.rgb_mean, np.float32), None)
     trained, description, _ = load_trained(init_from)
     for name, value in (("variant", variant.name), ("width", width), ("init", init)):
         found = getattr(description, name)
         if found != value:
-            raise InputError(f"--{name}={value}: the network in --init_from={init_from} has {found}; expected the same")
+            raise ValueError(f"{name}={value}: the network in --init_from={init_from} has {found}; expected the same")
     return StartingPoint(init_from, trained.get_layer("mean_subtraction").mean, trained)
 
 
@@ -65,21 +64,21 @@ def freeze(model: keras.Model, layers: str | None) -> None:
     """Excludes layers, such as "conv1,conv2", from training. To be called before `compile`.
 
     Raises:
-      InputError: if one has no weights, or none are left to train.
+      ValueError: if one has no weights, or none are left to train.
     """
     names = _parts(layers)
     _check_layers("freeze", model, names)
     for name in names:
         model.get_layer(name).trainable = False
     if not model.trainable_variables:
-        raise InputError(f"--freeze={layers}: found no layer left to train; expected at least one")
+        raise ValueError(f"freeze={layers}: found no layer left to train; expected at least one")
 
 
 def learning_rate_multipliers(model: keras.Model, settings: str | None) -> dict[str, float]:
     """Layer name -> multiplier, of settings such as "fc8=10,conv1=0.1".
 
     Raises:
-      InputError: for a setting that is no `layer=number`, or a layer that is not trained.
+      ValueError: for a setting that is no `layer=number`, or a layer that is not trained.
     """
     multipliers = {}
     for setting in _parts(settings):
@@ -87,13 +86,13 @@ def learning_rate_multipliers(model: keras.Model, settings: str | None) -> dict[
         try:
             multipliers[name] = float(number)
         except ValueError:
-            raise InputError(f"--lr_multipliers={settings}: found {setting!r}; expected layer=number") from None
+            raise ValueError(f"lr_multipliers={settings}: found {setting!r}; expected layer=number") from None
         if not 0 <= multipliers[name] < float("inf"):
-            raise InputError(f"--lr_multipliers={settings}: found {setting!r}; expected a number not below 0")
+            raise ValueError(f"lr_multipliers={settings}: found {setting!r}; expected a number not below 0")
     _check_layers("lr_multipliers", model, multipliers)
     frozen = [name for name in multipliers if not model.get_layer(name).trainable]
     if frozen:
-        raise InputError(f"--lr_multipliers={settings}: found {frozen[0]}, which --freeze names too")
+        raise ValueError(f"lr_multipliers={settings}: found {frozen[0]}, which --freeze names too")
     return multipliers
 
 
@@ -105,4 +104,4 @@ def _check_layers(flag: str, model: keras.Model, names: Iterable[str]) -> None:
     known = [layer.name for layer in model.layers if layer.weights]
     for name in names:
         if name not in known:
-            raise InputError(f"--{flag}: found {name!r}; expected layers with weights: {', '.join(known)}")
+            raise ValueError(f"{flag}: found {name!r}; expected layers with weights: {', '.join(known)}")

@@ -111,7 +111,7 @@ def training_source(config: TrainingConfig) -> Source:
     """What `config` says to train on.
 
     Raises:
-      InputError: if there is no such dataset.
+      ValueError: if there is no such dataset.
     """
     if config.synthetic:
         return _noise_source(config)

@@ -19,7 +19,6 @@ from keras_alexnet.training.progress import Progress, Row
 from keras_alexnet.training.progress_meter import EpochMeter
 from keras_alexnet.training.signals import Stopped, caught_signals
 from keras_alexnet.training.train_step import TrainingSteps
-from pipelines.cli import InputError
 
 
 class TrainingLoop:
@@ -71,7 +70,7 @@ class TrainingLoop:
 
         Raises:
           Stopped: on SIGTERM or Ctrl-C, after the step under way has been finished and saved.
-          InputError: if the last checkpoint cannot be written, none can be read, or the loss is no longer a number.
+          ValueError: if the last checkpoint cannot be written, none can be read, or the loss is no longer a number.
         """
         total = epochs * self.data.steps_per_epoch
         total = total if max_steps is None else min(total, max_steps)
@@ -107,7 +106,7 @@ class TrainingLoop:
         """Saves; on a full disk training goes on, unless the process is about to end and its work would be lost."""
         layer = first_broken_layer(self.model)
         if layer:
-            raise InputError(
+            raise ValueError(
                 f"the weights of {layer} are not finite at step {self.steps_done}: training has diverged; the "
                 f"checkpoints before it are kept. A lower --learning_rate (now {self._rate():g}) is the usual cure"
             )
@@ -120,7 +119,7 @@ class TrainingLoop:
             self._checkpoints.save(state, self.steps_done)
         except CannotSave as error:
             if is_last:
-                raise InputError(f"{error}; the steps since the last checkpoint are lost") from error
+                raise ValueError(f"{error}; the steps since the last checkpoint are lost") from error
             print(f"{error}; training goes on, and so far the newest checkpoint stays", flush=True)
         if is_last:
             self._workers.barrier()  # workers that leave while the chief is still saving would be called dead
@@ -190,7 +189,7 @@ class TrainingLoop:
         return [self.data.finish(part) for part in self.strategy.experimental_local_results(inputs)]
 
     def _check_loss(self) -> None:
-        """Raises InputError if the loss of a step was not finite, with what can be found out about it."""
+        """Raises ValueError if the loss of a step was not finite, with what can be found out about it."""
         finite = int(self._steps.sums[3])
         if finite == self.progress.step:
             return
@@ -199,7 +198,7 @@ class TrainingLoop:
             layer = layer or first_layer_not_finite(self.model, images)
         step = self.progress.epoch * self.data.steps_per_epoch + finite + 1
         where = f"first seen in the output of {layer}" if layer else "not seen again with another dropout mask"
-        raise InputError(
+        raise ValueError(
             f"the loss is not finite at step {step} ({where}): training has diverged; the checkpoints before it are "
             f"kept. A lower --learning_rate (now {self._rate():g}) is the usual cure"
         )

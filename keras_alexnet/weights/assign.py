@@ -23,7 +23,6 @@ from keras_alexnet.weights.formats import Kind, WeightFile, recognise
 from keras_alexnet.weights.keras_file import read_h5, read_keras
 from keras_alexnet.weights.layout import WeightLayer, kernel_shape, per_tower
 from keras_alexnet.weights.torch_file import read_torch
-from pipelines.cli import InputError
 
 _READERS: dict[Kind, Callable[[Path], WeightFile]] = {
     "keras_h5": read_h5,
@@ -46,7 +45,7 @@ def load_weights(model: keras.Model, path: str | os.PathLike, variant: Variant, 
       skip: layers to leave as they are, whatever the file has for them: `("fc8",)` for other classes than the file's.
 
     Raises:
-      InputError: (a ValueError) if the file cannot be read, is of another network or has values that are not finite.
+      ValueError: (a ValueError) if the file cannot be read, is of another network or has values that are not finite.
         The message names the file, the layer, what was found and what was expected. No weight is changed then.
     """
     assign(model, read_weights(path), variant, skip)
@@ -56,7 +55,7 @@ def read_weights(path: str | os.PathLike) -> WeightFile:
     """Reads a file of any kind in `KINDS`; nothing in it is executed.
 
     Raises:
-      InputError: if it is missing, of another kind or damaged.
+      ValueError: if it is missing, of another kind or damaged.
     """
     return _READERS[recognise(path)](Path(path))
 
@@ -65,14 +64,14 @@ def assign(model: keras.Model, file: WeightFile, variant: Variant, skip: Collect
     """Gives `model` the weights of `file`; arguments and errors as for `load_weights`."""
     unknown = set(skip) - set(layer_names(variant))
     if unknown:
-        raise InputError(f"skip: found {', '.join(sorted(unknown))}; expected {', '.join(layer_names(variant))}")
+        raise ValueError(f"skip: found {', '.join(sorted(unknown))}; expected {', '.join(layer_names(variant))}")
     check_family(file, variant)
     found = named_as_ours(file, variant)
     built = {layer.name for layer in model.layers}
     layers = {name: model.get_layer(name) for name in layer_names(variant) if name in built}
     missing = [name for name in layers if name not in found and name not in skip]
     if missing:
-        raise InputError(f"{file.path}: {missing[0]}: found no such layer; the file has {', '.join(file.layers)}")
+        raise ValueError(f"{file.path}: {missing[0]}: found no such layer; the file has {', '.join(file.layers)}")
     check_operations(file, variant)
     weights: dict[str, list[np.ndarray]] = {}
     below = None
@@ -104,7 +103,7 @@ def _checked(
     found = [array.shape for array in arrays]
     if found != shapes:
         reason = _reason(found, shapes, file, is_classifier)
-        raise InputError(f"{label}: found {_list(found)}; expected {_list(shapes)} ({whose}){reason}")
+        raise ValueError(f"{label}: found {_list(found)}; expected {_list(shapes)} ({whose}){reason}")
     arrays = [_floats(label, array) for array in arrays]
     return arrays if layout is None else per_tower(*arrays, layer, below, layout)
 
@@ -143,10 +142,10 @@ def _reason(found: list[tuple], expected: list[tuple], file: WeightFile, is_clas
 
 def _floats(label: str, array: np.ndarray) -> np.ndarray:
     if array.dtype.kind != "f":
-        raise InputError(f"{label}: found numbers of type {array.dtype}; expected floating point numbers")
+        raise ValueError(f"{label}: found numbers of type {array.dtype}; expected floating point numbers")
     with np.errstate(over="ignore"):
         array = array.astype(np.float32, copy=False)
     bad = array.size - np.count_nonzero(np.isfinite(array))
     if bad:
-        raise InputError(f"{label}: found {bad} values that are NaN or infinite; expected finite numbers")
+        raise ValueError(f"{label}: found {bad} values that are NaN or infinite; expected finite numbers")
     return array

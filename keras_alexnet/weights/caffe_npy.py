@@ -13,7 +13,6 @@ import numpy as np
 from numpy.lib import format as npy
 
 from keras_alexnet.weights.formats import KINDS, Layout, WeightFile
-from pipelines.cli import InputError
 
 _LAYOUT = Layout("HWIO", bgr=True)
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
@@ -78,18 +77,18 @@ def read_npy(path: Path) -> WeightFile:
     """Reads layer name -> `[weights, biases]`, or `{"weights": ..., "biases": ...}`, with names as str or bytes.
 
     Raises:
-      InputError: if the file is damaged, holds something else, or asks for anything to be executed.
+      ValueError: if the file is damaged, holds something else, or asks for anything to be executed.
     """
     with path.open("rb") as file:
         content = _unpickle(path, file)
     if not isinstance(content, dict) or not content:
         found = "an empty dictionary" if content == {} else f"a pickled {type(content).__name__}"
-        raise InputError(f"{path}: found {found}; expected a dictionary of layers")
+        raise ValueError(f"{path}: found {found}; expected a dictionary of layers")
     layers: dict[str, list[np.ndarray]] = {}
     for key, entry in content.items():
         name = _text(key)
         if name in layers:
-            raise InputError(f"{path}: {name}: found two layers of this name")
+            raise ValueError(f"{path}: {name}: found two layers of this name")
         layers[name] = _layer(path, name, entry)
     return WeightFile(path, "caffe_npy", layers, _LAYOUT)
 
@@ -98,15 +97,15 @@ def _unpickle(path: Path, file: BinaryIO) -> Any:
     try:
         shape, _, dtype = _HEADERS[npy.read_magic(file)](file)
     except (KeyError, ValueError) as error:
-        raise InputError(f"{path}: found a damaged header of a .npy file ({error})") from error
+        raise ValueError(f"{path}: found a damaged header of a .npy file ({error})") from error
     if not dtype.hasobject or shape != ():
-        raise InputError(f"{path}: found an array of {dtype} of shape {shape}; expected {KINDS['caffe_npy']}")
+        raise ValueError(f"{path}: found an array of {dtype} of shape {shape}; expected {KINDS['caffe_npy']}")
     try:
         # As bytes, what Python 2 wrote needs half the memory that it would need as text.
         (content,) = _Unpickler(file, encoding="bytes").load().value
     # A pickle that was tampered with can raise anything.
     except Exception as error:
-        raise InputError(f"{path}: found a pickle that is damaged or not of weights: {error}") from error
+        raise ValueError(f"{path}: found a pickle that is damaged or not of weights: {error}") from error
     return content
 
 
@@ -118,7 +117,7 @@ def _layer(path: Path, name: str, entry: Any) -> list[np.ndarray]:
         entry = entry.value
     arrays = [getattr(item, "value", None) for item in entry] if isinstance(entry, list | tuple) else []
     if len(arrays) != 2 or not all(isinstance(array, np.ndarray) for array in arrays):
-        raise InputError(f"{path}: {name}: expected two arrays, weights and biases")
+        raise ValueError(f"{path}: {name}: expected two arrays, weights and biases")
     return arrays
 
 

@@ -11,7 +11,6 @@ from google.protobuf.message import DecodeError, Message
 
 from keras_alexnet.variants.architecture import Convolution, Dense, Layer, MapNormalization, Normalization, Pooling
 from keras_alexnet.weights.formats import KINDS, Layout, Operation, WeightFile
-from pipelines.cli import InputError
 
 _LAYOUT = Layout("OIHW", bgr=True)
 
@@ -91,7 +90,7 @@ def read_caffemodel(path: Path) -> WeightFile:
     """Reads the weights, and the order of normalisation and pooling.
 
     Raises:
-      InputError: if the file is damaged, or has weights in layers of other kinds than AlexNet's.
+      ValueError: if the file is damaged, or has weights in layers of other kinds than AlexNet's.
     """
     layers = _layers(path, packed=True)
     if any(not (blob.data or blob.double_data) for layer in layers for blob in layer.blobs):
@@ -106,15 +105,15 @@ def read_caffemodel(path: Path) -> WeightFile:
             continue
         if kind not in (Convolution, Dense):
             found = layer.type if isinstance(layer.type, int) else layer.type.decode(errors="replace")
-            raise InputError(
+            raise ValueError(
                 f"{path}: {name}: found weights in a layer of type {found}; expected them in Convolution and "
                 "InnerProduct only"
             )
         if name in weights:
-            raise InputError(f"{path}: {name}: found two layers of this name")
+            raise ValueError(f"{path}: {name}: found two layers of this name")
         weights[name] = _weights(path, name, kind, layer.blobs)
     if not weights:
-        raise InputError(f"{path}: found no layer with weights; expected {KINDS['caffemodel']}")
+        raise ValueError(f"{path}: found no layer with weights; expected {KINDS['caffemodel']}")
     return WeightFile(path, "caffemodel", weights, _LAYOUT, tuple(operations))
 
 
@@ -123,10 +122,10 @@ def _layers(path: Path, packed: bool) -> list[Any]:
     try:
         net.ParseFromString(path.read_bytes())
     except DecodeError as error:
-        raise InputError(f"{path}: found a damaged, truncated or other file; expected {KINDS['caffemodel']}") from error
+        raise ValueError(f"{path}: found a damaged, truncated or other file; expected {KINDS['caffemodel']}") from error
     layers = list(net.layer or net.layers)
     if any("layer" in layer.DESCRIPTOR.fields_by_name and layer.HasField("layer") for layer in layers):
-        raise InputError(
+        raise ValueError(
             f"{path}: found Caffe's format of 2013; expected a later one: Caffe's upgrade_net_proto_binary makes it"
         )
     return layers
@@ -134,7 +133,7 @@ def _layers(path: Path, packed: bool) -> list[Any]:
 
 def _weights(path: Path, name: str, kind: type[Layer], blobs: Any) -> list[np.ndarray]:
     if len(blobs) != 2:
-        raise InputError(f"{path}: {name}: found {len(blobs)} blob(s); expected weights and biases")
+        raise ValueError(f"{path}: {name}: found {len(blobs)} blob(s); expected weights and biases")
     arrays = []
     for blob, rank in zip(blobs, (4 if kind is Convolution else 2, 1), strict=True):
         shape = tuple(blob.shape.dim) if blob.HasField("shape") else (blob.num, blob.channels, blob.height, blob.width)
@@ -143,7 +142,7 @@ def _weights(path: Path, name: str, kind: type[Layer], blobs: Any) -> list[np.nd
             shape = shape[1:]
         values = _values(path, name, blob)
         if min(shape, default=0) < 0 or values.size != math.prod(shape):
-            raise InputError(f"{path}: {name}: found a blob of {values.size} numbers; expected those of shape {shape}")
+            raise ValueError(f"{path}: {name}: found a blob of {values.size} numbers; expected those of shape {shape}")
         arrays.append(values.reshape(shape))
     return arrays
 
@@ -155,7 +154,7 @@ def _values(path: Path, name: str, blob: Any) -> np.ndarray:
     try:
         return np.frombuffer(b"".join(numbers), dtype)
     except ValueError as error:
-        raise InputError(f"{path}: {name}: found a blob that ends within a number; the file is damaged") from error
+        raise ValueError(f"{path}: {name}: found a blob that ends within a number; the file is damaged") from error
 
 
 def _operation(name: str, kind: type[Layer], layer: Any) -> Operation:

@@ -16,7 +16,6 @@ from keras_alexnet.variants.architecture import (
     Variant,
 )
 from keras_alexnet.weights.formats import FAMILIES, KINDS, WeightFile
-from pipelines.cli import InputError
 
 _BETWEEN = (Normalization, MapNormalization, Pooling)
 
@@ -53,12 +52,12 @@ def check_family(file: WeightFile, variant: Variant) -> None:
     """Refuses files of other programs whose networks `variant` is not, though all shapes may agree.
 
     Raises:
-      InputError: if it does.
+      ValueError: if it does.
     """
     family = FAMILIES.get(file.kind)
     if family is not None and family not in variant.weight_formats:
         others = [other.name for other in VARIANTS.values() if family in other.weight_formats]
-        raise InputError(
+        raise ValueError(
             f"{file.path}: found a {KINDS[file.kind]}; variant {variant.name!r} is another network than these weights "
             f"are of; expected variant={_choice(others)}"
         )
@@ -68,17 +67,17 @@ def check_operations(file: WeightFile, variant: Variant) -> None:
     """Refuses networks that normalise and pool in another order than `variant`, or with other constants.
 
     Raises:
-      InputError: if it does; the message names the variants that agree with the file.
+      ValueError: if it does; the message names the variants that agree with the file.
     """
     fitting = _choice([other.name for other in variants_of(file)])
     hint = f"; expected variant={fitting}" if fitting else ""
     if not _same_order(file, variant):
-        raise InputError(
+        raise ValueError(
             f"{file.path}: found a network with {_words([operation.kind for operation in file.operations])}; variant "
             f"{variant.name!r} has {_words([type(layer) for layer in _between(variant)])}{hint}"
         )
     for found, expected in _other_constants(file, variant)[:1]:
-        raise InputError(f"{file.path}: {found.name}: found {_constants(found)}; expected {_constants(expected)}{hint}")
+        raise ValueError(f"{file.path}: {found.name}: found {_constants(found)}; expected {_constants(expected)}{hint}")
 
 
 def named_as_ours(file: WeightFile, variant: Variant) -> dict[str, tuple[str, list[np.ndarray]]]:
@@ -88,7 +87,7 @@ def named_as_ours(file: WeightFile, variant: Variant) -> dict[str, tuple[str, li
     Caffe's files the last layer may have any name, as who fine-tunes a network has to rename it there.
 
     Raises:
-      InputError: if the file has layers that the variant has not.
+      ValueError: if the file has layers that the variant has not.
     """
     names = layer_names(variant)
     if file.kind == "torch":
@@ -100,7 +99,7 @@ def named_as_ours(file: WeightFile, variant: Variant) -> dict[str, tuple[str, li
     layers = {renamed.get(name, name): (name, arrays) for name, arrays in file.layers.items()}
     unknown = [name for name in layers if name not in names]
     if unknown:
-        raise InputError(
+        raise ValueError(
             f"{file.path}: found the layers {', '.join(file.layers)}; expected {', '.join(names)} "
             f"(variant {variant.name!r})"
         )
@@ -114,7 +113,7 @@ def _in_order(file: WeightFile, variant: Variant) -> dict[str, tuple[str, list[n
         names = [layer.name for layer in ours if isinstance(layer, kind)]
         found = [(name, arrays) for name, arrays in file.layers.items() if arrays[0].ndim == rank]
         if len(found) > len(names):
-            raise InputError(
+            raise ValueError(
                 f"{file.path}: found {len(found)} {called} ({', '.join(name for name, _ in found)}); expected "
                 f"{len(names)}: {', '.join(names)} (variant {variant.name!r})"
             )
@@ -122,7 +121,7 @@ def _in_order(file: WeightFile, variant: Variant) -> dict[str, tuple[str, list[n
     others = file.layers.keys() - {name for name, _ in layers.values()}
     if others:
         name = next(name for name in file.layers if name in others)
-        raise InputError(
+        raise ValueError(
             f"{file.path}: {name}: found a weight of shape {file.layers[name][0].shape}; expected convolutions (4 "
             "dimensions) and fully connected layers (2) only"
         )

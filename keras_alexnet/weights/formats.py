@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from keras_alexnet.variants.architecture import Layer, Normalization
-from pipelines.cli import InputError, reason_of
+from pipelines.cli import reason_of
 
 Kind = Literal["keras_h5", "keras", "caffemodel", "caffe_npy", "torch"]
 
@@ -81,17 +81,17 @@ def recognise(path: str | os.PathLike) -> Kind:
     """The kind of a weight file, from its first bytes or, of a ZIP archive, from its table of contents.
 
     Raises:
-      InputError: if there is no such file, or it is none of the kinds in `KINDS`.
+      ValueError: if there is no such file, or it is none of the kinds in `KINDS`.
     """
     path = Path(path)
     if not path.is_file():
         found = "a folder" if path.is_dir() else "no such file"
-        raise InputError(f"{path}: found {found}; expected a weight file")
+        raise ValueError(f"{path}: found {found}; expected a weight file")
     try:
         with path.open("rb") as file:
             start = file.read(32)
     except OSError as error:
-        raise InputError(f"{path}: {reason_of(error)}; expected a weight file") from error
+        raise ValueError(f"{path}: {reason_of(error)}; expected a weight file") from error
     if start.startswith(_ZIP):
         return _kind_of_archive(path)
     if start.startswith(_HDF5):
@@ -103,7 +103,7 @@ def recognise(path: str | os.PathLike) -> Kind:
     if start.startswith(_NET_PARAMETER):
         return "caffemodel"
     found = f"a file that begins with {start[:16]!r}" if start else "an empty file"
-    raise InputError(f"{path}: found {found}; expected {' or '.join(KINDS.values())}")
+    raise ValueError(f"{path}: found {found}; expected {' or '.join(KINDS.values())}")
 
 
 def _kind_of_archive(path: Path) -> Kind:
@@ -111,12 +111,12 @@ def _kind_of_archive(path: Path) -> Kind:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError) as error:
-        raise InputError(f"{path}: found a damaged or truncated ZIP archive ({reason_of(error)})") from error
+        raise ValueError(f"{path}: found a damaged or truncated ZIP archive ({reason_of(error)})") from error
     if "model.weights.h5" in names:
         return "keras"
     if any(name.endswith("/data.pkl") for name in names):
         return "torch"
-    raise InputError(
+    raise ValueError(
         f"{path}: found a ZIP archive of {', '.join(names[:5]) or 'nothing'}; "
         f"expected {KINDS['keras']} or {KINDS['torch']}"
     )

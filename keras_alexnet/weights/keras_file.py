@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from keras_alexnet.weights.formats import KINDS, WeightFile
-from pipelines.cli import InputError, reason_of
+from pipelines.cli import reason_of
 
 # What h5py raises on files that are cut short, damaged or of another make.
 _UNREADABLE = (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile)
@@ -19,7 +19,7 @@ def read_h5(path: Path) -> WeightFile:
     """Reads a `.weights.h5`.
 
     Raises:
-      InputError: if it is damaged or not written by Keras 3's `save_weights`.
+      ValueError: if it is damaged or not written by Keras 3's `save_weights`.
     """
     return WeightFile(path, "keras_h5", _read(path, path))
 
@@ -28,13 +28,13 @@ def read_keras(path: Path) -> WeightFile:
     """Reads the weights of a `.keras` file, and nothing else of it.
 
     Raises:
-      InputError: if it is damaged or not written by Keras 3's `model.save`.
+      ValueError: if it is damaged or not written by Keras 3's `model.save`.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             content = io.BytesIO(archive.read("model.weights.h5"))
     except _UNREADABLE as error:
-        raise InputError(f"{path}: found a damaged {KINDS['keras']} ({reason_of(error)})") from error
+        raise ValueError(f"{path}: found a damaged {KINDS['keras']} ({reason_of(error)})") from error
     return WeightFile(path, "keras", _read(path, content))
 
 
@@ -52,11 +52,11 @@ def _read(path: Path, file: Any) -> dict[str, list[np.ndarray]]:
                 if arrays:
                     layers[name] = arrays
     except _UNREADABLE as error:
-        raise InputError(
+        raise ValueError(
             f"{path}: found an HDF5 file that is damaged or not of Keras 3's making ({reason_of(error)})"
         ) from error
     if not layers:
-        raise InputError(f"{path}: found an HDF5 file without Keras 3's group 'layers'; expected {KINDS['keras_h5']}")
+        raise ValueError(f"{path}: found an HDF5 file without Keras 3's group 'layers'; expected {KINDS['keras_h5']}")
     return layers
 
 

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from pipelines.cli import InputError
-
 if TYPE_CHECKING:
     from pipelines.datasets.source import Source, SourcePart
 
@@ -37,16 +35,16 @@ def ordered(class_names: Sequence[str], class_order: str) -> tuple[str, ...]:
     """`class_names` in the order that --class_order names.
 
     Raises:
-      InputError: no such order, or "devkit" and a class that is not one of the 1000.
+      ValueError: no such order, or "devkit" and a class that is not one of the 1000.
     """
     if class_order not in CLASS_ORDERS:
-        raise InputError(f"--class_order={class_order}: expected one of {', '.join(CLASS_ORDERS)}")
+        raise ValueError(f"class_order={class_order}: expected one of {', '.join(CLASS_ORDERS)}")
     if class_order == "sorted":
         return tuple(class_names)
     ids = {wnid: index for index, wnid in enumerate(devkit_wnids())}
     foreign = [name for name in class_names if name not in ids]
     if foreign:
-        raise InputError(f"--class_order=devkit: found class {foreign[0]!r}, expected wnids of ILSVRC-2012 only")
+        raise ValueError(f"class_order=devkit: found class {foreign[0]!r}, expected wnids of ILSVRC-2012 only")
     return tuple(sorted(class_names, key=ids.__getitem__))
 
 
@@ -54,11 +52,11 @@ def reordered(source: Source, class_names: Sequence[str]) -> Source:
     """`source` with its labels counted in the order of `class_names`.
 
     Raises:
-      InputError: these are not the classes of `source`.
+      ValueError: these are not the classes of `source`.
     """
     class_names = tuple(class_names)
     if sorted(class_names) != sorted(source.class_names):
-        raise InputError(f"--dataset={source.name}: its classes are others than those to be put in order")
+        raise ValueError(f"dataset={source.name}: its classes are others than those to be put in order")
     if class_names == source.class_names:
         return source
     labels = _new_labels(source.class_names, class_names)
@@ -104,14 +102,14 @@ def read_class_list(path: str | os.PathLike, class_names: Sequence[str]) -> tupl
     """Those of `class_names` that --classes_file lists, one a line; what follows the first word is a remark.
 
     Raises:
-      InputError: the file cannot be read, is empty, or names another class.
+      ValueError: the file cannot be read, is empty, or names another class.
     """
     listed = {line.split()[0] for line in _lines("classes_file", path)}
     foreign = sorted(listed - set(class_names))
     if foreign:
-        raise InputError(f"--classes_file={path}: found {foreign[0]!r}, expected classes of the dataset")
+        raise ValueError(f"classes_file={path}: found {foreign[0]!r}, expected classes of the dataset")
     if not listed:
-        raise InputError(f"--classes_file={path}: found no class, expected one a line")
+        raise ValueError(f"classes_file={path}: found no class, expected one a line")
     return tuple(name for name in class_names if name in listed)
 
 
@@ -121,13 +119,13 @@ def read_label_names(path: str | os.PathLike, class_names: Sequence[str]) -> dic
     Lines for other classes are passed over, so that one list of all synsets serves every subset of them.
 
     Raises:
-      InputError: the file cannot be read, or lacks one of `class_names`.
+      ValueError: the file cannot be read, or lacks one of `class_names`.
     """
     pairs = (line.split(maxsplit=1) for line in _lines("label_names_file", path))
     names = {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
     missing = [name for name in class_names if name not in names]
     if missing:
-        raise InputError(f"--label_names_file={path}: no line '{missing[0]} <name>' ({len(missing)} such)")
+        raise ValueError(f"label_names_file={path}: no line '{missing[0]} <name>' ({len(missing)} such)")
     return {name: names[name] for name in class_names}
 
 
@@ -137,9 +135,9 @@ def _lines(flag: str, path: str | os.PathLike) -> list[str]:
         with open(path, encoding="utf-8") as file:
             return [line.strip() for line in file if line.strip()]
     except OSError as error:
-        raise InputError(f"--{flag}={path}: {error.strerror}") from None
+        raise ValueError(f"{flag}={path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise InputError(f"--{flag}={path}: not a text file (UTF-8)") from None
+        raise ValueError(f"{flag}={path}: not a text file (UTF-8)") from None
 
 
 def _new_labels(old: Sequence[str], new: Sequence[str]) -> tuple[int, ...]:

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from pipelines.cli import InputError
-
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 LAYOUT = "train/<class>/* and val/<class>/*"
 
@@ -105,21 +103,21 @@ def open_folder(root: str, flag: str | None = None, splits: Collection[str] = tu
       splits: which to list, "train" among them.
 
     Raises:
-      InputError: the layout is not the expected one; the message says what was found.
+      ValueError: the layout is not the expected one; the message says what was found.
     """
     flag = flag or f"--dataset=folder:{root}"
     if not os.path.isdir(root):
-        raise InputError(f"{flag}: no such folder, expected one with {LAYOUT}")
+        raise ValueError(f"{flag}: no such folder, expected one with {LAYOUT}")
     if not os.path.isdir(os.path.join(root, "train")):
-        raise InputError(f"{flag}: no folder train/ in it{_what_is_there(root)}, expected {LAYOUT}")
+        raise ValueError(f"{flag}: no folder train/ in it{_what_is_there(root)}, expected {LAYOUT}")
     class_names = tuple(_folders(os.path.join(root, "train")))
     if not class_names:
-        raise InputError(f"{flag}: no class folders in {root}/train, expected {LAYOUT}")
+        raise ValueError(f"{flag}: no class folders in {root}/train, expected {LAYOUT}")
     listings = {}
     for split in splits:
         found = [name for name in _SPLIT_FOLDERS[split] if os.path.isdir(os.path.join(root, name))]
         if len(found) > 1:
-            raise InputError(f"{flag}: found both {' and '.join(found)}, expected one of them")
+            raise ValueError(f"{flag}: found both {' and '.join(found)}, expected one of them")
         if found:
             listings[split] = _list_split(root, found[0], class_names, flag)
     return ImageFolder(os.path.abspath(root), class_names, listings)
@@ -140,21 +138,21 @@ def _list_split(root: str, folder: str, class_names: tuple[str, ...], flag: str)
     present = _folders(os.path.join(root, folder))
     unknown = sorted(set(present) - set(class_names))
     if unknown:
-        raise InputError(
+        raise ValueError(
             f"{flag}: class {unknown[0]!r} is in {folder}/ but not in train/ "
             f"({len(unknown)} such), expected the classes of train/"
         )
     for name in present:
         paths = sorted(_images(os.path.join(root, folder, name)))
         if not paths:
-            raise InputError(f"{flag}: no image in {folder}/{name}, expected {' '.join(EXTENSIONS)}")
+            raise ValueError(f"{flag}: no image in {folder}/{name}, expected {' '.join(EXTENSIONS)}")
         unreadable = next((path for path in paths if not _is_unicode(path)), None)
         if unreadable:
-            raise InputError(f"{flag}: the name {unreadable!a} is not UTF-8, rename it")
+            raise ValueError(f"{flag}: the name {unreadable!a} is not UTF-8, rename it")
         keys += (path.removeprefix(os.path.join(root, "")) for path in paths)
         labels += [class_names.index(name)] * len(paths)
     if not keys:
-        raise InputError(f"{flag}: no class folders in {folder}/, expected {LAYOUT}")
+        raise ValueError(f"{flag}: no class folders in {folder}/, expected {LAYOUT}")
     return Listing(tuple(keys), np.array(labels, np.int32))
 
 

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.cli import InputError
 from pipelines.datasets import image_folder as folders
 from pipelines.datasets.class_order import devkit_wnids
 
@@ -36,12 +35,12 @@ def open_ilsvrc(root: str) -> folders.ImageFolder:
     """Lists the images below `root`; the label is the position of the wnid among the sorted folders of train/.
 
     Raises:
-      InputError: the layout is not the expected one; the message says what was found.
+      ValueError: the layout is not the expected one; the message says what was found.
     """
     flag = f"--dataset=ilsvrc:{root}"
     images = next((path for path in (Path(root, name) for name in _IMAGE_FOLDERS) if (path / "train").is_dir()), None)
     if images is None:
-        raise InputError(f"{flag}: no folder train/ in it, expected {LAYOUT}")
+        raise ValueError(f"{flag}: no folder train/ in it, expected {LAYOUT}")
     if not (images / "val").is_dir() or folders.holds_classes(os.fspath(images / "val")):
         # Kaggle's test/ has no labels.
         return folders.open_folder(os.fspath(images), flag, splits=("train", "validation"))
@@ -63,11 +62,11 @@ def _list_flat(folder: Path, wnids: Mapping[int, str], class_names: tuple[str, .
             continue
         wnid = wnids.get(int(match[1]))
         if wnid not in labels:
-            raise InputError(f"{flag}: {name} is of class {wnid}, which is not in train/")
+            raise ValueError(f"{flag}: {name} is of class {wnid}, which is not in train/")
         keys.append(f"{folder.name}/{name}")
         found.append(labels[wnid])
     if not keys:
-        raise InputError(f"{flag}: no ILSVRC2012_val_*.JPEG in {folder}, expected {LAYOUT}")
+        raise ValueError(f"{flag}: no ILSVRC2012_val_*.JPEG in {folder}, expected {LAYOUT}")
     return folders.Listing(tuple(keys), np.array(found, np.int32))
 
 
@@ -79,8 +78,8 @@ def _validation_wnids(root: Path, flag: str) -> dict[int, str]:
                 try:
                     return read(folder / name)
                 except (KeyError, IndexError, ValueError):
-                    raise InputError(f"{flag}: {folder / name} is broken, or something else of that name") from None
-    raise InputError(
+                    raise ValueError(f"{flag}: {folder / name} is broken, or something else of that name") from None
+    raise ValueError(
         f"{flag}: the validation images lie in one folder, and neither {_GROUND_TRUTH} nor {_SOLUTION} is in {root}, "
         f"expected one of them there"
     )

@@ -21,7 +21,6 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from pipelines.cli import InputError
 from pipelines.datasets.tfds_records import quiet
 from pipelines.images.crops import STORED_SIZE
 from pipelines.preparation.convert import JPEG_QUALITY
@@ -159,13 +158,13 @@ def photographs_folder() -> Path:
     """The data folder of the installed scikit-image.
 
     Raises:
-      InputError: it is not installed, or lacks one of the photographs.
+      ValueError: it is not installed, or lacks one of the photographs.
     """
     package = importlib.util.find_spec("skimage")
     folder = Path(package.origin).parent / "data" if package and package.origin else None
     if folder is None or not all((folder / file).is_file() for file, _ in PHOTOGRAPHS.values()):
-        raise InputError(
-            "--dataset=photos: scikit-image, whose photographs it is made of, is missing or incomplete: "
+        raise ValueError(
+            "dataset=photos: scikit-image, whose photographs it is made of, is missing or incomplete: "
             "pip install 'keras-alexnet[photos]'"
         )
     return folder
@@ -175,7 +174,7 @@ def build(data_dir: str | None = None) -> tfds.core.DatasetBuilder:
     """The dataset `photos` in `data_dir` (TFDS's own default if None), built there first where it is not yet.
 
     Raises:
-      InputError: scikit-image is missing, or `data_dir` cannot be written.
+      ValueError: scikit-image is missing, or `data_dir` cannot be written.
     """
     try:
         builder = Photos(data_dir=data_dir)
@@ -184,7 +183,7 @@ def build(data_dir: str | None = None) -> tfds.core.DatasetBuilder:
             _build(builder)
             builder = Photos(data_dir=data_dir)
     except _BUILD_ERRORS as error:
-        raise InputError(f"--data_dir={data_dir}: cannot build photos there: {' '.join(str(error).split())}") from error
+        raise ValueError(f"data_dir={data_dir}: cannot build photos there: {' '.join(str(error).split())}") from error
     return builder
 
 

@@ -12,7 +12,6 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from google.protobuf import json_format
 
-from pipelines.cli import InputError
 from pipelines.datasets import class_order as orders
 from pipelines.datasets import image_folder as folders
 from pipelines.datasets import imagenet as ilsvrc
@@ -39,7 +38,7 @@ def open_source(dataset: str, data_dir: str | None = None, class_order: str = "s
       class_order: one of `class_order.CLASS_ORDERS`.
 
     Raises:
-      InputError: there is no such dataset, it is not built, it does not consist of labelled images, or it does not
+      ValueError: there is no such dataset, it is not built, it does not consist of labelled images, or it does not
         have the classes for that order.
     """
     source = _open_in_own_order(dataset, data_dir)
@@ -62,7 +61,7 @@ def _open_in_own_order(dataset: str, data_dir: str | None) -> Source:
 
 
 def _open_prepared(directory: str) -> Source:
-    """Raises InputError when `directory` was not written by `pipelines.prepare`, or not wholly."""
+    """Raises ValueError when `directory` was not written by `pipelines.prepare`, or not wholly."""
     try:
         with open(os.path.join(directory, SUMMARY_FILE), encoding="utf-8") as file:
             summary = json.load(file)
@@ -74,9 +73,9 @@ def _open_prepared(directory: str) -> Source:
             if folders.holds_classes(directory)
             else "python -m pipelines.prepare writes one"
         )
-        raise InputError(f"--dataset={directory}: not a prepared folder, it has no {SUMMARY_FILE}; {hint}") from None
+        raise ValueError(f"dataset={directory}: not a prepared folder, it has no {SUMMARY_FILE}; {hint}") from None
     except (OSError, ValueError, KeyError, TypeError, json_format.Error) as error:
-        raise InputError(f"--dataset={directory}: broken prepared folder: {str(error).splitlines()[0]}") from None
+        raise ValueError(f"dataset={directory}: broken prepared folder: {str(error).splitlines()[0]}") from None
     found = records.open_records(directory, builder)
     names = found.class_names
     label_names = tuple(labels.get(name, name) for name in names)

@@ -8,7 +8,6 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from pipelines.cli import InputError
 from pipelines.statistics import Statistics
 
 
@@ -53,11 +52,11 @@ class Source:
         """Returns `name`.
 
         Raises:
-          InputError: there is no such split.
+          ValueError: there is no such split.
         """
         if name not in self.splits:
-            raise InputError(
-                f"--split={name}: --dataset={self.name} has no such split, expected one of {', '.join(self.splits)}"
+            raise ValueError(
+                f"split={name}: --dataset={self.name} has no such split, expected one of {', '.join(self.splits)}"
             )
         return name
 
@@ -74,7 +73,7 @@ class Source:
           Elements (encoded string, label int32, key string), all scalars. The key does not depend on the order.
 
         Raises:
-          InputError: there is no such split.
+          ValueError: there is no such split.
         """
         seed = None if shuffle_seed is None else shuffle_seed % 2**63
         return self.read(self.split(split), seed, start)
@@ -83,6 +82,6 @@ class Source:
         """Divides a split into `count` parts of nearly equal size, each with a mixture of the classes.
 
         Raises:
-          InputError: there is no such split.
+          ValueError: there is no such split.
         """
         return self.read_parts(self.split(split), count)

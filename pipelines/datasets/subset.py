@@ -6,7 +6,6 @@ import dataclasses
 
 import tensorflow as tf
 
-from pipelines.cli import InputError
 from pipelines.datasets.source import Source
 
 
@@ -17,10 +16,10 @@ def take(source: Source, images: int) -> Source:
     a prepared source stay those of all its images.
 
     Raises:
-      InputError: `images` is below 1.
+      ValueError: `images` is below 1.
     """
     if images < 1:
-        raise InputError(f"--take={images}: expected at least 1")
+        raise ValueError(f"take={images}: expected at least 1")
     taken = min(images, source.splits["train"])
 
     def read(split: str, shuffle_seed: int | None, start: int) -> tf.data.Dataset:

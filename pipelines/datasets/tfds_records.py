@@ -16,8 +16,6 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from absl import logging
 
-from pipelines.cli import InputError
-
 # What a shuffle may hold in memory: all of a small set, or some 15,000 records of 256 x 256.
 SHUFFLE_BYTES = 512 * 2**20
 
@@ -124,7 +122,7 @@ def open_records(dataset: str, builder: tfds.core.DatasetBuilder) -> Records:
     """Checks that `builder`, found for --dataset, has labelled images and is built.
 
     Raises:
-      InputError: it has or is not.
+      ValueError: it has or is not.
     """
     features = dict(builder.info.features.items())
     image, label = features.get("image"), features.get("label")
@@ -134,8 +132,8 @@ def open_records(dataset: str, builder: tfds.core.DatasetBuilder) -> Records:
         and isinstance(label, tfds.features.ClassLabel)
     ):
         found = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features.items())
-        raise InputError(
-            f"--dataset={dataset}: found features {found}; expected image (Image of uint8) and label (ClassLabel)"
+        raise ValueError(
+            f"dataset={dataset}: found features {found}; expected image (Image of uint8) and label (ClassLabel)"
         )
     if not builder.info.splits:
         raise _not_built(dataset, builder)
@@ -146,7 +144,7 @@ def open_records(dataset: str, builder: tfds.core.DatasetBuilder) -> Records:
         if own and own not in own_splits.values() and (own != "test" or _labelled(builder)):
             own_splits[name] = own
     if "train" not in own_splits:
-        raise InputError(f"--dataset={dataset}: found splits {', '.join(sizes) or 'none'}; expected train among them")
+        raise ValueError(f"dataset={dataset}: found splits {', '.join(sizes) or 'none'}; expected train among them")
     return Records(builder, own_splits)
 
 
@@ -154,7 +152,7 @@ def find_builder(dataset: str, data_dir: str | None, forms: str) -> tfds.core.Da
     """The TFDS builder called `dataset` ("name", "name/config", with ":version" or without), built or not.
 
     Raises:
-      InputError: TFDS knows no such name; the message suggests some, and says that --dataset may be one of `forms`.
+      ValueError: TFDS knows no such name; the message suggests some, and says that --dataset may be one of `forms`.
     """
     if not _NAME.fullmatch(dataset):
         raise _unknown(dataset, forms)
@@ -186,32 +184,32 @@ def _labelled(builder: tfds.core.DatasetBuilder) -> bool:
     return int(next(iter(builder.as_dataset(split="test[:1]", decoders=decoders)))["label"]) >= 0
 
 
-def _unknown(dataset: str, forms: str) -> InputError:
+def _unknown(dataset: str, forms: str) -> ValueError:
     name = re.split("[/:]", dataset)[0]
     known = tfds.list_builders(with_community_datasets=False)
     if name in known:
         builder_class = tfds.builder_cls(name)
         versions = " ".join(map(str, [builder_class.VERSION, *builder_class.SUPPORTED_VERSIONS]))
         configs = " ".join(builder_class.builder_configs) or "none"
-        return InputError(
-            f"--dataset={dataset}: no such version or configuration; "
+        return ValueError(
+            f"dataset={dataset}: no such version or configuration; "
             f"{name} has versions {versions} and configurations {configs}"
         )
     close = difflib.get_close_matches(name, known, n=3)
     meant = f"; close to it: {', '.join(close)}" if close else ""
-    return InputError(f"--dataset={dataset}: no such folder or dataset{meant}; expected {forms}")
+    return ValueError(f"dataset={dataset}: no such folder or dataset{meant}; expected {forms}")
 
 
-def _not_built(dataset: str, builder: tfds.core.DatasetBuilder) -> InputError:
+def _not_built(dataset: str, builder: tfds.core.DatasetBuilder) -> ValueError:
     data_dir = os.fspath(builder.data_dir_root)
     build = f"`tfds build {dataset} --data_dir={shlex.quote(data_dir)}`"
     if not builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
-        return InputError(f"--dataset={dataset}: not built in --data_dir={data_dir}; run {build}")
+        return ValueError(f"dataset={dataset}: not built in --data_dir={data_dir}; run {build}")
     page = f"https://www.tensorflow.org/datasets/catalog/{builder.name}"
     archives = list(dict.fromkeys(_ARCHIVE.findall(builder.MANUAL_DOWNLOAD_INSTRUCTIONS)))
     names = " ".join(archives) or "<archives>"
     manual_dir = shlex.quote(os.path.join(data_dir, "downloads/manual/"))
-    return InputError(
-        f"--dataset={dataset}: not built in --data_dir={data_dir}; fetch its archives by hand, as {page} says, "
+    return ValueError(
+        f"dataset={dataset}: not built in --data_dir={data_dir}; fetch its archives by hand, as {page} says, "
         f"then run `mkdir -p {manual_dir} && mv {names} {manual_dir}` and {build}"
     )

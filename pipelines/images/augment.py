@@ -11,7 +11,6 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from pipelines.cli import InputError
 from pipelines.images.crops import STORED_SIZE
 
 # paper: as printed. source2012: as the released code does it. none: no shift.
@@ -98,9 +97,9 @@ def random_window(
 
 
 def check_color_shift(mode: str) -> None:
-    """Raises InputError unless `mode` is one of COLOR_SHIFTS."""
+    """Raises ValueError unless `mode` is one of COLOR_SHIFTS."""
     if mode not in COLOR_SHIFTS:
-        raise InputError(f"--color_shift={mode}: expected one of {', '.join(COLOR_SHIFTS)}")
+        raise ValueError(f"color_shift={mode}: expected one of {', '.join(COLOR_SHIFTS)}")
 
 
 def color_shift(
@@ -128,7 +127,7 @@ def color_shift(
       float32 [...,3], in grey levels: R, G, B.
 
     Raises:
-      InputError: unknown mode.
+      ValueError: unknown mode.
     """
     check_color_shift(mode)
     if mode == "none":

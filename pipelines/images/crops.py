@@ -5,8 +5,6 @@ Training, evaluation and the exported graph all cut here, so they agree to the p
 
 import tensorflow as tf
 
-from pipelines.cli import InputError
-
 # Side of the stored view in pixels (paper, section 2).
 STORED_SIZE = 256
 
@@ -19,9 +17,9 @@ VIEWS = ("center", "ten")
 
 
 def check_resize(resize: str) -> None:
-    """Raises InputError unless `resize` is one of RESIZE_POLICIES."""
+    """Raises ValueError unless `resize` is one of RESIZE_POLICIES."""
     if resize not in RESIZE_POLICIES:
-        raise InputError(f"--resize={resize}: expected one of {', '.join(RESIZE_POLICIES)}")
+        raise ValueError(f"resize={resize}: expected one of {', '.join(RESIZE_POLICIES)}")
 
 
 def stored_view(image: tf.Tensor, resize: str = "shorter_side") -> tf.Tensor:
@@ -39,7 +37,7 @@ def stored_view(image: tf.Tensor, resize: str = "shorter_side") -> tf.Tensor:
       uint8 [256,256,3].
 
     Raises:
-      InputError: unknown policy.
+      ValueError: unknown policy.
     """
     check_resize(resize)
     is_stored = tf.reduce_all(tf.shape(image)[:2] == STORED_SIZE)
@@ -78,13 +76,13 @@ def views(images: tf.Tensor, which: str, size: int = 224) -> tf.Tensor:
     """The views of `images` [N,256,256,3] that `which`, one of VIEWS, names: [N,V,size,size,3], V = 1 or 10.
 
     Raises:
-      InputError: unknown `which`.
+      ValueError: unknown `which`.
     """
     if which == "center":
         return center_crop(images, size)[:, tf.newaxis]
     if which == "ten":
         return ten_crops(images, size)
-    raise InputError(f"--views={which}: expected one of {', '.join(VIEWS)}")
+    raise ValueError(f"views={which}: expected one of {', '.join(VIEWS)}")
 
 
 def _resized_view(image: tf.Tensor, resize: str) -> tf.Tensor:

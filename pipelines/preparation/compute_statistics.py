@@ -22,7 +22,7 @@ def compute_statistics(
       The statistics of the good images and the keys of the bad ones, which are also named on stderr.
 
     Raises:
-      InputError: no such split, or more bad images than `max_bad_fraction` allows.
+      ValueError: no such split, or more bad images than `max_bad_fraction` allows.
     """
     bad = stored.BadImages(max_bad_fraction)
     accumulator = Accumulator()

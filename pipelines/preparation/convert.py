@@ -19,7 +19,7 @@ import tensorflow as tf
 from PIL import ExifTags, Image
 from tqdm import tqdm
 
-from pipelines.cli import InputError, reason_of
+from pipelines.cli import reason_of
 from pipelines.images.crops import STORED_SIZE, stored_view
 from pipelines.images.decode import decode_rgb
 
@@ -48,7 +48,7 @@ class BadImages:
 
     def __init__(self, max_fraction: float) -> None:
         if not 0 <= max_fraction <= 1:
-            raise InputError(f"--max_bad_fraction={max_fraction}: expected a share of the images, 0 to 1")
+            raise ValueError(f"max_bad_fraction={max_fraction}: expected a share of the images, 0 to 1")
         self.seen = 0
         self.reasons: dict[str, str] = {}
         self._max_fraction = max_fraction
@@ -62,17 +62,17 @@ class BadImages:
             tqdm.write("skipped more, not named here", file=sys.stderr)
 
     def check(self, total: int) -> None:
-        """Raises InputError when the share of bad images is above the ceiling, or will be, after all `total` images."""
+        """Raises ValueError when the share of bad images is above the ceiling, or will be, after all `total` images."""
         bad, names = len(self.reasons), ", ".join(list(self.reasons)[:_NAMED_IN_ERROR])
         if bad <= self._max_fraction * total:
             return
         found = f"cannot be decoded ({names}{', ...' if bad > _NAMED_IN_ERROR else ''})"
         ceiling = f"more than --max_bad_fraction={self._max_fraction:g} allows"
         if self.seen < total:
-            raise InputError(f"{bad} of the first {self.seen} images {found}, {ceiling} for all {total}")
+            raise ValueError(f"{bad} of the first {self.seen} images {found}, {ceiling} for all {total}")
         # Rounded up, so that the value given in the message does let this set pass.
         enough = -(-bad * 10**6 // self.seen) / 10**6
-        raise InputError(f"{bad} of {self.seen} images {found}, {ceiling}; {enough:g} would let them pass")
+        raise ValueError(f"{bad} of {self.seen} images {found}, {ceiling}; {enough:g} would let them pass")
 
 
 def converted(
@@ -90,7 +90,7 @@ def converted(
       Key, label, and result or that error.
 
     Raises:
-      InputError: the examples cannot be read.
+      ValueError: the examples cannot be read.
     """
 
     def attempt(example: tuple[bytes, int, bytes]) -> tuple[str, int, _Result | ValueError]:
@@ -104,7 +104,7 @@ def converted(
         try:
             yield from examples.as_numpy_iterator()
         except tf.errors.OpError as error:
-            raise InputError(f"{what} failed: {reason_of(error)}") from None
+            raise ValueError(f"{what} failed: {reason_of(error)}") from None
 
     return in_order(attempt, read(), threads)
 
@@ -126,7 +126,7 @@ def convert_split(
       Key, label and result of every good image.
 
     Raises:
-      InputError: no such split, its files cannot be read, or none of its images is good.
+      ValueError: no such split, its files cannot be read, or none of its images is good.
     """
 
     good = 0
@@ -141,7 +141,7 @@ def convert_split(
                 good += 1
                 yield key, label, result
     if not good:
-        raise InputError(f"--dataset={source.name}: none of {source.splits[split]} {split} images can be decoded")
+        raise ValueError(f"dataset={source.name}: none of {source.splits[split]} {split} images can be decoded")
 
 
 def in_order(

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from pipelines.cli import InputError
 from pipelines.datasets.registry import STATISTICS_FILE, SUMMARY_FILE
 from pipelines.datasets.source import Source
 from pipelines.images.crops import STORED_SIZE
@@ -38,7 +37,7 @@ def write_metadata(
       The contents of summary.json.
 
     Raises:
-      InputError: a split has no good image.
+      ValueError: a split has no good image.
       OSError: the files cannot be written.
     """
     totals: dict[str, _SplitTotal] = {}
@@ -47,7 +46,7 @@ def write_metadata(
     for part in plan:
         tally = finished(part, recipe, folder)
         if tally is None:
-            raise InputError(f"{part.records_file(folder)}: was changed while the preparation was running")
+            raise ValueError(f"{part.records_file(folder)}: was changed while the preparation was running")
         total = totals.setdefault(part.split, _SplitTotal(np.zeros_like(tally.class_counts)))
         total.class_counts += tally.class_counts
         total.shard_lengths.append(int(tally.class_counts.sum()))
@@ -57,7 +56,7 @@ def write_metadata(
         bad |= tally.bad
     for split, total in totals.items():
         if not total.class_counts.sum():
-            raise InputError(f"--dataset={source.name}: none of {total.seen} {split} images can be decoded")
+            raise ValueError(f"dataset={source.name}: none of {total.seen} {split} images can be decoded")
     dataset = folder / "dataset"
     _write_dataset_info(source, recipe, totals, dataset)
     statistics = sums.result()

@@ -21,7 +21,6 @@ from pathlib import Path
 import tensorflow as tf
 from tqdm import tqdm
 
-from pipelines.cli import InputError
 from pipelines.preparation.shard import Part, Recipe, Tally, store
 
 # Some five seconds of work, which is what a process takes to start.
@@ -53,7 +52,7 @@ def store_all(
       check_interrupted: called often; what it raises stops the work.
 
     Raises:
-      InputError: of `parts.store`, or a process was killed.
+      ValueError: of `parts.store`, or a process was killed.
     """
     if workers > 1 and len(parts) > 1:
         yield from _store_in_processes(parts, recipe, folder, min(workers, len(parts)), progress, check_interrupted)
@@ -90,8 +89,8 @@ def _store_in_processes(
                     yield future.result()
         except BrokenProcessPool:
             check_interrupted()
-            raise InputError(
-                f"--workers={workers}: one of them was killed, perhaps for want of memory; fewer need less"
+            raise ValueError(
+                f"workers={workers}: one of them was killed, perhaps for want of memory; fewer need less"
             ) from None
         finally:
             stop.set()

@@ -180,7 +180,7 @@ def store(
       threads: that decode; one per core if None.
 
     Raises:
-      InputError: the images cannot be read.
+      ValueError: the images cannot be read.
       OSError, tf.errors.OpError: `folder` cannot be written.
     """
     tally = finished(part, recipe, folder)

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipelines.cli import InputError, reason_of
+from pipelines.cli import reason_of
 
 
 @contextlib.contextmanager
@@ -23,23 +23,23 @@ def work_folder(output_dir: Path) -> Iterator[Path]:
     It is removed at the end if no part in it is finished.
 
     Raises:
-      InputError: `output_dir` is there already, cannot be made, or is being made by another process.
+      ValueError: `output_dir` is there already, cannot be made, or is being made by another process.
     """
     _check_free(output_dir)
     if not output_dir.parent.is_dir():
-        raise InputError(f"--output_dir={output_dir}: no folder {output_dir.parent} to make it in")
+        raise ValueError(f"output_dir={output_dir}: no folder {output_dir.parent} to make it in")
     folder = output_dir.with_name(f"{output_dir.name}.incomplete")
     try:
         for name in ("dataset", "tallies"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         lock = (folder / "lock").open("w")
     except OSError as error:
-        raise InputError(f"--output_dir={output_dir}: cannot be written: {reason_of(error)}") from error
+        raise ValueError(f"output_dir={output_dir}: cannot be written: {reason_of(error)}") from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(f"--output_dir={output_dir}: another process is preparing it") from None
+            raise ValueError(f"output_dir={output_dir}: another process is preparing it") from None
         _check_free(output_dir)
         try:
             yield folder
@@ -72,4 +72,4 @@ def remove_others(folder: Path, names: set[str]) -> None:
 
 def _check_free(output_dir: Path) -> None:
     if os.path.lexists(output_dir):
-        raise InputError(f"--output_dir={output_dir}: exists already, expected a folder to be made")
+        raise ValueError(f"output_dir={output_dir}: exists already, expected a folder to be made")

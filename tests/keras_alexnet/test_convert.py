@@ -10,7 +10,6 @@ import pytest
 from keras_alexnet import VARIANTS, AlexNet
 from keras_alexnet.convert import convert
 from keras_alexnet.weights import load_weights
-from pipelines.cli import InputError
 from tests.helpers import weight_files as files
 from tests.helpers.weight_files import small
 
@@ -57,7 +56,7 @@ def test_the_variant_may_be_given(tmp_path):
 
 def test_of_keras_files_the_variant_must_be_given(tmp_path):
     path, weights = source(tmp_path, "source2012", "keras")
-    with pytest.raises(InputError, match="--variant is missing"):
+    with pytest.raises(ValueError, match="variant is missing"):
         convert(path, tmp_path / "w.weights.h5", width=WIDTH)
     model, *_ = convert(path, tmp_path / "w.weights.h5", "source2012", WIDTH)
     assert files.same_weights(model, weights)
@@ -66,7 +65,7 @@ def test_of_keras_files_the_variant_must_be_given(tmp_path):
 def test_a_file_is_never_replaced(tmp_path):
     path, _ = source(tmp_path, "caffe", "npy")
     (tmp_path / "w.weights.h5").write_text("mine")
-    with pytest.raises(InputError, match="found a file; expected a name that is free"):
+    with pytest.raises(ValueError, match="found a file; expected a name that is free"):
         convert(path, tmp_path / "w.weights.h5", width=WIDTH)
     assert (tmp_path / "w.weights.h5").read_text() == "mine"
 
@@ -78,13 +77,13 @@ def test_a_file_is_never_replaced(tmp_path):
 def test_unusable_outputs_are_refused(tmp_path, output, says):
     path, _ = source(tmp_path, "caffe", "npy")
     (tmp_path / "f").write_text("a file")
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(ValueError, match=says):
         convert(path, tmp_path / output, width=WIDTH)
 
 
 def test_a_pytorch_file_that_may_be_of_several_variants_is_not_guessed_at(tmp_path):
     path, weights = source(tmp_path, "paper", "torch")
-    with pytest.raises(InputError, match=r"--variant is missing: .* may be of paper or source2012"):
+    with pytest.raises(ValueError, match=r"variant is missing: .* may be of paper or source2012"):
         convert(path, tmp_path / "w.weights.h5", width=WIDTH)
     model, *_ = convert(path, tmp_path / "w.weights.h5", "paper", WIDTH)
     assert files.same_weights(model, weights)
@@ -93,7 +92,7 @@ def test_a_pytorch_file_that_may_be_of_several_variants_is_not_guessed_at(tmp_pa
 def test_a_full_disk_is_seen_before_anything_is_written(tmp_path, monkeypatch):
     path, _ = source(tmp_path, "caffe", "npy")
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10**6))
-    with pytest.raises(InputError, match="found 1 MB free; expected 2 MB"):
+    with pytest.raises(ValueError, match="found 1 MB free; expected 2 MB"):
         convert(path, tmp_path / "w.weights.h5", width=WIDTH)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
@@ -103,7 +102,7 @@ def test_weights_that_do_not_fit_leave_nothing_behind(tmp_path, change):
     blobs = files.foreign_blobs(files.randomize(small("caffe")), 2)
     blobs.pop({"classifier": "fc8", "conv2": "conv2"}.get(change), None)
     files.caffemodel(tmp_path / "w", blobs, lrn=files.lrn_param(alpha=5e-4 if change == "alpha" else 1e-4))
-    with pytest.raises(InputError, match={"classifier": "fc8", "conv2": "conv2", "alpha": "alpha=0.0001"}[change]):
+    with pytest.raises(ValueError, match={"classifier": "fc8", "conv2": "conv2", "alpha": "alpha=0.0001"}[change]):
         convert(tmp_path / "w", tmp_path / "w.weights.h5", width=WIDTH)
     assert [file.name for file in tmp_path.iterdir()] == ["w"]
 

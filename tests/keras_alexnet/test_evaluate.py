@@ -6,7 +6,6 @@ import pytest
 
 from keras_alexnet.checkpoints import load_trained
 from keras_alexnet.evaluate import COLUMNS, append_result, evaluate, open_evaluation_source
-from pipelines.cli import InputError
 from pipelines.datasets.registry import open_source
 
 
@@ -36,20 +35,20 @@ def test_a_bad_image_is_named_and_skipped_up_to_the_ceiling(trained, copied, cap
     rates = error_rates(trained, copied, ceiling=0.1)
     assert rates.images == 9 and rates.bad == ("val/red/cut.jpg",)
     assert "skipped val/red/cut.jpg" in capsys.readouterr().err
-    with pytest.raises(InputError, match=r"1 of 10 images .*val/red/cut\.jpg.*--max_bad_fraction=0\.05"):
+    with pytest.raises(ValueError, match=r"1 of 10 images .*val/red/cut\.jpg.*--max_bad_fraction=0\.05"):
         error_rates(trained, copied, ceiling=0.05)
 
 
 def test_other_classes_than_the_networks_are_refused(trained, copied):
     for split in ("train", "val"):
         (copied / split / "green").rename(copied / split / "grass")
-    with pytest.raises(InputError, match="class 1 is 'grass'; the network's is 'green'"):
+    with pytest.raises(ValueError, match="class 1 is 'grass'; the network's is 'green'"):
         error_rates(trained, copied)
 
 
 def test_more_classes_than_the_networks_are_refused(trained, copied):
     shutil.copytree(copied / "train" / "red", copied / "train" / "violet")
-    with pytest.raises(InputError, match="has 4 classes; the network has 3"):
+    with pytest.raises(ValueError, match="has 4 classes; the network has 3"):
         error_rates(trained, copied)
 
 
@@ -63,5 +62,5 @@ def test_results_are_appended_below_one_header_even_by_many_at_once(tmp_path):
 
 
 def test_a_results_file_that_cannot_be_written_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"--results_file=.*: Is a directory"):
+    with pytest.raises(ValueError, match=r"results_file=.*: Is a directory"):
         append_result(tmp_path, dict.fromkeys(COLUMNS, 0))

@@ -11,7 +11,6 @@ from PIL import Image
 
 from keras_alexnet import AlexNet, export_model
 from keras_alexnet.ten_crop import view_probabilities
-from pipelines.cli import InputError
 from serving import signatures as wire
 
 NAMES = ["alpha", "bêta", "gamma delta", "d", "e", "f", "g"]
@@ -148,7 +147,7 @@ def test_versions_count_up_and_are_never_overwritten(tmp_path, unchecked):
     small = AlexNet(width=1 / 32, classes=2)
     assert Path(export_model(small, tmp_path, ["a", "b"])).name == "7"
     before = (tmp_path / "7" / "saved_model.pb").stat()
-    with pytest.raises(InputError, match=r"--version=7: found .*; expected .* \(the next free one is 8\)"):
+    with pytest.raises(ValueError, match=r"version=7: found .*; expected .* \(the next free one is 8\)"):
         export_model(small, tmp_path, ["a", "b"], version=7)
     assert (tmp_path / "7" / "saved_model.pb").stat() == before
     assert sorted(entry.name for entry in tmp_path.iterdir() if entry.is_dir()) == ["6", "7"]
@@ -158,13 +157,13 @@ def test_versions_count_up_and_are_never_overwritten(tmp_path, unchecked):
     "names, says", [(["a"], "found 1; expected 2"), (["a", "b\nc"], "line breaks"), (["a", ""], "not empty")]
 )
 def test_class_names_that_do_not_fit_are_refused(tmp_path, names, says):
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(ValueError, match=says):
         export_model(AlexNet(width=1 / 32, classes=2), tmp_path / "base", names)
     assert not (tmp_path / "base").exists()
 
 
 def test_a_network_without_classifier_is_refused(tmp_path):
-    with pytest.raises(InputError, match="include_top"):
+    with pytest.raises(ValueError, match="include_top"):
         export_model(AlexNet(width=1 / 32, include_top=False), tmp_path, ["a"])
 
 
@@ -173,7 +172,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(tf.saved_model, "save", full_disk)
-    with pytest.raises(InputError, match="No space left on device"):
+    with pytest.raises(ValueError, match="No space left on device"):
         export_model(AlexNet(width=1 / 32, classes=2), tmp_path, ["a", "b"])
     assert not list(tmp_path.iterdir())
 

@@ -10,7 +10,6 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_alexnet.pretrained import open_network
-from pipelines.cli import InputError
 from serving import signatures as wire
 from tests.helpers import reference
 from tests.helpers import weight_files as files
@@ -106,12 +105,12 @@ def test_which_network_is_meant_must_be_said_once(tmp_path):
 
     published("caffe", tmp_path / "bvlc.npy", bgr=True)
     weights = str(tmp_path / "bvlc.npy")
-    with pytest.raises(InputError, match="found neither; expected one of the two"):
+    with pytest.raises(ValueError, match="found neither; expected one of the two"):
         open_network(options())
-    with pytest.raises(InputError, match="found both"):
+    with pytest.raises(ValueError, match="found both"):
         open_network(options(model_dir="runs/mine", weights=weights))
-    with pytest.raises(InputError, match="--class_names is missing: the weights are of 5 classes"):
+    with pytest.raises(ValueError, match="class_names is missing: the weights are of 5 classes"):
         open_network(options(weights=weights))
     (tmp_path / "names.txt").write_text("ant\nbee\n")
-    with pytest.raises(InputError, match="found 2 names; expected 5"):
+    with pytest.raises(ValueError, match="found 2 names; expected 5"):
         open_network(options(weights=weights, class_names=str(tmp_path / "names.txt")))

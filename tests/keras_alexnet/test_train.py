@@ -13,7 +13,6 @@ import tensorflow as tf
 from keras_alexnet.checkpoints import load_trained, locked
 from keras_alexnet.evaluate import evaluate
 from keras_alexnet.train import train
-from pipelines.cli import InputError
 from pipelines.datasets.registry import open_source
 from tests.helpers.tiny_training import tiny
 
@@ -149,30 +148,30 @@ def test_a_wrong_flag_ends_with_one_line_that_names_it(tmp_path, flag, says):
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused(photographs, tmp_path, changes, says):
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(ValueError, match=says):
         train(tiny(photographs, tmp_path / "run", **changes))
     assert not (tmp_path / "run").exists()
 
 
 def test_another_recipe_in_the_same_folder_is_refused(photographs, trained):
-    with pytest.raises(InputError, match=r"--width=0\.125.*started with 0\.0625"):
+    with pytest.raises(ValueError, match=r"width=0\.125.*started with 0\.0625"):
         train(tiny(photographs, trained, width=1 / 8))
 
 
 def test_a_run_without_a_checkpoint_can_be_begun_again_with_another_recipe(photographs, tmp_path):
-    with pytest.raises(InputError, match="not finite at step"):
+    with pytest.raises(ValueError, match="not finite at step"):
         train(tiny(photographs, tmp_path / "run", learning_rate=1e30))
     assert train(tiny(photographs, tmp_path / "run", batch_size=12, epochs=1))["steps"] == 2
 
 
 def test_two_trainings_in_one_folder_are_refused(photographs, tmp_path):
-    with locked(tmp_path / "run"), pytest.raises(InputError, match="another training"):
+    with locked(tmp_path / "run"), pytest.raises(ValueError, match="another training"):
         train(tiny(photographs, tmp_path / "run"))
 
 
 def test_a_plateau_needs_a_validation_split(photographs, tmp_path):
     shutil.copytree(photographs / "train", tmp_path / "data" / "train")
-    with pytest.raises(InputError, match="--schedule=plateau needs a validation split"):
+    with pytest.raises(ValueError, match="schedule=plateau needs a validation split"):
         train(tiny(tmp_path / "data", tmp_path / "run", schedule="plateau"))
     assert "val_loss" not in train(tiny(tmp_path / "data", tmp_path / "run", steps=1))
 
@@ -180,7 +179,7 @@ def test_a_plateau_needs_a_validation_split(photographs, tmp_path):
 def test_bad_photographs_are_skipped_up_to_a_ceiling(photographs, tmp_path, capsys):
     shutil.copytree(photographs, tmp_path / "data")
     (tmp_path / "data" / "train" / "red" / "broken.jpg").write_bytes(b"\xff\xd8\xff not a photograph")
-    with pytest.raises(InputError, match=r"1 of 25 images .*red/broken\.jpg.*--max_bad_fraction=0\.001"):
+    with pytest.raises(ValueError, match=r"1 of 25 images .*red/broken\.jpg.*--max_bad_fraction=0\.001"):
         train(tiny(tmp_path / "data", tmp_path / "run", steps=1))
     assert not (tmp_path / "run" / "model.json").exists()
     train(tiny(tmp_path / "data", tmp_path / "run", steps=4, max_bad_fraction=0.05))
@@ -195,5 +194,5 @@ def test_one_class_and_one_image_can_be_trained_on(photographs, tmp_path):
 
 def test_a_loss_that_is_no_number_stops_the_run(photographs, tmp_path):
     says = r"(loss|weights of \w+) (is|are) not finite at step \d+.*--learning_rate \(now 1e\+12\)"
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(ValueError, match=says):
         train(tiny(photographs, tmp_path / "run", learning_rate=1e12, epochs=20))

@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cli import InputError
 from pipelines.datasets.registry import open_source
 from pipelines.prepare import prepare
 from tests.helpers.image_files import image_folder, write_files
@@ -35,7 +34,7 @@ def test_a_beam_pipeline_writes_the_very_files_of_a_local_run(images, tmp_path, 
 
 @needs_beam
 def test_beams_own_options_reach_it(images, tmp_path):
-    with pytest.raises(InputError, match=r"--runner=beam: the pipeline failed: .*NoSuchRunner"):
+    with pytest.raises(ValueError, match=r"runner=beam: the pipeline failed: .*NoSuchRunner"):
         prepare(open_source(f"folder:{images}"), tmp_path / "out", beam_options="--runner=NoSuchRunner")
     assert not (tmp_path / "out").exists()
 
@@ -44,13 +43,13 @@ def test_beams_own_options_reach_it(images, tmp_path):
 def test_a_failure_in_the_pipeline_is_told_in_one_line(images, tmp_path):
     source = open_source(f"folder:{images}")
     (images / "train/cat/3.jpg").unlink()
-    with pytest.raises(InputError, match=r"--runner=beam: the pipeline failed: .*train/cat/3.jpg; No such") as raised:
+    with pytest.raises(ValueError, match=r"runner=beam: the pipeline failed: .*train/cat/3.jpg; No such") as raised:
         prepare(source, tmp_path / "out", beam_options="")
     assert "\n" not in str(raised.value)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("apache_beam") is not None, reason="Apache Beam is installed")
 def test_without_beam_the_error_says_how_to_install_it(images, tmp_path):
-    with pytest.raises(InputError, match=r"Apache Beam is missing: pip install 'keras-alexnet\[beam\]'"):
+    with pytest.raises(ValueError, match=r"Apache Beam is missing: pip install 'keras-alexnet\[beam\]'"):
         prepare(open_source(f"folder:{images}"), tmp_path / "out", beam_options="")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images"]

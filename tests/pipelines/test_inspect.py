@@ -6,7 +6,6 @@ import pytest
 from PIL import Image
 
 from pipelines import contact_sheet
-from pipelines.cli import InputError
 from pipelines.datasets.registry import open_source
 from pipelines.inspect import inspect
 from tests.helpers.image_files import encode, photograph, write_files
@@ -56,7 +55,7 @@ def test_the_contact_sheet_shows_each_photograph_and_five_different_crops_of_it(
 
 def test_a_folder_without_a_single_image_has_no_contact_sheet(tmp_path):
     write_files(tmp_path, {"train/cat/a.jpg": b"no image"})
-    with pytest.raises(InputError, match="none of its training images can be decoded"):
+    with pytest.raises(ValueError, match="none of its training images can be decoded"):
         contact_sheet.contact_sheet(open_source(f"folder:{tmp_path}"))
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from pipelines.cli import InputError
 from pipelines.datasets.registry import open_source
 from pipelines.datasets.source import Source
 from pipelines.preparation.compute_statistics import compute_statistics
@@ -134,7 +133,7 @@ def test_some_classes_can_be_kept_in_an_order_of_their_own(tmp_path):
 
 def test_an_existing_output_is_refused_and_left_alone(images, tmp_path):
     write_files(tmp_path / "out", {"precious.txt": b"kept"})
-    with pytest.raises(InputError, match=r"--output_dir=.*out: exists already"):
+    with pytest.raises(ValueError, match=r"output_dir=.*out: exists already"):
         prepare(folder_source(images), tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["precious.txt"]
 
@@ -142,13 +141,13 @@ def test_an_existing_output_is_refused_and_left_alone(images, tmp_path):
 def test_an_output_that_cannot_be_made_is_named(images, tmp_path):
     (tmp_path / "file").write_text("")
     for output in (tmp_path / "nowhere/out", tmp_path / "file/out"):
-        with pytest.raises(InputError, match=r"--output_dir=.*/out: no folder"):
+        with pytest.raises(ValueError, match=r"output_dir=.*/out: no folder"):
             prepare(folder_source(images), output)
 
 
 def test_what_is_prepared_is_not_prepared_again(images, tmp_path):
     prepare(folder_source(images), tmp_path / "out")
-    with pytest.raises(InputError, match="is prepared already"):
+    with pytest.raises(ValueError, match="is prepared already"):
         prepare(open_source(str(tmp_path / "out")), tmp_path / "again")
 
 
@@ -157,7 +156,7 @@ def test_an_error_while_writing_leaves_nothing(images, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Tally, "save", full)
-    with pytest.raises(InputError, match=r"--output_dir=.*/out: cannot be written: .*No space left on device"):
+    with pytest.raises(ValueError, match=r"output_dir=.*/out: cannot be written: .*No space left on device"):
         prepare(folder_source(images), tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images"]
 
@@ -165,7 +164,7 @@ def test_an_error_while_writing_leaves_nothing(images, tmp_path, monkeypatch):
 def test_a_file_that_vanishes_is_named(images, tmp_path):
     source = folder_source(images)
     (images / "train/cat/3.jpg").unlink()
-    with pytest.raises(InputError, match=r"reading train failed: .*train/cat/3.jpg; No such file") as raised:
+    with pytest.raises(ValueError, match=r"reading train failed: .*train/cat/3.jpg; No such file") as raised:
         prepare(source, tmp_path / "out")
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "out").exists()

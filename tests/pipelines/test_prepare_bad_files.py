@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.cli import InputError
 from pipelines.datasets.registry import open_source
 from pipelines.datasets.source import Source
 from pipelines.prepare import prepare
@@ -86,7 +85,7 @@ def test_files_of_many_kinds_are_stored_and_the_broken_ones_named_and_skipped(tm
 
 def test_more_bad_images_than_allowed_publish_nothing(images, tmp_path):
     write_files(images, {"train/cat/bad1.jpg": b"1", "val/dog/bad2.jpg": b"2"})
-    with pytest.raises(InputError, match=r"2 of 18 images .*bad1.jpg, .*bad2.jpg.* --max_bad_fraction=0.1 "):
+    with pytest.raises(ValueError, match=r"2 of 18 images .*bad1.jpg, .*bad2.jpg.* --max_bad_fraction=0.1 "):
         prepare(folder_source(images), tmp_path / "out", max_bad_fraction=0.1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "out.incomplete"]
     prepare(folder_source(images), tmp_path / "out", max_bad_fraction=2 / 18)
@@ -97,7 +96,7 @@ def test_too_many_bad_images_stop_the_preparation_before_all_are_read(images, tm
     monkeypatch.setattr("pipelines.prepare._IMAGES_PER_PART", 4)
     for path in images.glob("train/*/*"):
         path.write_bytes(b"text")
-    with pytest.raises(InputError, match=r"4 of the first 4 images .*max_bad_fraction=0.1 allows for all 16$"):
+    with pytest.raises(ValueError, match=r"4 of the first 4 images .*max_bad_fraction=0.1 allows for all 16$"):
         prepare(folder_source(images), tmp_path / "out", max_bad_fraction=0.1)
     assert not (tmp_path / "out").exists()
 
@@ -105,6 +104,6 @@ def test_too_many_bad_images_stop_the_preparation_before_all_are_read(images, tm
 def test_a_split_without_a_single_good_image_publishes_nothing(images, tmp_path):
     for path in images.glob("val/*/*"):
         path.write_bytes(b"text")
-    with pytest.raises(InputError, match="none of 4 validation images can be decoded"):
+    with pytest.raises(ValueError, match="none of 4 validation images can be decoded"):
         prepare(folder_source(images), tmp_path / "out", max_bad_fraction=1)
     assert not (tmp_path / "out").exists()

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cli import InputError
 from pipelines.datasets.registry import open_source
 from pipelines.preparation.shard import Part, Recipe
 from pipelines.prepare import prepare
@@ -176,7 +175,7 @@ def test_parts_made_otherwise_are_stored_anew(change: str, unfinished, tmp_path,
 def test_two_at_once_do_not_write_into_each_others_folder(unfinished, tmp_path):
     with (tmp_path / "out.incomplete/lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(InputError, match=r"--output_dir=.*out: another process is preparing it"):
+        with pytest.raises(ValueError, match=r"output_dir=.*out: another process is preparing it"):
             prepare(open_source(f"folder:{unfinished}"), tmp_path / "out")
     assert len(tallies(tmp_path / "out")) == 3
     prepare(open_source(f"folder:{unfinished}"), tmp_path / "out")

@@ -9,7 +9,6 @@ import pytest
 import tensorflow as tf
 
 from pipelines import input, service
-from pipelines.cli import InputError
 from pipelines.datasets.registry import open_source
 from pipelines.prepare import prepare
 from tests.helpers.image_files import encode, photograph, write_files
@@ -53,7 +52,7 @@ def test_windows_are_served_as_well(source):
 
 @pytest.mark.parametrize("address", ["host:5000", "grpc://host", "grpc://:5000", "grpc://host:port"])
 def test_what_is_no_address_is_refused(address):
-    with pytest.raises(InputError, match=rf"^--data_service={address}: expected grpc://host:port$"):
+    with pytest.raises(ValueError, match=rf"^--data_service={address}: expected grpc://host:port$"):
         service.served_batches([address], lambda shard: None)
 
 
@@ -65,7 +64,7 @@ def free_port() -> int:
 
 def test_a_service_that_is_not_there_is_one_line():
     address = f"grpc://localhost:{free_port()}"
-    with pytest.raises(InputError, match=rf"^--data_service={address}: .*; expected pipelines\.service there$"):
+    with pytest.raises(ValueError, match=rf"^--data_service={address}: .*; expected pipelines\.service there$"):
         service.served_batches([address], lambda shard: None)
 
 
@@ -86,7 +85,7 @@ def test_a_process_that_waits_for_a_lost_service_is_ended_with_one_line():
 def test_a_service_that_has_forgotten_what_it_was_asked_is_an_input_error():
     error = tf.errors.NotFoundError(None, None, "Failed to get tasks: unknown iteration")
     with (
-        pytest.raises(InputError, match=r"^--data_service=grpc://a:1: Failed to get tasks"),
+        pytest.raises(ValueError, match=r"^data_service=grpc://a:1: Failed to get tasks"),
         service.watched(["grpc://a:1"]),
     ):
         raise error
@@ -97,5 +96,5 @@ def test_a_service_that_has_forgotten_what_it_was_asked_is_an_input_error():
 def test_a_port_in_use_is_one_line():
     dispatcher, _worker = service.start()
     port = int(dispatcher.target.rsplit(":", 1)[1])
-    with pytest.raises(InputError, match=rf"^--port={port}: cannot listen there: .*$"):
+    with pytest.raises(ValueError, match=rf"^--port={port}: cannot listen there: .*$"):
         service.start(port)

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from pipelines.cli import InputError
 from pipelines.datasets.registry import open_source
 from pipelines.preparation.compute_statistics import compute_statistics
 from pipelines.statistics import Accumulator, Statistics
@@ -129,7 +128,7 @@ def test_a_file_that_holds_something_else_is_named(tmp_path):
     np.savez(paths["shape.npz"], **{**good, "rgb_mean": np.zeros(4)})
     np.savez(paths["nan.npz"], **{**good, "rgb_mean": np.full(3, np.nan)})
     for path in [*paths.values(), tmp_path / "missing", tmp_path]:
-        with pytest.raises(InputError) as raised:
+        with pytest.raises(ValueError) as raised:
             Statistics.load(path)
         assert str(raised.value).startswith(f"{path}: ")
         assert "\n" not in str(raised.value)
@@ -155,5 +154,5 @@ def test_the_resize_policy_changes_what_a_scan_counts(tmp_path):
 def test_a_scan_stops_above_the_ceiling(tmp_path):
     files = {f"train/cat/{seed}.jpg": encode(photograph(seed=seed)) for seed in range(3)}
     write_files(tmp_path, {**files, "train/cat/bad.jpg": b""})
-    with pytest.raises(InputError, match=r"1 of 4 images .*train/cat/bad.jpg.* --max_bad_fraction=0.2 .* 0.25 would"):
+    with pytest.raises(ValueError, match=r"1 of 4 images .*train/cat/bad.jpg.* --max_bad_fraction=0.2 .* 0.25 would"):
         compute_statistics(open_source(f"folder:{tmp_path}"), max_bad_fraction=0.2)

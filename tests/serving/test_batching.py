@@ -8,7 +8,6 @@ import pytest
 import tensorflow as tf
 from google.protobuf import text_format
 
-from pipelines.cli import InputError
 from serving.batching import Batcher, BatchingOptions, batching_options
 from serving.configuration import BatchingParameters
 from serving.request_errors import RequestError
@@ -148,7 +147,7 @@ def test_splitting_takes_its_own_size():
     text = "max_batch_size { value: 64 } max_execution_batch_size { value: 16 } allowed_batch_sizes: [8, 16]"
     options = parsed(text + " enable_large_batch_splitting { value: true }")
     assert (options.max_batch_size, options.max_execution_batch_size) == (64, 16)
-    with pytest.raises(InputError, match="the greatest batch, 64"):
+    with pytest.raises(ValueError, match="the greatest batch, 64"):
         parsed(text)
 
 
@@ -164,5 +163,5 @@ def test_splitting_takes_its_own_size():
     ],
 )
 def test_parameters_that_make_no_sense_are_named(text, message):
-    with pytest.raises(InputError, match=f"--file: .*{message}"):
+    with pytest.raises(ValueError, match=f"file: .*{message}"):
         parsed(text)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import serving
-from pipelines.cli import InputError
 from serving.client import AsyncClient, Client, Result, ServingError
 from tests.helpers.fake_service import FakeService, serving_at
 
@@ -133,12 +132,12 @@ def test_an_unknown_signature_is_named_with_those_there_are(server):
 def test_a_file_that_is_no_image_is_named(tmp_path):
     path = tmp_path / "empty.jpg"
     path.touch()
-    with pytest.raises(InputError, match=f"{path}: the file is empty"):
+    with pytest.raises(ValueError, match=f"{path}: the file is empty"):
         with_client("127.0.0.1:1", lambda client: client.classify([path]))
 
 
 def test_a_rest_address_is_refused():
-    with pytest.raises(InputError, match=r"--server=http://127\.0\.0\.1:8501: expected host:port of the gRPC port"):
+    with pytest.raises(ValueError, match=r"server=http://127\.0\.0\.1:8501: expected host:port of the gRPC port"):
         AsyncClient("http://127.0.0.1:8501")
 
 

@@ -9,7 +9,6 @@ import grpc
 import pytest
 from absl import flags
 
-from pipelines.cli import InputError
 from serving import client as client_module
 from tests.helpers.fake_service import FakeService, serving_at
 
@@ -136,7 +135,7 @@ def test_csv_is_a_line_for_each_class_and_for_each_file_without(command, server,
     [(["--json", "--csv"], "--json and --csv"), (["--csv", "--signature=features"], "--csv: --signature=features")],
 )
 def test_outputs_that_do_not_go_together_are_refused(command, files, arguments, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(ValueError, match=message):
         command(client_module, *arguments, files["red.jpg"])
 
 
@@ -205,7 +204,7 @@ def test_a_server_that_is_gone_is_not_asked_about_every_file(command, files, cap
 
 
 def test_no_file_is_an_error_that_shows_the_usage(command):
-    with pytest.raises(InputError, match=r"no image file given; expected python -m serving.client"):
+    with pytest.raises(ValueError, match=r"no image file given; expected python -m serving.client"):
         command(client_module)
 
 

@@ -5,7 +5,6 @@ import threading
 import grpc
 import pytest
 
-from pipelines.cli import InputError
 from serving.client import Client, ServingError
 from tests.helpers.fake_service import FakeService, serving_at
 
@@ -102,21 +101,21 @@ def test_a_version_or_label_that_is_not_served_is_named(server):
 
 
 def test_version_and_label_exclude_each_other():
-    with pytest.raises(InputError, match="--version=1 and --version_label=stable"):
+    with pytest.raises(ValueError, match="version=1 and --version_label=stable"):
         Client("127.0.0.1:8500", version=1, version_label="stable")
 
 
 def test_the_features_signature_gives_no_classes(client):
-    with pytest.raises(InputError, match="--signature=features"):
+    with pytest.raises(ValueError, match="signature=features"):
         client.classify([b"x"], "features")
 
 
 def test_a_port_that_cannot_be_is_refused():
-    with pytest.raises(InputError, match=r"--server=127\.0\.0\.1:99999: expected a port of at most 65535"):
+    with pytest.raises(ValueError, match=r"server=127\.0\.0\.1:99999: expected a port of at most 65535"):
         Client("127.0.0.1:99999")
 
 
 @pytest.mark.parametrize("address", ["localhost", "8500", "host:", ""])
 def test_an_address_without_a_port_is_refused(address):
-    with pytest.raises(InputError, match=f"--server={address}: expected host:port"):
+    with pytest.raises(ValueError, match=f"server={address}: expected host:port"):
         Client(address)

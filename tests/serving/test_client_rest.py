@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.cli import InputError
 from serving import client as client_module
 from serving.client import Client, Result, ServingError
 from serving.photographs import stored_view
@@ -190,7 +189,7 @@ def test_this_machine_is_reached_past_a_proxy(address, photograph, monkeypatch):
     "server", ["http://", "http://host/path", "http://ho st:1", "https://host:x", "http://h:99999"]
 )
 def test_an_address_that_is_none_is_refused(server):
-    with pytest.raises(InputError, match=f"--server={server}: expected "):
+    with pytest.raises(ValueError, match=f"server={server}: expected "):
         Client(server)
 
 
@@ -208,7 +207,7 @@ def test_https_is_checked_against_the_certificates(model, photograph):
 
 
 def test_certificates_need_https():
-    with pytest.raises(InputError, match="--server=http://localhost:1: expected https://"):
+    with pytest.raises(ValueError, match="server=http://localhost:1: expected https://"):
         Client("http://localhost:1", ca_certificate=str(TLS / "server.crt"))
 
 

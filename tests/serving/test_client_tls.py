@@ -7,7 +7,6 @@ from pathlib import Path
 import grpc
 import pytest
 
-from pipelines.cli import InputError
 from serving.client import AsyncClient, Client, ServingError
 from tests.helpers.fake_service import FakeService, serving_at
 
@@ -63,7 +62,7 @@ def test_a_file_without_certificates_is_named(tmp_path, content, reason):
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(InputError, match=f"--ca_certificate={path}: {reason}"):
+    with pytest.raises(ValueError, match=f"ca_certificate={path}: {reason}"):
         Client("127.0.0.1:8500", ca_certificate=str(path))
 
 
@@ -78,5 +77,5 @@ def test_a_file_without_certificates_is_named(tmp_path, content, reason):
     ids=["no key", "no TLS", "of another key", "no file"],
 )
 def test_a_certificate_of_the_client_that_cannot_be_shown_is_told(given, reason):
-    with pytest.raises(InputError, match=reason):
+    with pytest.raises(ValueError, match=reason):
         Client("127.0.0.1:8500", **given)

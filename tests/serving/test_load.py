@@ -14,7 +14,6 @@ import grpc
 import numpy as np
 import pytest
 
-from pipelines.cli import InputError
 from serving import load as load_module
 from serving.client import ServingError
 from serving.load import Measured, measure, questions_of, report
@@ -118,10 +117,10 @@ def test_every_file_is_asked_about_and_the_last_request_filled_up(files):
 def test_files_that_would_be_no_load_are_refused(files, tmp_path, photograph):
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(photograph((9, 9, 9))[:-200])
-    with pytest.raises(InputError, match="--signature=images: not every file can be decoded"):
+    with pytest.raises(ValueError, match="signature=images: not every file can be decoded"):
         questions_of([*files, str(bad)], "images", 1)
     bad.write_bytes(b"junk")
-    with pytest.raises(InputError, match=f"{bad}: begins with"):
+    with pytest.raises(ValueError, match=f"{bad}: begins with"):
         questions_of([*files, str(bad)], "serving_default", 1)
 
 
@@ -191,12 +190,12 @@ def test_warm_up_requests_are_not_counted_and_failures_are_not_sent_again(comman
     ],
 )
 def test_a_server_that_does_not_answer_at_all_is_an_error(command, server, files, arguments, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(ValueError, match=message):
         command(load_module, f"--server={server.address}", *arguments, files[0])
 
 
 def test_no_file_is_an_error_that_shows_the_usage(command):
-    with pytest.raises(InputError, match=r"no image file given; expected python -m serving.load"):
+    with pytest.raises(ValueError, match=r"no image file given; expected python -m serving.load"):
         command(load_module)
 
 

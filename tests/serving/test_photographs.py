@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.cli import InputError
 from serving.photographs import find_photographs, read_photograph, stored_view
 
 
@@ -49,7 +48,7 @@ def test_a_file_that_is_no_photograph_is_named_with_the_reason(tmp_path, photogr
     ]:
         path = tmp_path / name
         path.write_bytes(content)
-        with pytest.raises(InputError) as caught:
+        with pytest.raises(ValueError) as caught:
             read_photograph(str(path))
         assert str(caught.value).startswith(f"{path}: ")
         assert reason in str(caught.value)
@@ -57,9 +56,9 @@ def test_a_file_that_is_no_photograph_is_named_with_the_reason(tmp_path, photogr
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
-    with pytest.raises(InputError, match=r"nothing.jpg: No such file"):
+    with pytest.raises(ValueError, match=r"nothing.jpg: No such file"):
         read_photograph(str(tmp_path / "nothing.jpg"))
-    with pytest.raises(InputError, match=f"{tmp_path}: Is a directory"):
+    with pytest.raises(ValueError, match=f"{tmp_path}: Is a directory"):
         read_photograph(str(tmp_path))
 
 
@@ -97,7 +96,7 @@ def test_files_come_in_the_order_of_the_arguments(folder):
 
 def test_a_folder_without_images_is_refused(folder, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="empty: no image in this folder; expected files named"):
+    with pytest.raises(ValueError, match="empty: no image in this folder; expected files named"):
         find_photographs(["photos", "empty"])
 
 

@@ -12,7 +12,6 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from pipelines.cli import InputError
 from serving import release as release_module
 from serving.release import promoted, rolled_back
 from tests.helpers import backends
@@ -127,7 +126,7 @@ def test_no_request_for_stable_fails_while_it_moves(running, release, red):
 def test_a_version_that_cannot_be_loaded_leaves_server_and_file_as_they_were(running, release, config, red):
     base, before = config.parent / "models", config.read_text()
     (base / "2" / "saved_model.pb").write_bytes(b"broken")
-    with pytest.raises(InputError, match="version 2 cannot be served"):
+    with pytest.raises(ValueError, match="version 2 cannot be served"):
         release("promote", "--version=2")
     assert running.answer(red) == running.answer(red, name="neighbour") == FIRST
     assert config.read_text() == before
@@ -136,7 +135,7 @@ def test_a_version_that_cannot_be_loaded_leaves_server_and_file_as_they_were(run
 
 def test_a_version_that_is_not_there_is_named(release, config):
     before = config.read_text()
-    with pytest.raises(InputError, match=r"version 7 of alexnet is not there after 0\.3 s"):
+    with pytest.raises(ValueError, match=r"version 7 of alexnet is not there after 0\.3 s"):
         release("promote", "--version=7", "--timeout_s=0.3")
     assert config.read_text() == before
 
@@ -144,7 +143,7 @@ def test_a_version_that_is_not_there_is_named(release, config):
 def test_a_file_that_is_not_what_the_server_has_is_refused(running, release, config):
     release("promote", "--version=2")
     config.write_text(config.read_text().replace('"previous"', '"older"'))
-    with pytest.raises(InputError, match="says older 1, stable 2, the server says previous 1, stable 2"):
+    with pytest.raises(ValueError, match="says older 1, stable 2, the server says previous 1, stable 2"):
         release("rollback")
 
 
@@ -160,18 +159,18 @@ def test_a_file_that_is_not_what_the_server_has_is_refused(running, release, con
     ],
 )
 def test_what_cannot_be_done_is_named(release, arguments, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(ValueError, match=message):
         release(*arguments)
 
 
 def test_a_server_that_does_not_answer_is_named(command, config):
     address = f"127.0.0.1:{backends.free_port()}"
-    with pytest.raises(InputError, match=f"--server={address}: UNAVAILABLE"):
+    with pytest.raises(ValueError, match=f"server={address}: UNAVAILABLE"):
         command(release_module, "status", f"--server={address}")
 
 
 def test_of_two_at_once_one_is_refused(config):
-    with release_module.edited(config), pytest.raises(InputError, match="another release is under way"):
+    with release_module.edited(config), pytest.raises(ValueError, match="another release is under way"):
         release_module.edited(config).__enter__()
 
 
@@ -188,7 +187,7 @@ def test_a_link_to_the_file_stays_a_link(config, tmp_path):
 def test_a_folder_that_cannot_be_written_is_named(config):
     config.parent.chmod(0o500)
     try:
-        with pytest.raises(InputError, match="its folder cannot be written"), release_module.edited(config):
+        with pytest.raises(ValueError, match="its folder cannot be written"), release_module.edited(config):
             pass
     finally:
         config.parent.chmod(0o700)
@@ -199,7 +198,7 @@ def test_promoting_keeps_the_version_before_and_labels_of_ones_own():
     assert promoted(labels, {1, 2, 3, 4}, "stable", None) == {"stable": 4, "previous": 3, "berlin": 1}
     assert promoted(labels, {1, 2, 3, 4}, "stable", 5) == {"stable": 5, "previous": 3, "canary": 4, "berlin": 1}
     assert promoted(labels, {1, 2, 3, 4}, "canary", 5) == labels | {"canary": 5}
-    with pytest.raises(InputError, match="3 is stable already"):
+    with pytest.raises(ValueError, match="3 is stable already"):
         promoted(labels, {3}, "stable", 3)
 
 

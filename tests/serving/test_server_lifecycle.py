@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cli import InputError
 from serving import server as server_module
 from serving.client import Client
 from serving.configuration import single_model
@@ -171,18 +170,18 @@ def test_leaving_waits_for_requests_under_way(base, photograph, monkeypatch):
 def test_a_busy_port_is_named(base):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(InputError, match=rf"--port={port}: .*in use"):
+        with pytest.raises(ValueError, match=rf"--port={port}: .*in use"):
             ModelServer("alexnet", base, port=port)
 
 
 def test_two_servers_cannot_share_a_port(base, server):
     port = int(server.address.rpartition(":")[2])
-    with pytest.raises(InputError, match=f"--port={port}"):
+    with pytest.raises(ValueError, match=f"port={port}"):
         ModelServer("alexnet", base, port=port)
 
 
 def test_a_host_that_is_not_this_machine_is_named(base):
-    with pytest.raises(InputError, match=r"--host=192\.0\.2\.1"):
+    with pytest.raises(ValueError, match=r"host=192\.0\.2\.1"):
         ModelServer("alexnet", base, host="192.0.2.1")
 
 
@@ -195,14 +194,14 @@ def test_a_base_path_without_a_version_is_named(tmp_path, folders, found):
         (base / name).mkdir(parents=True)
     if folders == []:
         base.mkdir()
-    with pytest.raises(InputError, match=rf"--model_base_path={base}: {found}; .*keras_alexnet.export"):
+    with pytest.raises(ValueError, match=rf"--model_base_path={base}: {found}; .*keras_alexnet.export"):
         ModelServer("alexnet", base)
 
 
 def test_a_first_version_that_cannot_be_loaded_is_named(tmp_path):
     (tmp_path / "3").mkdir()
     (tmp_path / "3" / "saved_model.pb").write_bytes(b"half")
-    with pytest.raises(InputError, match=f"--model_base_path={tmp_path}: cannot load {tmp_path / '3'}"):
+    with pytest.raises(ValueError, match=f"model_base_path={tmp_path}: cannot load {tmp_path / '3'}"):
         ModelServer("alexnet", tmp_path)
 
 

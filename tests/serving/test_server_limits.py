@@ -14,7 +14,6 @@ import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
-from pipelines.cli import InputError
 from serving import server as server_module
 from serving.client import Client, ServingError
 from serving.live_server import LiveServer
@@ -211,23 +210,23 @@ def test_a_file_that_cannot_be_used_is_named(model_base, tmp_path, flag, text, m
     path = tmp_path / "file"
     path.write_text(text)
     batching = ["--enable_batching"] if flag == "batching_parameters_file" else []
-    with pytest.raises(InputError, match=f"--{flag}.*{message}"):
+    with pytest.raises(ValueError, match=f"{flag}.*{message}"):
         embedded_server(f"--model_base_path={model_base}", f"--{flag}={path}", *batching)
 
 
 def test_keys_and_certificates_that_do_not_work_are_named(model_base):
-    with pytest.raises(InputError, match="--ssl_config_file: gRPC cannot use these"):
+    with pytest.raises(ValueError, match="ssl_config_file: gRPC cannot use these"):
         embedded_server(f"--model_base_path={model_base}", f"--ssl_config_file={CONFIG / 'ssl.config'}")
 
 
 def test_a_base_path_in_a_file_that_holds_nothing_is_named(tmp_path):
     (tmp_path / "models.config").write_text(backends.models_config(tmp_path / "none"))
-    with pytest.raises(InputError, match=f"--model_config_file: base_path {tmp_path}/none: no such folder; expected"):
+    with pytest.raises(ValueError, match=f"model_config_file: base_path {tmp_path}/none: no such folder; expected"):
         embedded_server(f"--model_config_file={tmp_path / 'models.config'}")
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(InputError, match=rf"--model_config_file={tmp_path}/none: cannot be read: No such file"):
+    with pytest.raises(ValueError, match=rf"--model_config_file={tmp_path}/none: cannot be read: No such file"):
         embedded_server(f"--model_config_file={tmp_path}/none")
 
 
@@ -240,13 +239,13 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
     ],
 )
 def test_flags_that_do_not_fit_are_named(model_base, argument, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(ValueError, match=message):
         embedded_server(f"--model_base_path={model_base}", argument)
 
 
 def test_labels_at_the_start_need_the_flag_that_lets_them_wait(model_base, tmp_path):
     (tmp_path / "models.config").write_text(backends.models_config(model_base, (1,), {"stable": 1}))
-    with pytest.raises(InputError, match="--allow_version_labels_for_unavailable_models"):
+    with pytest.raises(ValueError, match="allow_version_labels_for_unavailable_models"):
         embedded_server(f"--model_config_file={tmp_path / 'models.config'}")
 
 

@@ -5,7 +5,6 @@ import pytest
 from PIL import Image
 
 from keras_alexnet.benchmark import input as benchmark_input
-from pipelines.cli import InputError
 
 
 def test_synthetic_photographs_are_as_large_as_photographs_when_encoded():
@@ -44,5 +43,5 @@ def test_only_a_prepared_folder_can_be_measured(tmp_path):
     path = tmp_path / "train" / "a" / "0.png"
     path.parent.mkdir(parents=True)
     Image.new("RGB", (8, 8)).save(path)
-    with pytest.raises(InputError, match=r"^--dataset=folder:.*: expected a folder written by pipelines\.prepare$"):
+    with pytest.raises(ValueError, match=r"^dataset=folder:.*: expected a folder written by pipelines\.prepare$"):
         benchmark_input.report(f"folder:{tmp_path}", batch=1, repeats=1)

@@ -11,7 +11,6 @@ from keras_alexnet.checkpoints import load_trained
 from keras_alexnet.optimizer import PaperSGD
 from keras_alexnet.train import train
 from keras_alexnet.training.train_step import TrainingSteps
-from pipelines.cli import InputError
 from tests.helpers.tiny_training import tiny
 
 
@@ -63,7 +62,7 @@ def test_weights_that_are_not_finite_are_never_saved(photographs, tmp_path, monk
 
     train(tiny(photographs, tmp_path / "run", epochs=1))
     monkeypatch.setattr(TrainingSteps, "take", broken)
-    with pytest.raises(InputError, match=r"the weights of conv2 are not finite at step 6.*--learning_rate"):
+    with pytest.raises(ValueError, match=r"the weights of conv2 are not finite at step 6.*--learning_rate"):
         train(tiny(photographs, tmp_path / "run", epochs=2))
     assert load_trained(tmp_path / "run")[2] == 3
 

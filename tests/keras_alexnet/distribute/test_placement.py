@@ -10,7 +10,6 @@ from keras_alexnet.distribute import placement
 from keras_alexnet.distribute.placement import placement_table, placement_text
 from keras_alexnet.distribute.strategies import make_strategy
 from keras_alexnet.train import train
-from pipelines.cli import InputError
 from tests.helpers.four_devices import on_four_devices
 from tests.helpers.tiny_training import tiny
 
@@ -132,7 +131,7 @@ def test_devices_that_are_not_there_or_named_twice_are_refused(devices, says):
 
 
 def test_virtual_devices_come_too_late_once_tensorflow_runs(photographs, tmp_path):
-    with pytest.raises(InputError, match="--virtual_devices=3: TensorFlow runs already, with 1 CPU device"):
+    with pytest.raises(ValueError, match="virtual_devices=3: TensorFlow runs already, with 1 CPU device"):
         train(tiny(photographs, tmp_path / "run", virtual_devices=3))
 
 

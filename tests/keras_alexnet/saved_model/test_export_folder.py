@@ -18,7 +18,6 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 from keras_alexnet import AlexNet, export, export_model
 from keras_alexnet.saved_model import warmup
 from keras_alexnet.saved_model.module import ServingModule
-from pipelines.cli import InputError
 from serving import signatures as wire
 
 # Everything that the graph may be made of. A new operation is a question: does TensorFlow Serving have it, on a CPU?
@@ -140,7 +139,7 @@ def test_an_export_that_answers_otherwise_is_not_published(tmp_path, monkeypatch
         return warmup.probes(other, *arguments)
 
     monkeypatch.setattr(export, "probes", of_another_network)
-    with pytest.raises(InputError, match=r"found wrong, nothing is published: .*differs from the Keras model's by"):
+    with pytest.raises(ValueError, match=r"found wrong, nothing is published: .*differs from the Keras model's by"):
         export_model(network(), tmp_path, ["a", "b", "c"])
     assert not list(tmp_path.iterdir())
 
@@ -152,7 +151,7 @@ def test_an_export_whose_warm_up_fails_is_not_published(tmp_path, monkeypatch):
         return requests
 
     monkeypatch.setattr(export, "warmup_requests", with_a_wrong_one)
-    with pytest.raises(InputError, match="nothing is published: ValueError: Cannot feed value of shape"):
+    with pytest.raises(ValueError, match="nothing is published: ValueError: Cannot feed value of shape"):
         export_model(network(), tmp_path, ["a", "b", "c"])
     assert not list(tmp_path.iterdir())
 

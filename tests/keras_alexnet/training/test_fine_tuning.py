@@ -8,7 +8,6 @@ from keras_alexnet import AlexNet
 from keras_alexnet.checkpoints import load_trained
 from keras_alexnet.run_directory import ModelDescription
 from keras_alexnet.train import train
-from pipelines.cli import InputError
 from tests.helpers.tiny_training import tiny, write_photographs
 
 
@@ -70,7 +69,7 @@ def test_a_file_of_weights_can_be_the_start(two_classes, tmp_path):
 
 def test_wrong_settings_are_named(trained, two_classes, tmp_path):
     def refused(says: str, **settings):
-        with pytest.raises(InputError, match=says):
+        with pytest.raises(ValueError, match=says):
             train(tiny(two_classes, tmp_path / "run", **{"init_from": str(trained), "steps": 1} | settings))
 
     refused("--init_from=nowhere: found nothing", init_from="nowhere")
@@ -85,5 +84,5 @@ def test_wrong_settings_are_named(trained, two_classes, tmp_path):
 
 def test_a_run_cannot_change_what_it_started_from(trained, two_classes, tmp_path):
     train(tiny(two_classes, tmp_path / "run", steps=1))
-    with pytest.raises(InputError, match=r"--init_from=.*: the run in .* was started with None"):
+    with pytest.raises(ValueError, match=r"init_from=.*: the run in .* was started with None"):
         train(tiny(two_classes, tmp_path / "run", init_from=str(trained), steps=2))

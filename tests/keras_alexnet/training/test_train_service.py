@@ -5,7 +5,6 @@ import sys
 import pytest
 
 from keras_alexnet.train import train
-from pipelines.cli import InputError
 from tests.helpers.tiny_training import tiny
 
 
@@ -30,5 +29,5 @@ def test_a_training_fed_by_a_service_equals_one_that_feeds_itself(photographs, t
 
 @pytest.mark.parametrize("second", ["grpc://localhost:1", "localhost:5000"])
 def test_a_service_that_cannot_be_used_is_named(photographs, service, tmp_path, second):
-    with pytest.raises(InputError, match=f"^--data_service={second}: "):
+    with pytest.raises(ValueError, match=f"^data_service={second}: "):
         train(tiny(photographs, tmp_path / "run", data_service=f"{service},{second}"))

@@ -7,7 +7,6 @@ import pytest
 
 from keras_alexnet import VARIANTS, AlexNet
 from keras_alexnet.weights import load_weights, recognise
-from pipelines.cli import InputError
 from tests.helpers import weight_files as files
 from tests.helpers.weight_files import refused, small
 
@@ -97,7 +96,7 @@ def test_skipped_layers_stay_as_they_are(tmp_path, weights, blobs, has_top):
 
 
 def test_skipping_a_layer_that_does_not_exist_is_refused(tmp_path, caffe, blobs):
-    with pytest.raises(InputError, match=r"skip: found fc9; expected conv1, .*fc8"):
+    with pytest.raises(ValueError, match=r"skip: found fc9; expected conv1, .*fc8"):
         load_weights(caffe, files.caffemodel(tmp_path / "w", blobs), CAFFE, skip=("fc9",))
 
 

@@ -3,7 +3,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.cli import InputError
 from pipelines.datasets.class_order import devkit_wnids
 from pipelines.datasets.registry import open_source
 from pipelines.datasets.source import Source
@@ -33,7 +32,7 @@ def kaggle_solution(wnids: dict[int, str]) -> bytes:
 
 
 def message(root: Path) -> str:
-    with pytest.raises(InputError) as raised:
+    with pytest.raises(ValueError) as raised:
         open_source(f"ilsvrc:{root}")
     assert "\n" not in str(raised.value)
     assert str(raised.value).startswith(f"--dataset=ilsvrc:{root}: ")

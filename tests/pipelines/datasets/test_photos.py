@@ -6,7 +6,6 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from pipelines.cli import InputError
 from pipelines.datasets import photos
 from pipelines.datasets.registry import open_source
 
@@ -100,13 +99,13 @@ def test_building_says_nothing(tmp_path, capfd):
 
 def test_without_scikit_image_the_package_to_install_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"pip install 'keras-alexnet\[photos\]'"):
+    with pytest.raises(ValueError, match=r"pip install 'keras-alexnet\[photos\]'"):
         open_source("photos", str(tmp_path))
 
 
 def test_a_data_dir_that_is_a_file_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"--data_dir=.*file: cannot build photos there"):
+    with pytest.raises(ValueError, match=r"data_dir=.*file: cannot build photos there"):
         open_source("photos", str(tmp_path / "file"))
 
 

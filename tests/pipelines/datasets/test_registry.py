@@ -5,7 +5,6 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from pipelines.cli import InputError
 from pipelines.datasets.registry import open_source
 from pipelines.datasets.source import Source
 from pipelines.prepare import prepare
@@ -113,7 +112,7 @@ def test_elements_are_scalars_of_the_promised_types(folder, data_dir):
 def test_a_folder_without_validation_images_has_only_a_training_split(tmp_path):
     source = open_source(f"folder:{write_files(tmp_path, {'train/cat/1.jpg': JPEG})}")
     assert source.splits == {"train": 1}
-    with pytest.raises(InputError, match=r"--split=validation: .* expected one of train"):
+    with pytest.raises(ValueError, match=r"split=validation: .* expected one of train"):
         source.encoded("validation")
 
 

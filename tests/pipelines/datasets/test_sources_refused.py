@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cli import InputError
 from pipelines.datasets.registry import open_source
 from pipelines.prepare import prepare
 from tests.helpers.image_files import encode, image_folder, photograph, write_files
@@ -21,7 +20,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def message(dataset: str, data_dir: str | None = None) -> str:
-    with pytest.raises(InputError) as raised:
+    with pytest.raises(ValueError) as raised:
         open_source(dataset, data_dir)
     assert "\n" not in str(raised.value)
     return str(raised.value)

@@ -1,6 +1,5 @@
 import pytest
 
-from pipelines.cli import InputError
 from pipelines.datasets import subset
 from pipelines.datasets.registry import open_source
 from tests.helpers.image_files import encode, photograph, write_files
@@ -37,5 +36,5 @@ def test_more_than_there_are_is_all(source):
 
 
 def test_an_empty_subset_is_refused(source):
-    with pytest.raises(InputError, match=r"^--take=0: expected at least 1$"):
+    with pytest.raises(ValueError, match=r"^take=0: expected at least 1$"):
         subset.take(source, 0)

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.cli import InputError
 from pipelines.images import augment
 
 # Of ILSVRC-2012, in grey levels squared (eigenvectors are the columns).
@@ -125,5 +124,5 @@ def test_no_shift_is_zero():
 
 
 def test_an_unknown_shift_is_refused_by_its_flag():
-    with pytest.raises(InputError, match=r"--color_shift=fancy: expected one of paper, source2012, none"):
+    with pytest.raises(ValueError, match=r"color_shift=fancy: expected one of paper, source2012, none"):
         augment.color_shift(keys(2), SEED, EIGENVALUES, EIGENVECTORS, "fancy")

@@ -3,7 +3,6 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pipelines.cli import InputError
 from pipelines.images import crops
 
 SIZES = [(300, 400), (400, 300), (257, 255), (256, 300), (100, 37), (600, 901), (1, 1), (2, 700), (700, 3)]
@@ -84,7 +83,7 @@ def test_the_stored_view_has_a_static_shape_in_a_graph():
 
 
 def test_an_unknown_resize_policy_is_refused_by_its_flag():
-    with pytest.raises(InputError, match=r"--resize=squash: expected one of shorter_side, warp"):
+    with pytest.raises(ValueError, match=r"resize=squash: expected one of shorter_side, warp"):
         crops.stored_view(tf.zeros([300, 300, 3], tf.uint8), "squash")
 
 
@@ -109,5 +108,5 @@ def test_views_names_one_or_ten_crops():
     images = tf.constant(photograph(256, 256)[None])
     np.testing.assert_array_equal(crops.views(images, "center")[:, 0], crops.center_crop(images))
     np.testing.assert_array_equal(crops.views(images, "ten", 227), crops.ten_crops(images, 227))
-    with pytest.raises(InputError, match=r"--views=eleven: expected one of center, ten"):
+    with pytest.raises(ValueError, match=r"views=eleven: expected one of center, ten"):
         crops.views(images, "eleven")

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from pipelines.cli import InputError
 from pipelines.preparation.convert import BadImages, in_order, stored_jpeg, stored_pixels
 from tests.helpers.image_files import encode, photograph, pillow_stored_view, pixels
 
@@ -92,7 +91,7 @@ def test_the_ceiling_counts_only_shares_above_it_as_failure():
     bad.add("a.jpg", "why")
     bad.check(bad.seen)
     bad.add("b.jpg", "why")
-    with pytest.raises(InputError, match=r"2 of 10 images .* \(a.jpg, b.jpg\), .* 0.2 would let them pass"):
+    with pytest.raises(ValueError, match=r"2 of 10 images .* \(a.jpg, b.jpg\), .* 0.2 would let them pass"):
         bad.check(bad.seen)
 
 
@@ -102,7 +101,7 @@ def test_the_share_the_message_names_does_let_the_set_pass():
         bad.seen = seen
         for index in range(count):
             bad.add(str(index), "why")
-        with pytest.raises(InputError) as raised:
+        with pytest.raises(ValueError) as raised:
             bad.check(bad.seen)
         generous = BadImages(float(str(raised.value).split("; ")[1].split()[0]))
         generous.seen, generous.reasons = seen, bad.reasons
@@ -120,7 +119,7 @@ def test_only_the_first_twenty_bad_images_are_named_on_stderr(capsys):
 
 
 def test_a_share_outside_zero_to_one_is_refused():
-    with pytest.raises(InputError, match=r"--max_bad_fraction=1\.5"):
+    with pytest.raises(ValueError, match=r"max_bad_fraction=1\.5"):
         BadImages(1.5)
 
 

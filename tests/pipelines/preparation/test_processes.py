@@ -7,7 +7,6 @@ import pytest
 import tensorflow as tf
 from tqdm import tqdm
 
-from pipelines.cli import InputError
 from pipelines.datasets.registry import open_source
 from pipelines.preparation.processes import store_all
 from pipelines.preparation.shard import Part, Recipe
@@ -59,7 +58,7 @@ def test_what_goes_wrong_in_a_process_ends_all_with_one_line(source, expected: s
     for name in ("dataset", "tallies"):
         (tmp_path / name).mkdir()
     parts = [Part("x", "train", index, 2, source, 1) for index in range(2)]
-    with pytest.raises(InputError, match=expected) as raised, tqdm(disable=True) as progress:
+    with pytest.raises(ValueError, match=expected) as raised, tqdm(disable=True) as progress:
         list(store_all(parts, Recipe("shorter_side", 95, ("cat",)), tmp_path, 2, progress))
     assert "\n" not in str(raised.value)
     assert list((tmp_path / "tallies").iterdir()) == []
