@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_alexnet.run_directory import ModelDescription, replace_file
+from keras_alexnet.run_directory import RunConfig, replace_file
 from pipelines.cli import reason_of
 
 _CHECKPOINTS, _BEST = "checkpoints", "best"
@@ -25,7 +25,7 @@ def has_checkpoint(model_dir: str | os.PathLike) -> bool:
     return any((Path(model_dir) / _CHECKPOINTS).glob("ckpt-*.index"))
 
 
-def load_trained(model_dir: str | os.PathLike) -> tuple[keras.Model, ModelDescription, int]:
+def load_trained(model_dir: str | os.PathLike) -> tuple[keras.Model, RunConfig, int]:
     """The network of `model_dir` with the weights of its newest checkpoint.
 
     Returns:
@@ -34,12 +34,12 @@ def load_trained(model_dir: str | os.PathLike) -> tuple[keras.Model, ModelDescri
     Raises:
       ValueError: if the folder holds no description, no checkpoint, or one that does not fit.
     """
-    description = ModelDescription.load(model_dir)
+    description = RunConfig.load(model_dir)
     folder = Path(model_dir) / _CHECKPOINTS
     newest = tf.train.latest_checkpoint(folder)
     if newest is None:
         raise ValueError(f"model_dir={model_dir}: found no checkpoint in {folder}; expected one, as training writes")
-    model = description.build(ModelDescription.mean(model_dir))
+    model = description.build(RunConfig.mean(model_dir))
     steps = tf.Variable(0, dtype=tf.int64)
     try:
         status = tf.train.Checkpoint(weights=tracked_weights(model), steps=steps).restore(newest)
@@ -59,7 +59,7 @@ def tracked_weights(model: keras.Model) -> dict[str, list[tf.Variable]]:
     return {layer.name: [variable.value for variable in layer.variables] for layer in model.layers if layer.variables}
 
 
-class CannotSave(Exception):  # noqa: N818 (what it means is for the caller to say)
+class CheckpointError(Exception):
     """A checkpoint could not be written; the message says where and why. The older ones stay."""
 
 
@@ -103,7 +103,7 @@ class TrainingCheckpoints:
         """Writes a checkpoint.
 
         Raises:
-          CannotSave: on a full disk, in a read-only folder, ...
+          CheckpointError: on a full disk, in a read-only folder, ...
         """
         self._write(self._manager, state, steps)
 
@@ -113,7 +113,7 @@ class TrainingCheckpoints:
         `best/best.json` says which it is, and holds `row`.
 
         Raises:
-          CannotSave: as `save`.
+          CheckpointError: as `save`.
         """
         self._write(self._best, state, steps)
         if self._read_only:
@@ -121,7 +121,7 @@ class TrainingCheckpoints:
         try:
             replace_file(Path(self._best.directory) / "best.json", json.dumps({"checkpoint": f"ckpt-{steps}"} | row))
         except OSError as error:
-            raise CannotSave(f"cannot write best.json to {self._best.directory}: {reason_of(error)}") from error
+            raise CheckpointError(f"cannot write best.json to {self._best.directory}: {reason_of(error)}") from error
 
     def _write(self, manager: tf.train.CheckpointManager, state: dict[str, Any], steps: int) -> None:
         if self._read_only:
@@ -134,7 +134,7 @@ class TrainingCheckpoints:
             _remove_parts(Path(manager.directory))
             # TensorFlow's reason stands behind the name of a file that is gone by now.
             reason = reason_of(error).rsplit("; ", 1)[-1]
-            raise CannotSave(f"cannot write a checkpoint to {manager.directory}: {reason}") from error
+            raise CheckpointError(f"cannot write a checkpoint to {manager.directory}: {reason}") from error
 
     def restore_latest(self) -> dict[str, Any] | None:
         """Restores the newest checkpoint that can be read and returns its state; None if there is none at all.

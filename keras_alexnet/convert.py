@@ -15,7 +15,7 @@ from pathlib import Path
 import keras
 from absl import flags
 
-from keras_alexnet.pretrained import published_network
+from keras_alexnet.pretrained import pretrained_network
 from keras_alexnet.variants import VARIANTS
 from keras_alexnet.weights import KINDS
 from keras_alexnet.weights.compatibility import variants_of
@@ -53,7 +53,7 @@ def convert(
     """
     output = Path(output)
     _refuse_unusable(output)
-    model, file, variant = published_network(weights, variant, width)
+    model, file, variant = pretrained_network(weights, variant, width)
     # On a full disk h5py writes a page to stderr besides raising an error.
     needed, free = 4 * model.count_params() + 2**20, shutil.disk_usage(output.parent).free
     if free < needed:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from keras_alexnet.pretrained import define_network_flags, open_network
-from keras_alexnet.run_directory import ModelDescription
+from keras_alexnet.run_directory import RunConfig
 from keras_alexnet.training.evaluation import ErrorRates, Evaluator
 from pipelines.cli import reason_of, run
 from pipelines.datasets.class_order import reordered
@@ -54,7 +54,7 @@ def define_flags() -> None:
     flags.DEFINE_float("max_bad_fraction", 0.001, "share of images that may be undecodable", 0.0, 1.0)
 
 
-def open_evaluation_source(description: ModelDescription, dataset: str | None, data_dir: str | None) -> Source:
+def open_evaluation_source(description: RunConfig, dataset: str | None, data_dir: str | None) -> Source:
     """The dataset to evaluate on: `dataset`, or what the network was trained on.
 
     Raises:

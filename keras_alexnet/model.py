@@ -76,7 +76,7 @@ def AlexNet(  # noqa: N802 (named as the models of keras.applications are)
         raise ValueError(f"classes={classes}; expected at least 1")
     if init not in (None, "paper", "he"):
         raise ValueError(f"init={init!r}; expected 'paper' or 'he'")
-    variant = (variant.he_initialised() if init == "he" else variant).scaled(width)
+    variant = (variant.with_he_initialization() if init == "he" else variant).scaled(width)
 
     images = keras.Input((variant.crop_size, variant.crop_size, 3), name="images")
     centring = MeanSubtraction(_mean(mean, variant), variant.input_scale, variant.resize, name="mean_subtraction")
@@ -201,7 +201,7 @@ def preprocess_input(
         if image.ndim != 3 or image.shape[-1] != 3:
             raise ValueError(f"an image has shape {image.shape}; expected [height, width, 3]")
         if image.shape[:2] != (crop_size, crop_size):
-            stored = crops.stored_view(np.clip(np.round(image), 0, 255).astype(np.uint8), variant.resize)
+            stored = crops.resize_image(np.clip(np.round(image), 0, 255).astype(np.uint8), variant.resize)
             image = np.asarray(crops.center_crop(stored[None], crop_size)[0])
         batch.append(image.astype(np.float32))
     return np.stack(batch) if batch else np.zeros((0, crop_size, crop_size, 3), np.float32)

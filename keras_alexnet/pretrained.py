@@ -8,7 +8,7 @@ from absl import flags
 
 from keras_alexnet.checkpoints import load_trained
 from keras_alexnet.model import AlexNet, imagenet_wnids
-from keras_alexnet.run_directory import ModelDescription
+from keras_alexnet.run_directory import RunConfig
 from keras_alexnet.variants import VARIANTS, find_variant
 from keras_alexnet.weights.assign import assign, read_weights
 from keras_alexnet.weights.compatibility import classifier, named_as_ours, same_filters, variants_of
@@ -27,7 +27,7 @@ def define_network_flags() -> None:
     )
 
 
-def open_network(options: flags.FlagValues) -> tuple[keras.Model, ModelDescription, int]:
+def open_network(options: flags.FlagValues) -> tuple[keras.Model, RunConfig, int]:
     """The network that the flags of `define_network_flags` name.
 
     Returns:
@@ -43,8 +43,8 @@ def open_network(options: flags.FlagValues) -> tuple[keras.Model, ModelDescripti
         raise ValueError(f"model_dir, --weights: found {found}; expected one of the two")
     if options.model_dir is not None:
         return load_trained(options.model_dir)
-    model, _, name = published_network(options.weights, options.variant, options.width, classifier_activation=None)
-    description = ModelDescription(
+    model, _, name = pretrained_network(options.weights, options.variant, options.width, classifier_activation=None)
+    description = RunConfig(
         variant=name,
         width=options.width,
         init="paper",
@@ -58,7 +58,7 @@ def open_network(options: flags.FlagValues) -> tuple[keras.Model, ModelDescripti
     return model, description, 0
 
 
-def published_network(
+def pretrained_network(
     weights: str | os.PathLike,
     variant: str | None = None,
     width: float = 1.0,

@@ -1,7 +1,7 @@
 """What a training run says of itself, for everybody who builds its network again.
 
 <model_dir>/
-  model.json        variant, width, class names, resize policy, ...: `ModelDescription`
+  model.json        variant, width, class names, resize policy, ...: `RunConfig`
   mean.npy          what the network subtracts from images
   statistics.npz    mean image and colour covariance of the training set
   checkpoints/      tf.train.Checkpoint files, the newest few
@@ -29,7 +29,7 @@ _DESCRIPTION, _STATISTICS, _MEAN = "model.json", "statistics.npz", "mean.npy"
 
 
 @dataclass(frozen=True)
-class ModelDescription:
+class RunConfig:
     """All that is needed to build a trained network again, and to feed it as in training.
 
     `bad_images` are the keys of training images that cannot be decoded; training leaves them out.
@@ -65,7 +65,7 @@ class ModelDescription:
         replace_file(Path(model_dir) / _DESCRIPTION, json.dumps(dataclasses.asdict(self), indent=2) + "\n")
 
     @classmethod
-    def load(cls, model_dir: str | os.PathLike) -> "ModelDescription":
+    def load(cls, model_dir: str | os.PathLike) -> "RunConfig":
         """Reads model.json.
 
         Raises:

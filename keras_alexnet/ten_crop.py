@@ -6,7 +6,7 @@ import tensorflow as tf
 from pipelines.images import crops
 
 
-def view_probabilities(model: keras.Model, stored: tf.Tensor, views: str) -> tf.Tensor:
+def crop_probabilities(model: keras.Model, stored: tf.Tensor, views: str) -> tf.Tensor:
     """Class probabilities `[N, classes]` of stored images, averaged over views after softmax (section 4.1).
 
     Args:

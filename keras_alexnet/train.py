@@ -12,19 +12,19 @@ import tensorflow as tf
 
 from keras_alexnet.callbacks.schedules import ConstantSchedule, HandSchedule, PlateauSchedule, StagedSchedule
 from keras_alexnet.checkpoints import locked
-from keras_alexnet.distribute.cluster import Workers
+from keras_alexnet.distribute.cluster import Cluster
 from keras_alexnet.distribute.placement import placement_table, placement_text
 from keras_alexnet.distribute.strategies import make_strategy
 from keras_alexnet.distribute.towers import TowerMirroredStrategy
 from keras_alexnet.optimizer import PaperSGD
-from keras_alexnet.run_directory import ModelDescription
+from keras_alexnet.run_directory import RunConfig
 from keras_alexnet.training.config import TrainingConfig, define_flags, flag_values
-from keras_alexnet.training.context import describe, found_or_begun, starting_point
-from keras_alexnet.training.fine_tuning import StartingPoint, freeze, learning_rate_multipliers
+from keras_alexnet.training.context import describe, initial_weights, load_or_create_run
+from keras_alexnet.training.fine_tuning import InitialWeights, freeze, learning_rate_multipliers
 from keras_alexnet.training.input import noise_data, photograph_data, service_addresses, training_source
 from keras_alexnet.training.loop import TrainingLoop
 from keras_alexnet.training.progress import Row
-from keras_alexnet.training.signals import Stopped
+from keras_alexnet.training.signals import TrainingInterrupted
 from keras_alexnet.variants import find_variant
 from pipelines.cli import run
 from pipelines.datasets.source import Source
@@ -40,7 +40,7 @@ def train(config: TrainingConfig) -> Row:
 
     Raises:
       ValueError: for anything in `config` that cannot be; the message names it.
-      Stopped: on SIGTERM or Ctrl-C, once the run has been saved.
+      TrainingInterrupted: on SIGTERM or Ctrl-C, once the run has been saved.
     """
     if config.synthetic:
         return _train_on_noise(config)
@@ -70,12 +70,12 @@ def _train(config: TrainingConfig) -> Row:
         strategy = make_strategy(config.strategy, config.virtual_devices, config.devices)
     except ValueError as error:
         raise ValueError(f"{error}") from error
-    workers = Workers(strategy)
+    workers = Cluster(strategy)
     with workers.watched():
         return _train_under(strategy, workers, config)
 
 
-def _train_under(strategy: tf.distribute.Strategy, workers: Workers, config: TrainingConfig) -> Row:
+def _train_under(strategy: tf.distribute.Strategy, workers: Cluster, config: TrainingConfig) -> Row:
     replicas = strategy.num_replicas_in_sync
     if isinstance(strategy, TowerMirroredStrategy) and find_variant(config.variant).towers < 2:
         raise ValueError(f"strategy=towers: --variant={config.variant} has one tower; expected a network of two")
@@ -88,8 +88,8 @@ def _train_under(strategy: tf.distribute.Strategy, workers: Workers, config: Tra
     new = describe(config, source)
     with locked(config.model_dir) if workers.is_chief else contextlib.nullcontext():
         with workers.chief_first():
-            start = starting_point(config)
-            description, statistics = found_or_begun(config, source, new, start, workers)
+            start = initial_weights(config)
+            description, statistics = load_or_create_run(config, source, new, start, workers)
         with workers.only_chief_prints():
             loop = _loop(config, strategy, source, description, statistics, start)
             with watched(service_addresses(config)):
@@ -100,9 +100,9 @@ def _loop(
     config: TrainingConfig,
     strategy: tf.distribute.Strategy,
     source: Source,
-    description: ModelDescription,
+    description: RunConfig,
     statistics: Statistics,
-    start: StartingPoint | None,
+    start: InitialWeights | None,
 ) -> TrainingLoop:
     """The loop with all that it needs; tells what it is going to train, and where."""
     schedule = _schedule(config)
@@ -114,7 +114,7 @@ def _loop(
     if config.synthetic:
         data = noise_data(config, source, strategy)
     else:
-        data = photograph_data(config, source, description, statistics, model, schedule, Workers(strategy))
+        data = photograph_data(config, source, description, statistics, model, schedule, Cluster(strategy))
     images = source.splits["train"] - len(description.bad_images)
     left_over = images - data.steps_per_epoch * data.batch_size
     print(
@@ -130,10 +130,10 @@ def _loop(
     return loop
 
 
-def _compiled_model(config: TrainingConfig, description: ModelDescription, start: StartingPoint | None) -> keras.Model:
+def _compiled_model(config: TrainingConfig, description: RunConfig, start: InitialWeights | None) -> keras.Model:
     """The network with its optimizer, and the weights to start from, if any."""
     variant = description.architecture()
-    model = description.build(ModelDescription.mean(config.model_dir), config.mixed_precision)
+    model = description.build(RunConfig.mean(config.model_dir), config.mixed_precision)
     freeze(model, config.freeze)
     if start is not None:
         start.apply(model, variant.scaled(config.width))
@@ -167,7 +167,7 @@ def main(argv: list[str]) -> int:
     config = flag_values()
     try:
         row = train(config)
-    except Stopped as stopped:
+    except TrainingInterrupted as stopped:
         print(f"stopped by {stopped}, saved in {config.model_dir}; the same command goes on from there")
         return 128 + stopped.number
     if config.synthetic and not config.model_dir:

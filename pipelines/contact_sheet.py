@@ -9,9 +9,9 @@ import tensorflow as tf
 from PIL import Image, ImageDraw
 
 from pipelines.datasets.source import Source
-from pipelines.images.crops import STORED_SIZE
+from pipelines.images.crops import RESIZED_SIZE
 from pipelines.input import training_batches
-from pipelines.preparation.convert import stored_pixels
+from pipelines.preparation.convert import resized_pixels
 from pipelines.statistics import Accumulator, Statistics
 
 ROWS, CROPS = 6, 5
@@ -43,7 +43,7 @@ def _photographs(source: Source, seed: int) -> list[tuple[bytes, int, np.ndarray
     photographs: list[tuple[bytes, int, np.ndarray]] = []
     for encoded, label, _ in source.encoded("train", shuffle_seed=seed).as_numpy_iterator():
         try:
-            photographs.append((encoded, int(label), stored_pixels(encoded, source.resize)))
+            photographs.append((encoded, int(label), resized_pixels(encoded, source.resize)))
         except ValueError:
             continue
         if len(photographs) == ROWS:
@@ -75,7 +75,7 @@ def _crops(
 
 
 def _laid_out(rows: list[list[np.ndarray]], captions: list[str]) -> Image.Image:
-    cell = STORED_SIZE + _GAP
+    cell = RESIZED_SIZE + _GAP
     sheet = Image.new("RGB", (_GAP + cell * len(rows[0]), _GAP + (cell + _CAPTION) * len(rows)), _BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     for i, (row, caption) in enumerate(zip(rows, captions, strict=True)):

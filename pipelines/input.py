@@ -16,19 +16,19 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.images import augment
-from pipelines.images.crops import STORED_SIZE, center_crop, check_resize, window
-from pipelines.images.decode import FORMATS, stored_view_or_zeros
+from pipelines.images.crops import RESIZED_SIZE, center_crop, check_resize, window
+from pipelines.images.decode import FORMATS, resized_image_or_zeros
 
 if TYPE_CHECKING:
     from pipelines.datasets.source import Source
     from pipelines.statistics import Statistics
 
 # As a function, the decoders are traced once a process, which takes half a second, and not once a pipeline.
-_stored_view_or_zeros = tf.function(stored_view_or_zeros)
+_resized_image_or_zeros = tf.function(resized_image_or_zeros)
 
 # Which part of the mean image counts for a crop. central: the middle, wherever the crop is from (2012 code).
 # crop: the part where the crop is from, mirrored with it (Caffe).
-MEAN_WINDOWS = ("central", "crop")
+MEAN_CROPS = ("central", "crop")
 
 
 def steps_per_epoch(source: Source, batch_size: int, bad_keys: Collection[str] = frozenset()) -> int:
@@ -54,35 +54,35 @@ def training_batches(
     """One epoch's full batches: random windows, reflections and colour shifts.
 
     Args:
-      source, statistics, crop_size: see `window_batches`.
+      source, statistics, crop_size: see `crop_batches`.
       mean: what the network will subtract, float32 [crop,crop,3] or [3]; None for the central window of
         `statistics.mean_image`.
-      **options: the others of `window_batches`, `batch_size` among them.
+      **options: the others of `crop_batches`, `batch_size` among them.
 
     Returns:
       Elements (images float32 [batch/count,crop,crop,3], labels int32 [batch/count]). The images are RGB 0..255 plus
       the colour shift: the mean is not subtracted, and nothing is clipped. Once the network has subtracted `mean` they
       are
         (window - mean + shift) / divisor
-      where the divisor is 1.1 for "source2012" and otherwise 1; with mean_window="crop", `mean` in this formula is
+      where the divisor is 1.1 for "source2012" and otherwise 1; with mean_crop="crop", `mean` in this formula is
       the mean image's own window. Iterating raises tf.errors.InvalidArgumentError at an image that cannot be decoded;
       the message has its key, unless the source is a prepared one.
 
     Raises:
-      ValueError: see `window_batches`.
+      ValueError: see `crop_batches`.
     """
     if mean is None:
         mean = center_crop(statistics.mean_image[np.newaxis], crop_size)[0]
     mean = np.asarray(mean, np.float32)
 
-    def finish(windows: augment.Windows, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def finish(windows: augment.AugmentedCrops, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return _finished(windows, mean), labels
 
-    windows = window_batches(source, statistics, crop_size=crop_size, **options)
+    windows = crop_batches(source, statistics, crop_size=crop_size, **options)
     return windows.map(finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
 
 
-def window_batches(
+def crop_batches(
     source: Source,
     statistics: Statistics,
     *,
@@ -91,10 +91,10 @@ def window_batches(
     seed: int = 0,
     epoch: int = 0,
     start_step: int = 0,
-    color_shift: str = "paper",
+    color_augmentation: str = "paper",
     resize: str = "shorter_side",
     bad_keys: Collection[str] = frozenset(),
-    mean_window: str = "central",
+    mean_crop: str = "central",
     crop_chunk: int = 1,
     shard: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
@@ -108,15 +108,15 @@ def window_batches(
       seed: of the run.
       epoch: from 0.
       start_step: batches to leave out; their images are not decoded.
-      color_shift: one of `augment.COLOR_SHIFTS`.
+      color_augmentation: one of `augment.COLOR_AUGMENTATIONS`.
       resize: one of `crops.RESIZE_POLICIES`; of no effect on prepared records, which are 256 x 256 already.
       bad_keys: keys of images that cannot be decoded; they are left out.
-      mean_window: one of MEAN_WINDOWS.
+      mean_crop: one of MEAN_CROPS.
       crop_chunk: so many consecutive images of the epoch share one window and one reflection (32 in the 2012 code).
       shard: (index, count) of `count` machines that train together: each gets its even share of every batch.
 
     Returns:
-      Elements (`augment.Windows`, labels int32 [batch/count]).
+      Elements (`augment.AugmentedCrops`, labels int32 [batch/count]).
 
     Raises:
       ValueError: an option that is not one of those above, or a batch size that gives no full batch or that `count`
@@ -125,29 +125,31 @@ def window_batches(
     # Checked here, because errors raised as the pipeline is traced come wrapped in a call stack.
     steps_per_epoch(source, batch_size, bad_keys)
     check_resize(resize)
-    augment.check_color_shift(color_shift)
-    _check_layout(mean_window, crop_chunk, batch_size, shard)
+    augment.check_color_augmentation(color_augmentation)
+    _check_layout(mean_crop, crop_chunk, batch_size, shard)
     epoch_seed = augment.epoch_seed(seed, epoch)
 
     def example(position: tf.Tensor, stored: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
         encoded, label, key = stored
         window_key = key if crop_chunk == 1 else tf.strings.as_string(position // crop_chunk)
-        y, x, flip = augment.random_window(window_key, epoch_seed, STORED_SIZE, crop_size)
+        y, x, flip = augment.random_crop(window_key, epoch_seed, RESIZED_SIZE, crop_size)
         if source.prepared:
             image = _prepared_window(encoded, y, x, crop_size)
         else:
-            image = window(_stored_view(encoded, key, resize), y, x, crop_size)
-        if mean_window == "crop":
+            image = window(_resized_image(encoded, key, resize), y, x, crop_size)
+        if mean_crop == "crop":
             image = tf.cast(image, tf.float32) - window(tf.constant(statistics.mean_image), y, x, crop_size)
         return tf.cond(flip, lambda: tf.reverse(image, axis=[1]), lambda: image), label, key
 
-    divisor = augment.SOURCE2012_DIVISOR if color_shift == "source2012" else 1.0
-    mean_share = 1.0 if mean_window == "crop" else 1 - 1 / divisor
+    divisor = augment.SOURCE2012_DIVISOR if color_augmentation == "source2012" else 1.0
+    mean_share = 1.0 if mean_crop == "crop" else 1 - 1 / divisor
 
-    def with_shifts(pixels: tf.Tensor, labels: tf.Tensor, keys: tf.Tensor) -> tuple[augment.Windows, tf.Tensor]:
-        shifts = augment.color_shift(keys, epoch_seed, statistics.eigenvalues, statistics.eigenvectors, color_shift)
+    def with_shifts(pixels: tf.Tensor, labels: tf.Tensor, keys: tf.Tensor) -> tuple[augment.AugmentedCrops, tf.Tensor]:
+        shifts = augment.color_augmentation(
+            keys, epoch_seed, statistics.eigenvalues, statistics.eigenvectors, color_augmentation
+        )
         images = keys.shape
-        return augment.Windows(pixels, shifts, tf.fill(images, divisor), tf.fill(images, mean_share)), labels
+        return augment.AugmentedCrops(pixels, shifts, tf.fill(images, divisor), tf.fill(images, mean_share)), labels
 
     first, (index, count) = start_step * batch_size, shard
     return (
@@ -185,7 +187,7 @@ def evaluation_batches(
     check_resize(resize)
 
     def example(encoded: tf.Tensor, label: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        image, valid = _stored_view_or_zeros(encoded, resize, FORMATS)
+        image, valid = _resized_image_or_zeros(encoded, resize, FORMATS)
         return image, label, valid, key
 
     return (
@@ -197,9 +199,9 @@ def evaluation_batches(
     )
 
 
-def _stored_view(encoded: tf.Tensor, key: tf.Tensor, resize: str) -> tf.Tensor:
+def _resized_image(encoded: tf.Tensor, key: tf.Tensor, resize: str) -> tf.Tensor:
     """uint8 [256,256,3]; when run, an InvalidArgumentError that names `key` if `encoded` cannot be decoded."""
-    view, valid = _stored_view_or_zeros(encoded, resize, FORMATS)
+    view, valid = _resized_image_or_zeros(encoded, resize, FORMATS)
     with tf.control_dependencies([tf.Assert(valid, ["this training image cannot be decoded:", key])]):
         return tf.identity(view)
 
@@ -209,7 +211,7 @@ def _prepared_window(encoded: tf.Tensor, y: tf.Tensor, x: tf.Tensor, size: int) 
     # One pixel more on each side where there is one: at the edges of what is decoded the chroma is interpolated
     # from less, so the window itself would differ by some grey levels from that of the whole image.
     top, left = tf.maximum(y - 1, 0), tf.maximum(x - 1, 0)
-    height, width = (tf.minimum(start + size + 1, STORED_SIZE) for start in (y, x))
+    height, width = (tf.minimum(start + size + 1, RESIZED_SIZE) for start in (y, x))
     decoded = tf.io.decode_and_crop_jpeg(
         encoded, [top, left, height - top, width - left], channels=3, dct_method="INTEGER_ACCURATE"
     )
@@ -228,10 +230,10 @@ def _good_examples(source: Source, shuffle_seed: int, start: int, bad_keys: Coll
     return examples.filter(lambda encoded, label, key: tf.reduce_all(key != bad)).skip(start)
 
 
-def _check_layout(mean_window: str, crop_chunk: int, batch_size: int, shard: tuple[int, int]) -> None:
+def _check_layout(mean_crop: str, crop_chunk: int, batch_size: int, shard: tuple[int, int]) -> None:
     """Raises ValueError for what `training_batches` cannot use."""
-    if mean_window not in MEAN_WINDOWS:
-        raise ValueError(f"mean_window={mean_window}: expected one of {', '.join(MEAN_WINDOWS)}")
+    if mean_crop not in MEAN_CROPS:
+        raise ValueError(f"mean_crop={mean_crop}: expected one of {', '.join(MEAN_CROPS)}")
     if crop_chunk < 1:
         raise ValueError(f"crop_chunk={crop_chunk}: expected at least 1")
     index, count = shard

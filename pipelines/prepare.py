@@ -27,8 +27,8 @@ from pipelines.images.crops import RESIZE_POLICIES, check_resize
 from pipelines.preparation import convert as stored
 from pipelines.preparation.metadata import write_metadata
 from pipelines.preparation.processes import sensible_workers, store_all
-from pipelines.preparation.shard import Part, Recipe, Tally, finished
-from pipelines.preparation.staging import publish, remove_others, work_folder
+from pipelines.preparation.shard import Part, ShardConfig, ShardStatistics, finished
+from pipelines.preparation.staging import publish, remove_others, staging_directory
 
 # Some 70 MB: enough shards to be read in parallel and shuffled, few enough to be copied around.
 _IMAGES_PER_PART = 2048
@@ -167,10 +167,10 @@ def prepare(
         raise ValueError(f"dataset={source.name}: is prepared already")
     check_resize(resize)
     output_dir = Path(output_dir)
-    recipe = Recipe(resize, quality, tuple(classes or source.class_names))
+    recipe = ShardConfig(resize, quality, tuple(classes or source.class_names))
     plan = _plan(source, recipe.class_names, take)
     bad = stored.BadImages(max_bad_fraction)
-    with work_folder(output_dir) as folder:
+    with staging_directory(output_dir) as folder:
         try:
             names = {path.name for part in plan for path in part.files(folder)}
             remove_others(folder, names)
@@ -206,7 +206,7 @@ def _plan(source: Source, class_names: Sequence[str], take: int | None) -> list[
 
 def _store(
     plan: Sequence[Part],
-    recipe: Recipe,
+    recipe: ShardConfig,
     folder: Path,
     workers: int | None,
     bad: stored.BadImages,
@@ -229,7 +229,7 @@ def _store(
             bad.check(most_images)
 
 
-def _note(tally: Tally, bad: stored.BadImages) -> None:
+def _note(tally: ShardStatistics, bad: stored.BadImages) -> None:
     bad.seen += tally.seen
     for key, reason in tally.bad.items():
         bad.add(key, reason)

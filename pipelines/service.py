@@ -81,7 +81,7 @@ def served_batches(
 
     Args:
       addresses: "grpc://host:port", each with a dispatcher and one worker, as `start` starts them.
-      make: gives the share (index, count) of every batch: `training_batches` or `window_batches` with all but `shard`
+      make: gives the share (index, count) of every batch: `training_batches` or `crop_batches` with all but `shard`
         filled in.
       shard: the share of this trainer.
 

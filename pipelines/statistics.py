@@ -13,11 +13,11 @@ from os import PathLike
 
 import numpy as np
 
-from pipelines.images.crops import STORED_SIZE
+from pipelines.images.crops import RESIZED_SIZE
 
 _FIELDS = {
     "count": (),
-    "mean_image": (STORED_SIZE, STORED_SIZE, 3),
+    "mean_image": (RESIZED_SIZE, RESIZED_SIZE, 3),
     "rgb_mean": (3,),
     "rgb_covariance": (3, 3),
 }
@@ -94,7 +94,7 @@ class Accumulator:
     """
 
     count: int = 0
-    image_sum: np.ndarray = field(default_factory=lambda: np.zeros((STORED_SIZE, STORED_SIZE, 3), np.int64))
+    image_sum: np.ndarray = field(default_factory=lambda: np.zeros((RESIZED_SIZE, RESIZED_SIZE, 3), np.int64))
     product_sum: np.ndarray = field(default_factory=lambda: np.zeros((3, 3), np.int64))
 
     def update(self, images: np.ndarray) -> None:
@@ -128,7 +128,7 @@ class Accumulator:
         """
         if not self.count:
             raise ValueError("no image was counted")
-        pixels = self.count * STORED_SIZE**2
+        pixels = self.count * RESIZED_SIZE**2
         # Python's unbounded integers: the difference of two large products is exact, even where it is tiny.
         rgb_sum = self.image_sum.sum(axis=(0, 1)).astype(object)
         scatter = pixels * self.product_sum.astype(object) - np.outer(rgb_sum, rgb_sum)

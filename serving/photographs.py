@@ -79,7 +79,7 @@ def _found(argument: str) -> list[str]:
     return sorted(glob.glob(argument, recursive=True)) or [argument]
 
 
-def stored_view(encoded: bytes) -> np.ndarray:
+def resize_image(encoded: bytes) -> np.ndarray:
     """The view that SIGNATURE_IMAGES takes: shorter side to 256 pixels, centre 256 x 256; uint8 RGB [256,256,3].
 
     As in the served graph the other side is rounded to whole pixels, the filter is antialiased bilinear, and the EXIF

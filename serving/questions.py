@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from serving import signatures as wire
-from serving.photographs import VIEW, read_photograph, stored_view
+from serving.photographs import VIEW, read_photograph, resize_image
 
 IMAGES_PER_REQUEST = 16
 BYTES_PER_REQUEST = 64_000_000
@@ -130,6 +130,6 @@ def _parts(images: Sequence[Photograph]) -> Iterator[list[bytes]]:
 
 def _view_or_none(encoded: bytes) -> np.ndarray | None:
     try:
-        return stored_view(encoded)
+        return resize_image(encoded)
     except Exception:  # Pillow's readers raise many kinds for a broken file; it is this image's answer, not an error
         return None

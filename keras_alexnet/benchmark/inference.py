@@ -12,40 +12,40 @@ from PIL import Image
 from keras_alexnet.layers.tower_layers import TowerConv2D, TowerDense
 from keras_alexnet.model import AlexNet
 from keras_alexnet.saved_model.serving_network import ServingNetwork
-from keras_alexnet.ten_crop import view_probabilities
+from keras_alexnet.ten_crop import crop_probabilities
 from keras_alexnet.variants import Variant
 from pipelines.images import decode
-from pipelines.images.crops import STORED_SIZE
+from pipelines.images.crops import RESIZED_SIZE
 
 BATCHES = (1, 8, 32)  # images a request
 
 # The average ImageNet photograph's width and height.
 _PHOTOGRAPH = (500, 375)
-_STORED = tf.TensorSpec([None, STORED_SIZE, STORED_SIZE, 3], tf.uint8)
+_STORED = tf.TensorSpec([None, RESIZED_SIZE, RESIZED_SIZE, 3], tf.uint8)
 
 
 def serving_contenders(variant: Variant, batch: int) -> dict[str, Callable[[], object]]:
     """Contender -> one answer to a request of `batch` images of noise, decoded already but for the last contender.
 
     "view by view" is the network as it was trained, applied to all views of the request at once, as evaluation does it
-    (`error_rates.view_probabilities`). Each of ours is to be held against the one with the same kind of mean. The floor
+    (`error_rates.crop_probabilities`). Each of ours is to be held against the one with the same kind of mean. The floor
     is the convolutions and matrix products of ten views alone, in float32. Sharing can go below it.
     """
     random = np.random.default_rng(0)
-    stored = tf.constant(random.integers(0, 256, (batch, STORED_SIZE, STORED_SIZE, 3), np.uint8))
+    stored = tf.constant(random.integers(0, 256, (batch, RESIZED_SIZE, RESIZED_SIZE, 3), np.uint8))
     plain = AlexNet(variant, classifier_activation=None)
     with_mean_image = AlexNet(
-        variant, classifier_activation=None, mean=random.uniform(100, 140, (STORED_SIZE, STORED_SIZE, 3))
+        variant, classifier_activation=None, mean=random.uniform(100, 140, (RESIZED_SIZE, RESIZED_SIZE, 3))
     )
     files = tf.constant([_photograph(random)] * batch)
-    decoding = tf.function(decode.stored_views_or_zeros, input_signature=[tf.TensorSpec([None], tf.string)])
+    decoding = tf.function(decode.resized_images_or_zeros, input_signature=[tf.TensorSpec([None], tf.string)])
     return {
-        "view by view": _on(stored, lambda images: view_probabilities(plain, images, "ten")),
-        "ours": _on(stored, ServingNetwork(plain).ten_views),
-        "view by view, mean image": _on(stored, lambda images: view_probabilities(with_mean_image, images, "ten")),
-        "ours, mean image": _on(stored, ServingNetwork(with_mean_image).ten_views),
-        "ours in bfloat16": _on(stored, ServingNetwork(plain, "bfloat16").ten_views),
-        "ours in bfloat16, mean image": _on(stored, ServingNetwork(with_mean_image, "bfloat16").ten_views),
+        "view by view": _on(stored, lambda images: crop_probabilities(plain, images, "ten")),
+        "ours": _on(stored, ServingNetwork(plain).ten_crop),
+        "view by view, mean image": _on(stored, lambda images: crop_probabilities(with_mean_image, images, "ten")),
+        "ours, mean image": _on(stored, ServingNetwork(with_mean_image).ten_crop),
+        "ours in bfloat16": _on(stored, ServingNetwork(plain, "bfloat16").ten_crop),
+        "ours in bfloat16, mean image": _on(stored, ServingNetwork(with_mean_image, "bfloat16").ten_crop),
         "floor": _floor(plain, 10 * batch),
         "decoding": lambda: decoding(files)[1],
     }

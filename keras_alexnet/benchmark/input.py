@@ -22,8 +22,8 @@ from rich.table import Table
 
 from pipelines.datasets.registry import open_source
 from pipelines.datasets.source import Source
-from pipelines.images.crops import STORED_SIZE
-from pipelines.input import training_batches, window_batches
+from pipelines.images.crops import RESIZED_SIZE
+from pipelines.input import crop_batches, training_batches
 from pipelines.prepare import prepare
 
 _IMAGES = 512
@@ -77,7 +77,7 @@ def contenders(source: Source, batch: int) -> dict[str, tf.data.Dataset]:
 
     def decode(encoded: tf.Tensor, label: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
-        return tf.ensure_shape(image, [STORED_SIZE, STORED_SIZE, 3]), label
+        return tf.ensure_shape(image, [RESIZED_SIZE, RESIZED_SIZE, 3]), label
 
     def decode_only(*example: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image, label = decode(*example)
@@ -85,7 +85,7 @@ def contenders(source: Source, batch: int) -> dict[str, tf.data.Dataset]:
 
     def tutorial(*example: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image, label = decode(*example)
-        image = tf.image.resize(image, [STORED_SIZE, STORED_SIZE])
+        image = tf.image.resize(image, [RESIZED_SIZE, RESIZED_SIZE])
         image = tf.image.random_flip_left_right(tf.image.random_crop(image, [224, 224, 3]))
         return image / 255, label
 
@@ -93,7 +93,7 @@ def contenders(source: Source, batch: int) -> dict[str, tf.data.Dataset]:
     return {
         "decode alone, images dropped": records.map(decode_only, **parallel).batch(batch).prefetch(tf.data.AUTOTUNE),
         "decode alone, images batched": records.map(decode, **parallel).batch(batch).prefetch(tf.data.AUTOTUNE),
-        "ours, for the train command: windows": window_batches(endless, source.statistics, batch_size=batch),
+        "ours, for the train command: windows": crop_batches(endless, source.statistics, batch_size=batch),
         "ours, for model.fit: shifted, float32": training_batches(endless, source.statistics, batch_size=batch),
         "tutorials: resize, crop, flip, float32": records.map(tutorial).batch(batch),
     }
@@ -144,11 +144,11 @@ def synthetic_photograph(seed: int) -> np.ndarray:
     The amplitude of its frequencies falls by a power law, as that of photographs does.
     """
     random = np.random.default_rng(seed)
-    frequencies = np.hypot(np.fft.fftfreq(STORED_SIZE)[:, None], np.fft.rfftfreq(STORED_SIZE)[None])
-    amplitude = np.maximum(frequencies, 1 / STORED_SIZE) ** -_SPECTRAL_SLOPE
+    frequencies = np.hypot(np.fft.fftfreq(RESIZED_SIZE)[:, None], np.fft.rfftfreq(RESIZED_SIZE)[None])
+    amplitude = np.maximum(frequencies, 1 / RESIZED_SIZE) ** -_SPECTRAL_SLOPE
     # Grey structure and, weaker, colour.
     planes = [
-        np.fft.irfft2(np.fft.rfft2(random.standard_normal((STORED_SIZE, STORED_SIZE))) * amplitude) for _ in range(4)
+        np.fft.irfft2(np.fft.rfft2(random.standard_normal((RESIZED_SIZE, RESIZED_SIZE))) * amplitude) for _ in range(4)
     ]
     planes = [plane / plane.std() for plane in planes]
     image = np.stack([120 + 55 * planes[0] + 15 * colour for colour in planes[1:]], axis=-1)

@@ -28,7 +28,7 @@ class ConstantSchedule(keras.callbacks.Callback):
     def state(self, state: dict[str, float]) -> None:
         pass
 
-    def shifts_colors(self, epoch: int) -> bool:
+    def augments_colors(self, epoch: int) -> bool:
         """Whether the training images of `epoch` (from 0) have their colours shifted."""
         return True
 
@@ -109,7 +109,7 @@ class _Stage:
     weights: float
     biases: float
     conv1: float
-    shifts_colors: bool
+    augments_colors: bool
 
 
 class HandSchedule(ConstantSchedule):
@@ -143,9 +143,9 @@ class HandSchedule(ConstantSchedule):
     def _stage(self, epoch: int) -> _Stage:
         return [stage for stage in self.STAGES if stage.epoch * self.epochs <= epoch * self.EPOCHS][-1]
 
-    def shifts_colors(self, epoch: int) -> bool:
+    def augments_colors(self, epoch: int) -> bool:
         """Whether the training images of `epoch` (from 0) have their colours shifted."""
-        return self._stage(epoch).shifts_colors
+        return self._stage(epoch).augments_colors
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Sets the rates of the stage that `epoch` belongs to."""

@@ -82,7 +82,7 @@ def connected_strategy() -> tf.distribute.MultiWorkerMirroredStrategy:
     return strategy
 
 
-class Workers:
+class Cluster:
     """The processes that train under `strategy`: this one alone, unless it is a MultiWorkerMirroredStrategy.
 
     Attributes:

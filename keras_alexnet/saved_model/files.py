@@ -15,7 +15,7 @@ import keras
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from keras_alexnet.run_directory import ModelDescription
+from keras_alexnet.run_directory import RunConfig
 from keras_alexnet.saved_model.warmup import ALLOWED_BATCH_SIZES
 
 CARD_FILE = Path("assets.extra") / "model_card.json"
@@ -46,7 +46,7 @@ def model_card(model: keras.Model, served: Mapping[str, Any], training: Mapping[
     }
 
 
-def training_record(model_dir: str | os.PathLike, description: ModelDescription, steps: int) -> dict[str, Any]:
+def training_record(model_dir: str | os.PathLike, description: RunConfig, steps: int) -> dict[str, Any]:
     """How the network of `model_dir` was trained, on what, and how often it errs.
 
     `error_rates` are the rows of results.csv, as `keras_alexnet.evaluate` writes it, that belong to these `steps`:
@@ -55,7 +55,7 @@ def training_record(model_dir: str | os.PathLike, description: ModelDescription,
     fields = dataclasses.asdict(description)
     bad = fields.pop("bad_images")
     del fields["class_names"], fields["label_names"]
-    statistics = ModelDescription.statistics(model_dir)
+    statistics = RunConfig.statistics(model_dir)
     return fields | {
         "steps": steps,
         "bad_images_left_out": len(bad),

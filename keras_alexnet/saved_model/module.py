@@ -44,7 +44,7 @@ class ServingModule(tf.Module):
         self.resize = network.resize
         # Tracked here as plain variables: tracking the Keras model would store each of them twice.
         self._weights = network.variables
-        stored = tf.TensorSpec([None, crops.STORED_SIZE, crops.STORED_SIZE, 3], tf.uint8)
+        stored = tf.TensorSpec([None, crops.RESIZED_SIZE, crops.RESIZED_SIZE, 3], tf.uint8)
         image_bytes = tf.TensorSpec([None], tf.string)
 
         def graph(function: Callable, spec: tf.TensorSpec) -> Callable:
@@ -53,16 +53,16 @@ class ServingModule(tf.Module):
             traced = tf.function(function, input_signature=[spec], autograph=False, jit_compile=False)
             return lambda *arguments: traced(*arguments)
 
-        self._ten_views = graph(network.ten_views, stored)
-        self._center_view = graph(network.center_view, stored)
+        self._ten_views = graph(network.ten_crop, stored)
+        self._center_view = graph(network.center_crop_and_features, stored)
         self._decode = graph(
-            lambda files: decode.stored_views_or_zeros(files, network.resize, max_pixels=max_pixels), image_bytes
+            lambda files: decode.resized_images_or_zeros(files, network.resize, max_pixels=max_pixels), image_bytes
         )
 
     def trace(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """The graphs: signature name -> function of a batch."""
         image_bytes = tf.TensorSpec([None], tf.string, wire.INPUT_BYTES)
-        stored = tf.TensorSpec([None, crops.STORED_SIZE, crops.STORED_SIZE, 3], tf.uint8, wire.INPUT_IMAGES)
+        stored = tf.TensorSpec([None, crops.RESIZED_SIZE, crops.RESIZED_SIZE, 3], tf.uint8, wire.INPUT_IMAGES)
 
         def concrete(function: Callable, spec: tf.TensorSpec):
             return tf.function(

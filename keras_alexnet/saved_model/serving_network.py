@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_alexnet.layers import LocalResponseNormalization, MeanSubtraction, TowerDense, TowerDropout
 from keras_alexnet.layers.tower_layers import joined
-from keras_alexnet.saved_model.shared_crops import SharedViews, shareable_layers
+from keras_alexnet.saved_model.shared_crops import SharedCrops, shareable_layers
 from pipelines.images import crops
 
 PRECISIONS = ("float32", "bfloat16")
@@ -54,7 +54,7 @@ class ServingNetwork:
         self._classes = copy.output_shape[-1]
         self._shared = shareable_layers(self._trunk, self._size)
 
-    def ten_views(self, stored: tf.Tensor) -> tf.Tensor:
+    def ten_crop(self, stored: tf.Tensor) -> tf.Tensor:
         """Class probabilities of uint8 `[N,256,256,3]`, the mean over ten views: float32 `[N, classes]`."""
 
         def of_slice(images: tf.Tensor) -> tuple[tf.Tensor]:
@@ -64,7 +64,7 @@ class ServingNetwork:
 
         return _by_slices(of_slice, stored, _VIEWS // 10, [self._classes])[0]
 
-    def center_view(self, stored: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def center_crop_and_features(self, stored: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Class probabilities of uint8 `[N,256,256,3]` from the centre view; fc7's outputs, float32 `[N, units]`."""
 
         def of_slice(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -77,7 +77,7 @@ class ServingNetwork:
     def _ten_trunks(self, stored: tf.Tensor) -> list[tf.Tensor]:
         """The trunk's outputs for ten views, `[10 N, ...]` a tower; the N images of the first view come first."""
         if self._shared:
-            towers = SharedViews(self._centring, self._shared, self._size, _run)(stored)
+            towers = SharedCrops(self._centring, self._shared, self._size, _run)(stored)
             return _run(self._trunk[len(self._shared) :], towers)
         views = tf.unstack(crops.ten_crops(stored, self._size), axis=1)
         return _run(self._trunk, [self._centring(tf.cast(tf.concat(views, 0), tf.float32))])

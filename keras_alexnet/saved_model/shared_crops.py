@@ -58,7 +58,7 @@ class _First:
         return self.convolution.strides * self.pool.strides
 
 
-class SharedViews:
+class SharedCrops:
     """What ten views of a stored image are after the first layers of a network.
 
     Args:
@@ -165,7 +165,7 @@ class SharedViews:
 
 
 def shareable_layers(layers: Sequence[keras.layers.Layer], size: int) -> list[keras.layers.Layer]:
-    """The first of `layers` (without the one that subtracts the mean) that `SharedViews` can compute; may be none.
+    """The first of `layers` (without the one that subtracts the mean) that `SharedCrops` can compute; may be none.
 
     These are a convolution and its pool, and what works pixel by pixel between and behind them. Views must begin at
     multiples of the windows' step, and zeros may be added below and at the right only, as many here as there.

@@ -16,7 +16,7 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from keras_alexnet.layers import TowerDropout
 from pipelines.images import crops, decode
-from pipelines.images.crops import STORED_SIZE
+from pipelines.images.crops import RESIZED_SIZE
 from serving import signatures as wire
 
 # Where TensorFlow Serving looks (saved_model_warmup.md).
@@ -33,7 +33,7 @@ Tensors = Mapping[str, np.ndarray | list[bytes]]
 
 def warmup_requests(model_name: str) -> list[PredictionLog]:
     """One request for every signature and every one of ALLOWED_BATCH_SIZES."""
-    ramp = np.broadcast_to(np.arange(STORED_SIZE, dtype=np.uint8)[:, None, None], (STORED_SIZE, STORED_SIZE, 3))
+    ramp = np.broadcast_to(np.arange(RESIZED_SIZE, dtype=np.uint8)[:, None, None], (RESIZED_SIZE, RESIZED_SIZE, 3))
     encoded = _encoded(ramp, "JPEG")
     logs = []
     for size in ALLOWED_BATCH_SIZES:
@@ -58,7 +58,7 @@ def probes(model: keras.Model, model_name: str, resize: str, max_pixels: int) ->
     files = [_encoded(blotches, "PNG"), _encoded(photograph, "JPEG"), b"no image"]
     images = [decode.decode_rgb(file) for file in files[:2]]
     valid = np.array([tf.size(image) // 3 <= max_pixels for image in images] + [False])
-    stored = np.stack([crops.stored_view(image, resize) for image in images])
+    stored = np.stack([crops.resize_image(image, resize) for image in images])
     ten, center = _probabilities(model, stored, "ten"), _probabilities(model, stored, "center")
 
     def bytes_probe(name: str, output: str, rows: np.ndarray) -> PredictionLog:

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 
 from keras_alexnet.checkpoints import has_checkpoint
-from keras_alexnet.distribute.cluster import Workers
-from keras_alexnet.run_directory import ModelDescription
+from keras_alexnet.distribute.cluster import Cluster
+from keras_alexnet.run_directory import RunConfig
 from keras_alexnet.training.config import TrainingConfig
-from keras_alexnet.training.fine_tuning import StartingPoint, find_starting_point
+from keras_alexnet.training.fine_tuning import InitialWeights, find_initial_weights
 from keras_alexnet.variants import Variant, find_variant
 from pipelines.datasets.source import Source
 from pipelines.input import steps_per_epoch
@@ -33,14 +33,14 @@ _FIXED = (
 )
 
 
-def starting_point(config: TrainingConfig) -> StartingPoint | None:
+def initial_weights(config: TrainingConfig) -> InitialWeights | None:
     """What a new run starts from, if --init_from says so; a resumed one starts from its checkpoint."""
     if not config.init_from or has_checkpoint(config.model_dir):
         return None
-    return find_starting_point(config.init_from, find_variant(config.variant), config.width, config.init)
+    return find_initial_weights(config.init_from, find_variant(config.variant), config.width, config.init)
 
 
-def describe(config: TrainingConfig, source: Source) -> ModelDescription:
+def describe(config: TrainingConfig, source: Source) -> RunConfig:
     """The description of the run that `config` asks for, before its images have been looked at."""
     names = source.class_names
     if config.classes is not None and config.classes < len(names):
@@ -60,7 +60,7 @@ def describe(config: TrainingConfig, source: Source) -> ModelDescription:
         )
     # More outputs than classes are allowed: room for classes to come.
     unused = tuple(f"unused_{index}" for index in range(len(names), config.classes or 0))
-    return ModelDescription(
+    return RunConfig(
         variant=config.variant,
         width=config.width,
         init=config.init,
@@ -79,19 +79,19 @@ def describe(config: TrainingConfig, source: Source) -> ModelDescription:
     )
 
 
-def found_or_begun(
-    config: TrainingConfig, source: Source, new: ModelDescription, start: StartingPoint | None, workers: Workers
-) -> tuple[ModelDescription, Statistics]:
+def load_or_create_run(
+    config: TrainingConfig, source: Source, new: RunConfig, start: InitialWeights | None, workers: Cluster
+) -> tuple[RunConfig, Statistics]:
     """Description and statistics of the run found in model_dir, if it is the same; else of a new one, saved there.
 
     Raises:
       ValueError: if it is another one; or if this is not the chief of the workers, and finds nothing that it has begun.
     """
-    if ModelDescription.exists(config.model_dir):
-        old = ModelDescription.load(config.model_dir)
+    if RunConfig.exists(config.model_dir):
+        old = RunConfig.load(config.model_dir)
         changed = [name for name in _FIXED if getattr(old, name) != getattr(new, name)]
         if not changed:
-            return old, ModelDescription.statistics(config.model_dir)
+            return old, RunConfig.statistics(config.model_dir)
         if has_checkpoint(config.model_dir):
             raise ValueError(
                 f"{changed[0]}={getattr(new, changed[0])}: the run in --model_dir={config.model_dir} was started "
@@ -111,7 +111,7 @@ def found_or_begun(
     return new, statistics
 
 
-def _mean(variant: Variant, statistics: Statistics, start: StartingPoint | None) -> np.ndarray:
+def _mean(variant: Variant, statistics: Statistics, start: InitialWeights | None) -> np.ndarray:
     """What a new network is to subtract: what its starting weights expect, or else what its variant says."""
     if start is not None:
         return start.mean

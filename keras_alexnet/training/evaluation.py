@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_alexnet.distribute.cluster import Workers
+from keras_alexnet.distribute.cluster import Cluster
 from keras_alexnet.metrics import error_counts
-from keras_alexnet.ten_crop import view_probabilities
+from keras_alexnet.ten_crop import crop_probabilities
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Evaluator:
     def __init__(self, model: keras.Model, views: str, strategy: tf.distribute.Strategy | None = None):
         self._model, self._views = model, views
         self._strategy = strategy or tf.distribute.get_strategy()
-        self._workers = Workers(self._strategy)
+        self._workers = Cluster(self._strategy)
         self._step = tf.function(self._count, reduce_retracing=True)
 
     def __call__(self, batches: Iterable, on_batch: Callable[[int], None] = lambda images: None) -> ErrorRates:
@@ -76,7 +76,7 @@ class Evaluator:
 
     def _replica_count(self, images, labels, valid) -> tf.Tensor:
         """float64: sum of the cross-entropies, top-1 errors, top-5 errors, images."""
-        probabilities = view_probabilities(self._model, images, self._views)
+        probabilities = crop_probabilities(self._model, images, self._views)
         of_label = tf.gather(probabilities, labels, batch_dims=1)
         losses = -tf.math.log(tf.maximum(of_label, keras.config.epsilon()))
         counts = (

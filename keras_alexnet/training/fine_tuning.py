@@ -15,7 +15,7 @@ CLASSIFIER = "fc8"
 
 
 @dataclass(frozen=True)
-class StartingPoint:
+class InitialWeights:
     """Weights to start from.
 
     Attributes:
@@ -42,7 +42,7 @@ class StartingPoint:
                 layer.set_weights(self.trained.get_layer(layer.name).get_weights())
 
 
-def find_starting_point(init_from: str, variant: Variant, width: float, init: str) -> StartingPoint:
+def find_initial_weights(init_from: str, variant: Variant, width: float, init: str) -> InitialWeights:
     """What --init_from names: the --model_dir of another training, or a file that `AlexNet(weights=...)` takes.
 
     Raises:
@@ -51,13 +51,13 @@ def find_starting_point(init_from: str, variant: Variant, width: float, init: st
     if not os.path.isdir(init_from):
         if not os.path.exists(init_from):
             raise ValueError(f"init_from={init_from}: found nothing; expected a --model_dir or a file of weights")
-        return StartingPoint(init_from, np.asarray(variant.rgb_mean, np.float32), None)
+        return InitialWeights(init_from, np.asarray(variant.rgb_mean, np.float32), None)
     trained, description, _ = load_trained(init_from)
     for name, value in (("variant", variant.name), ("width", width), ("init", init)):
         found = getattr(description, name)
         if found != value:
             raise ValueError(f"{name}={value}: the network in --init_from={init_from} has {found}; expected the same")
-    return StartingPoint(init_from, trained.get_layer("mean_subtraction").mean, trained)
+    return InitialWeights(init_from, trained.get_layer("mean_subtraction").mean, trained)
 
 
 def freeze(model: keras.Model, layers: str | None) -> None:

@@ -10,16 +10,16 @@ import numpy as np
 import tensorflow as tf
 
 from keras_alexnet.callbacks.schedules import ConstantSchedule
-from keras_alexnet.distribute.cluster import Workers
-from keras_alexnet.run_directory import ModelDescription
+from keras_alexnet.distribute.cluster import Cluster
+from keras_alexnet.run_directory import RunConfig
 from keras_alexnet.training.config import TrainingConfig
 from keras_alexnet.variants import find_variant
 from pipelines.datasets.registry import open_source
 from pipelines.datasets.source import Source
 from pipelines.datasets.subset import take
 from pipelines.images.augment import finished
-from pipelines.images.crops import STORED_SIZE
-from pipelines.input import evaluation_batches, steps_per_epoch, window_batches
+from pipelines.images.crops import RESIZED_SIZE
+from pipelines.input import crop_batches, evaluation_batches, steps_per_epoch
 from pipelines.service import served_batches
 from pipelines.statistics import Statistics
 
@@ -48,11 +48,11 @@ class Data:
 def photograph_data(
     config: TrainingConfig,
     source: Source,
-    description: ModelDescription,
+    description: RunConfig,
     statistics: Statistics,
     model: keras.Model,
     schedule: ConstantSchedule,
-    workers: Workers,
+    workers: Cluster,
 ) -> Data:
     """Augmented batches of `source` as `config` and the description of the run say, and its validation split.
 
@@ -66,7 +66,7 @@ def photograph_data(
 
     def training(epoch: int, start_step: int):
         make = functools.partial(
-            window_batches,
+            crop_batches,
             source,
             statistics,
             batch_size=config.batch_size,
@@ -74,9 +74,9 @@ def photograph_data(
             seed=config.seed,
             epoch=epoch,
             start_step=start_step,
-            color_shift=variant.color_shift if schedule.shifts_colors(epoch) else "none",
+            color_augmentation=variant.color_augmentation if schedule.augments_colors(epoch) else "none",
             crop_chunk=config.crop_chunk,
-            mean_window=variant.mean_window if own_mean else "central",
+            mean_crop=variant.mean_crop if own_mean else "central",
             resize=description.resize,
             bad_keys=bad,
         )
@@ -121,7 +121,7 @@ def training_source(config: TrainingConfig) -> Source:
 
 def _noise_source(config: TrainingConfig) -> Source:
     """Stands for a dataset where there is none: its size, classes and statistics, but no images to read."""
-    grey = np.full((STORED_SIZE, STORED_SIZE, 3), 127.5, np.float32)
+    grey = np.full((RESIZED_SIZE, RESIZED_SIZE, 3), 127.5, np.float32)
     statistics = Statistics(1, grey, grey[0, 0].astype(np.float64), np.zeros((3, 3)))
     names = tuple(f"class_{index}" for index in range(config.classes or 1000))
     images = {"train": _NOISE_STEPS * config.batch_size}

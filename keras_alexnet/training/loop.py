@@ -11,13 +11,13 @@ import tensorflow as tf
 from keras_alexnet.callbacks.diagnostics import first_broken_layer, first_layer_not_finite, stuck_report
 from keras_alexnet.callbacks.logs import RunLogs
 from keras_alexnet.callbacks.schedules import ConstantSchedule, current_rate
-from keras_alexnet.checkpoints import CannotSave, TrainingCheckpoints
-from keras_alexnet.distribute.cluster import Workers
+from keras_alexnet.checkpoints import CheckpointError, TrainingCheckpoints
+from keras_alexnet.distribute.cluster import Cluster
 from keras_alexnet.training.evaluation import Evaluator
 from keras_alexnet.training.input import Data
 from keras_alexnet.training.progress import Progress, Row
 from keras_alexnet.training.progress_meter import EpochMeter
-from keras_alexnet.training.signals import Stopped, caught_signals
+from keras_alexnet.training.signals import TrainingInterrupted, stop_signals
 from keras_alexnet.training.train_step import TrainingSteps
 
 
@@ -52,7 +52,7 @@ class TrainingLoop:
         self.progress = Progress()
         with strategy.scope():
             model.optimizer.build(model.trainable_variables)
-        self._workers = Workers(strategy)
+        self._workers = Cluster(strategy)
         self._steps = TrainingSteps(model, strategy, data.batch_size, data.finish)
         with self._workers.chief_first():
             self._checkpoints = TrainingCheckpoints(
@@ -69,14 +69,14 @@ class TrainingLoop:
           The numbers of the last epoch, as in metrics.csv.
 
         Raises:
-          Stopped: on SIGTERM or Ctrl-C, after the step under way has been finished and saved.
+          TrainingInterrupted: on SIGTERM or Ctrl-C, after the step under way has been finished and saved.
           ValueError: if the last checkpoint cannot be written, none can be read, or the loss is no longer a number.
         """
         total = epochs * self.data.steps_per_epoch
         total = total if max_steps is None else min(total, max_steps)
         self._resume(total)
         row = self.progress.history[-1] if self.progress.history and not self.progress.step else None
-        with caught_signals() as caught, contextlib.closing(self._logs):
+        with stop_signals() as caught, contextlib.closing(self._logs):
             while self.steps_done < total:
                 print(f"Epoch {self.progress.epoch + 1}/{epochs}", flush=True)
                 row = self._epoch(total, caught)
@@ -117,7 +117,7 @@ class TrainingLoop:
             if self.progress.is_best():
                 self._checkpoints.save_best(state, self.steps_done, history[-1])
             self._checkpoints.save(state, self.steps_done)
-        except CannotSave as error:
+        except CheckpointError as error:
             if is_last:
                 raise ValueError(f"{error}; the steps since the last checkpoint are lost") from error
             print(f"{error}; training goes on, and so far the newest checkpoint stays", flush=True)
@@ -163,7 +163,7 @@ class TrainingLoop:
             if self._is_to_stop(bool(caught)):
                 self._check_loss()
                 self._save(is_last=True)
-                raise Stopped(caught[0] if caught else signal.SIGTERM)
+                raise TrainingInterrupted(caught[0] if caught else signal.SIGTERM)
             if progress.step == last:
                 break
             if progress.step // self.checkpoint_steps > before // self.checkpoint_steps:
@@ -223,10 +223,10 @@ class TrainingLoop:
             return {}
 
         def stop_if_asked(images: int) -> None:
-            # Workers see different numbers of batches here, and so cannot agree on when to stop.
+            # Cluster see different numbers of batches here, and so cannot agree on when to stop.
             if caught and self._workers.count == 1:
                 self._save(is_last=True)
-                raise Stopped(caught[0])
+                raise TrainingInterrupted(caught[0])
 
         rates = self._evaluate(self.data.validation, stop_if_asked)
         row = {"val_loss": rates.loss, "val_top1_error": rates.top1_error, "val_top5_error": rates.top5_error}

@@ -5,7 +5,7 @@ import signal
 from collections.abc import Iterator
 
 
-class Stopped(Exception):  # noqa: N818 (no error: the user asked for it)
+class TrainingInterrupted(Exception):  # noqa: N818 (no error: the user asked for it)
     """SIGTERM or Ctrl-C came, and the run has been saved. `number` is the signal's."""
 
     def __init__(self, number: int):
@@ -14,7 +14,7 @@ class Stopped(Exception):  # noqa: N818 (no error: the user asked for it)
 
 
 @contextlib.contextmanager
-def caught_signals() -> Iterator[list[int]]:
+def stop_signals() -> Iterator[list[int]]:
     """Collects SIGTERM and Ctrl-C instead of dying of them; the second one kills as usual."""
     caught: list[int] = []
 

@@ -110,12 +110,12 @@ class Variant:
         +-1 / sqrt(fan-in); "he" draws kernels with standard deviation sqrt(2 / fan-in), biases are 0.
       mean: what training subtracts: the training set's mean "image" or its mean of each channel ("channels"), or
         `rgb_mean` whatever the training set ("constant").
-      mean_window: which part of the mean image training subtracts from a crop: the "central" one from every crop, or
+      mean_crop: which part of the mean image training subtracts from a crop: the "central" one from every crop, or
         the one at the "crop"'s own place.
       rgb_mean: what the network subtracts if nobody says otherwise, grey levels; published weights expect it.
       input_scale: what the difference is multiplied by, one number or one a channel.
       resize: how a photograph becomes 256 x 256 (`pipelines.images.crops.RESIZE_POLICIES`).
-      color_shift: of training (`pipelines.images.augment.COLOR_SHIFTS`).
+      color_augmentation: of training (`pipelines.images.augment.COLOR_AUGMENTATIONS`).
       weight_decay, bias_lr_multiplier, decay_biases: see `PaperSGD`.
       weight_formats: of which kinds foreign weight files may be, as far as their shapes agree.
       sources: (how the name of a field or a layer begins; where its constants come from); "" stands for all others.
@@ -129,11 +129,11 @@ class Variant:
     crop_size: int = 224
     init: Literal["gaussian", "fan_in_uniform", "he"] = "gaussian"
     mean: Literal["image", "channels", "constant"] = "image"
-    mean_window: Literal["central", "crop"] = "central"
+    mean_crop: Literal["central", "crop"] = "central"
     rgb_mean: tuple[float, float, float] = IMAGENET_RGB_MEAN
     input_scale: float | tuple[float, float, float] = 1.0
     resize: Literal["shorter_side", "warp"] = "shorter_side"
-    color_shift: Literal["paper", "source2012", "none"] = "paper"
+    color_augmentation: Literal["paper", "source2012", "none"] = "paper"
     weight_decay: float = 0.0005
     bias_lr_multiplier: float = 1.0
     decay_biases: bool = True
@@ -158,7 +158,7 @@ class Variant:
 
         return dataclasses.replace(self, layers=tuple(wide(layer) for layer in self.layers))
 
-    def he_initialised(self) -> "Variant":
+    def with_he_initialization(self) -> "Variant":
         """The same network with He's initial values and input of about unit variance (not in the paper)."""
         return dataclasses.replace(self, init="he", input_scale=1 / 64 if self.input_scale == 1 else self.input_scale)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 if TYPE_CHECKING:
-    from pipelines.datasets.source import Source, SourcePart
+    from pipelines.datasets.source import Source, SourceShard
 
 # sorted: as the dataset has them, which for image folders and ImageNet is sorted by name.
 # devkit: by ILSVRC2012_ID, the number that the development kit of the challenge gives a class.
@@ -70,7 +70,7 @@ def reordered(source: Source, class_names: Sequence[str]) -> Source:
     )
 
 
-def select(source: Source, split: str, count: int, class_names: Sequence[str]) -> list[SourcePart]:
+def select(source: Source, split: str, count: int, class_names: Sequence[str]) -> list[SourceShard]:
     """`source.parts(split, count)` with the images of `class_names` only, labelled in their order."""
     labels = _new_labels(source.class_names, class_names)
     return [RelabelledPart(part, labels) for part in source.parts(split, count)]
@@ -85,16 +85,16 @@ class RelabelledPart:
       labels: from its labels to the new ones; the images of -1 are left out.
     """
 
-    part: SourcePart
+    part: SourceShard
     labels: tuple[int, ...]
 
     @property
     def identity(self) -> str:
-        """See `pipelines.datasets.source.SourcePart`."""
+        """See `pipelines.datasets.source.SourceShard`."""
         return f"{self.part.identity} {self.labels}"
 
     def encoded(self) -> tf.data.Dataset:
-        """See `pipelines.datasets.source.SourcePart`."""
+        """See `pipelines.datasets.source.SourceShard`."""
         return _relabelled(self.part.encoded(), self.labels)
 
 

@@ -35,7 +35,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class FolderPart:
-    """Some images of one split, for one worker; see `pipelines.datasets.source.SourcePart`."""
+    """Some images of one split, for one worker; see `pipelines.datasets.source.SourceShard`."""
 
     root: str
     listing: Listing

@@ -22,7 +22,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from pipelines.datasets.tfds_records import quiet
-from pipelines.images.crops import STORED_SIZE
+from pipelines.images.crops import RESIZED_SIZE
 from pipelines.preparation.convert import JPEG_QUALITY
 
 
@@ -122,7 +122,7 @@ class Photos(tfds.core.GeneratorBasedBuilder):
             homepage="https://scikit-image.org/docs/stable/api/skimage.data.html",
             features=tfds.features.FeaturesDict(
                 {
-                    "image": tfds.features.Image(shape=(STORED_SIZE, STORED_SIZE, 3), encoding_format="jpeg"),
+                    "image": tfds.features.Image(shape=(RESIZED_SIZE, RESIZED_SIZE, 3), encoding_format="jpeg"),
                     "label": tfds.features.ClassLabel(names=list(PHOTOGRAPHS)),
                     "box": tfds.features.Tensor(shape=(4,), dtype=np.int32),
                 }
@@ -150,7 +150,7 @@ def _crop(photograph: Image.Image, box: Box) -> bytes:
     # Cut first: resize(box=...) would let the filter reach over the edge, into pixels of the other split.
     crop = photograph.crop((box.x0, box.y0, box.x1, box.y1))
     encoded = io.BytesIO()
-    crop.resize((STORED_SIZE, STORED_SIZE), Image.Resampling.BILINEAR).save(encoded, "JPEG", quality=JPEG_QUALITY)
+    crop.resize((RESIZED_SIZE, RESIZED_SIZE), Image.Resampling.BILINEAR).save(encoded, "JPEG", quality=JPEG_QUALITY)
     return encoded.getvalue()
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from pipelines.statistics import Statistics
 
 
-class SourcePart(Protocol):
+class SourceShard(Protocol):
     """Some images of a split, for one worker: it can be pickled, and read without reading the others."""
 
     @property
@@ -46,7 +46,7 @@ class Source:
     resize: str
     statistics: Statistics | None
     read: Callable[[str, int | None, int], tf.data.Dataset]
-    read_parts: Callable[[str, int], Sequence[SourcePart]]
+    read_parts: Callable[[str, int], Sequence[SourceShard]]
 
     def split(self, name: str) -> str:
         """Returns `name`.
@@ -78,7 +78,7 @@ class Source:
         seed = None if shuffle_seed is None else shuffle_seed % 2**63
         return self.read(self.split(split), seed, start)
 
-    def parts(self, split: str, count: int) -> Sequence[SourcePart]:
+    def parts(self, split: str, count: int) -> Sequence[SourceShard]:
         """Divides a split into `count` parts of nearly equal size, each with a mixture of the classes.
 
         Raises:

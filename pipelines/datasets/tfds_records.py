@@ -72,7 +72,7 @@ class Records:
 
 @dataclass(frozen=True)
 class RecordsPart:
-    """Some examples of one split, for one worker; see `pipelines.datasets.source.SourcePart`.
+    """Some examples of one split, for one worker; see `pipelines.datasets.source.SourceShard`.
 
     Attributes:
       builder: as in `Records`.

@@ -11,16 +11,16 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from pipelines.images.crops import STORED_SIZE
+from pipelines.images.crops import RESIZED_SIZE
 
 # paper: as printed. source2012: as the released code does it. none: no shift.
-COLOR_SHIFTS = ("paper", "source2012", "none")
+COLOR_AUGMENTATIONS = ("paper", "source2012", "none")
 
 # Standard deviation of the random factors of the colour shift (paper, section 4.1; the code's "coeff").
-COLOR_SHIFT_STD = 0.1
+PCA_STD = 0.1
 
 # The 2012 code divides what it has shifted by 1 + coeff.
-SOURCE2012_DIVISOR = 1 + COLOR_SHIFT_STD
+SOURCE2012_DIVISOR = 1 + PCA_STD
 
 # Eigenvalues of intensities in 0..1 come from those of grey levels 0..255 by dividing by this squared.
 _GREY_LEVELS = 255.0
@@ -32,12 +32,12 @@ _WINDOW_STREAM, _COLOR_STREAMS = 0, (1, 2, 3)
 _UNIFORM_STEPS = 2**53
 
 
-class Windows(NamedTuple):
+class AugmentedCrops(NamedTuple):
     """A batch of training images that only lacks arithmetic, which `finished` does: mostly a quarter of their bytes.
 
     Attributes:
       pixels: uint8 [N,S,S,3], cut out and mirrored; float32 if a mean of its own was subtracted from each.
-      shifts: float32 [N,3], as `color_shift` gives them.
+      shifts: float32 [N,3], as `color_augmentation` gives them.
       divisors: float32 [N], of the shifted difference from the mean.
       mean_shares: float32 [N], how much of the mean the divided image lacks.
     """
@@ -48,14 +48,14 @@ class Windows(NamedTuple):
     mean_shares: tf.Tensor
 
 
-def finished(windows: Windows, mean: tf.Tensor) -> tf.Tensor:
+def finished(windows: AugmentedCrops, mean: tf.Tensor) -> tf.Tensor:
     """What the network is given: float32 [N,S,S,3], (pixels + shift) / divisor + share * mean.
 
     Compiled by XLA (`tf.function(finished, jit_compile=True)`) the batch is written to memory once, which takes a fifth
     of the time of separate operations.
 
     Args:
-      windows: as `pipelines.input.window_batches` gives them.
+      windows: as `pipelines.input.crop_batches` gives them.
       mean: what the network will subtract, float32 [S,S,3] or [3].
     """
     # Row by row, because broadcasting over no more than three channels is slower.
@@ -74,8 +74,8 @@ def epoch_seed(seed: int, epoch: int) -> int:
     return int(state[0] >> np.uint64(1))
 
 
-def random_window(
-    key: tf.Tensor, seed: int, stored: int = STORED_SIZE, size: int = 224
+def random_crop(
+    key: tf.Tensor, seed: int, stored: int = RESIZED_SIZE, size: int = 224
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Where to cut the training crop out of the stored view, and whether to mirror it.
 
@@ -96,13 +96,13 @@ def random_window(
     return window // 2 // offsets, window // 2 % offsets, window % 2 == 1
 
 
-def check_color_shift(mode: str) -> None:
-    """Raises ValueError unless `mode` is one of COLOR_SHIFTS."""
-    if mode not in COLOR_SHIFTS:
-        raise ValueError(f"color_shift={mode}: expected one of {', '.join(COLOR_SHIFTS)}")
+def check_color_augmentation(mode: str) -> None:
+    """Raises ValueError unless `mode` is one of COLOR_AUGMENTATIONS."""
+    if mode not in COLOR_AUGMENTATIONS:
+        raise ValueError(f"color_augmentation={mode}: expected one of {', '.join(COLOR_AUGMENTATIONS)}")
 
 
-def color_shift(
+def color_augmentation(
     key: tf.Tensor, seed: int, eigenvalues: ArrayLike, eigenvectors: ArrayLike, mode: str = "paper"
 ) -> tf.Tensor:
     """What is added to every pixel of an example.
@@ -121,7 +121,7 @@ def color_shift(
       seed: of the epoch, as `epoch_seed` gives it.
       eigenvalues: [3], in grey levels 0..255 squared.
       eigenvectors: [3,3], one a column, rows in the order R, G, B.
-      mode: one of COLOR_SHIFTS.
+      mode: one of COLOR_AUGMENTATIONS.
 
     Returns:
       float32 [...,3], in grey levels: R, G, B.
@@ -129,12 +129,12 @@ def color_shift(
     Raises:
       ValueError: unknown mode.
     """
-    check_color_shift(mode)
+    check_color_augmentation(mode)
     if mode == "none":
         return tf.zeros(tf.concat([tf.shape(key), [3]], axis=0))
     scales = np.asarray(eigenvalues, np.float64) / _GREY_LEVELS if mode == "paper" else np.sqrt(eigenvalues)
     factors = tf.stack([_normal(key, seed, stream) for stream in _COLOR_STREAMS], axis=-1)
-    axes = tf.constant(eigenvectors, tf.float64) * (COLOR_SHIFT_STD * scales)
+    axes = tf.constant(eigenvectors, tf.float64) * (PCA_STD * scales)
     return tf.cast(tf.linalg.matvec(axes, factors), tf.float32)
 
 

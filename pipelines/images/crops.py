@@ -6,7 +6,7 @@ Training, evaluation and the exported graph all cut here, so they agree to the p
 import tensorflow as tf
 
 # Side of the stored view in pixels (paper, section 2).
-STORED_SIZE = 256
+RESIZED_SIZE = 256
 
 # shorter_side: the shorter side becomes 256, then the centre is cut out (paper, section 2).
 # warp: both sides become 256, whatever the shape (the networks released with Caffe).
@@ -22,7 +22,7 @@ def check_resize(resize: str) -> None:
         raise ValueError(f"resize={resize}: expected one of {', '.join(RESIZE_POLICIES)}")
 
 
-def stored_view(image: tf.Tensor, resize: str = "shorter_side") -> tf.Tensor:
+def resize_image(image: tf.Tensor, resize: str = "shorter_side") -> tf.Tensor:
     """The 256 x 256 view of a photograph that is stored, evaluated and served.
 
     The resize is bilinear with antialiasing, as Pillow's BILINEAR. Only the part of the photograph that the
@@ -40,9 +40,9 @@ def stored_view(image: tf.Tensor, resize: str = "shorter_side") -> tf.Tensor:
       ValueError: unknown policy.
     """
     check_resize(resize)
-    is_stored = tf.reduce_all(tf.shape(image)[:2] == STORED_SIZE)
+    is_stored = tf.reduce_all(tf.shape(image)[:2] == RESIZED_SIZE)
     view = tf.cond(is_stored, lambda: image, lambda: _resized_view(image, resize))
-    return tf.ensure_shape(view, [STORED_SIZE, STORED_SIZE, 3])
+    return tf.ensure_shape(view, [RESIZED_SIZE, RESIZED_SIZE, 3])
 
 
 def window(image: tf.Tensor, y: tf.Tensor, x: tf.Tensor, size: int) -> tf.Tensor:
@@ -52,13 +52,13 @@ def window(image: tf.Tensor, y: tf.Tensor, x: tf.Tensor, size: int) -> tf.Tensor
 
 def center_crop(images: tf.Tensor, size: int = 224) -> tf.Tensor:
     """The central `size` x `size` window of `images` [N,256,256,3]: [N,size,size,3], same type."""
-    start = (STORED_SIZE - size) // 2
+    start = (RESIZED_SIZE - size) // 2
     return images[:, start : start + size, start : start + size]
 
 
 def five_corners(size: int = 224) -> tuple[tuple[int, int], ...]:
     """Where five of the ten test views begin, (row, column) in the stored view; the others mirror these."""
-    end, middle = STORED_SIZE - size, (STORED_SIZE - size) // 2
+    end, middle = RESIZED_SIZE - size, (RESIZED_SIZE - size) // 2
     return (0, 0), (0, end), (middle, middle), (end, 0), (end, end)
 
 
@@ -89,19 +89,19 @@ def _resized_view(image: tf.Tensor, resize: str) -> tf.Tensor:
     # float64: a side times 256 has to stay exact for sides of many million pixels.
     size = tf.cast(tf.shape(image)[:2], tf.float64)
     if resize == "warp":
-        resized = tf.constant([STORED_SIZE, STORED_SIZE], tf.float64)
+        resized = tf.constant([RESIZED_SIZE, RESIZED_SIZE], tf.float64)
     else:
-        resized = tf.round(size * STORED_SIZE / tf.reduce_min(size))
+        resized = tf.round(size * RESIZED_SIZE / tf.reduce_min(size))
     scale = resized / size
-    offset = tf.floor((resized - STORED_SIZE) / 2)
+    offset = tf.floor((resized - RESIZED_SIZE) / 2)
     # The pixels the filter can reach: a triangle one output pixel, or at least one input pixel, to each side.
     reach = tf.maximum(1 / scale, 1) + 1
     start = tf.floor(tf.maximum(offset / scale - reach, 0))
-    end = tf.minimum(tf.math.ceil((offset + STORED_SIZE) / scale + reach), size)
+    end = tf.minimum(tf.math.ceil((offset + RESIZED_SIZE) / scale + reach), size)
     first, last = tf.cast(start, tf.int32), tf.cast(end, tf.int32)
     view = tf.raw_ops.ScaleAndTranslate(
         images=image[tf.newaxis, first[0] : last[0], first[1] : last[1]],
-        size=[STORED_SIZE, STORED_SIZE],
+        size=[RESIZED_SIZE, RESIZED_SIZE],
         scale=tf.cast(scale, tf.float32),
         translation=tf.cast(start * scale - offset, tf.float32),
         kernel_type="triangle",

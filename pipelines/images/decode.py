@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from pipelines.images.crops import STORED_SIZE, stored_view
+from pipelines.images.crops import RESIZED_SIZE, resize_image
 from pipelines.images.exif import jpeg_orientation, upright
 from pipelines.images.jpeg_markers import MOST_SCANS, has_end, has_few_scans, holds
 
@@ -69,7 +69,7 @@ def decode_rgb(encoded: tf.Tensor, formats: Sequence[str] = FORMATS, max_pixels:
     return _only_if_size(tf.shape(image)[:2], max_pixels, image)
 
 
-def stored_view_or_zeros(
+def resized_image_or_zeros(
     encoded: tf.Tensor,
     resize: str = "shorter_side",
     formats: Sequence[str] = WIRE_FORMATS,
@@ -88,22 +88,22 @@ def stored_view_or_zeros(
     """
 
     def attempt(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return stored_view(decode_rgb(encoded, formats, max_pixels), resize), tf.constant(True)
+        return resize_image(decode_rgb(encoded, formats, max_pixels), resize), tf.constant(True)
 
     # A graph knows no try and except. A dataset does: it can leave out the elements that fail, and then the
     # first element left is the fallback.
-    fallback = (tf.zeros([STORED_SIZE, STORED_SIZE, 3], tf.uint8), tf.constant(False))
+    fallback = (tf.zeros([RESIZED_SIZE, RESIZED_SIZE, 3], tf.uint8), tf.constant(False))
     attempts = tf.data.Dataset.from_tensors(encoded).map(attempt).ignore_errors()
     return attempts.concatenate(tf.data.Dataset.from_tensors(fallback)).take(1).get_single_element()
 
 
-def stored_views_or_zeros(
+def resized_images_or_zeros(
     encoded: tf.Tensor,
     resize: str = "shorter_side",
     formats: Sequence[str] = WIRE_FORMATS,
     max_pixels: int = MAX_PIXELS,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """`stored_view_or_zeros` of a batch, several images at a time.
+    """`resized_image_or_zeros` of a batch, several images at a time.
 
     Args:
       encoded: string [N], whole files; N may be 0.
@@ -114,12 +114,12 @@ def stored_views_or_zeros(
     """
 
     def view(one: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return stored_view_or_zeros(one, resize, formats, max_pixels)
+        return resized_image_or_zeros(one, resize, formats, max_pixels)
 
     rows = tf.size(encoded, tf.int64)
     views = tf.data.Dataset.from_tensor_slices(encoded)
     views = views.map(view, num_parallel_calls=_PARALLEL_IMAGES, deterministic=True).batch(tf.maximum(rows, 1))
-    nothing = (tf.zeros([0, STORED_SIZE, STORED_SIZE, 3], tf.uint8), tf.zeros([0], tf.bool))
+    nothing = (tf.zeros([0, RESIZED_SIZE, RESIZED_SIZE, 3], tf.uint8), tf.zeros([0], tf.bool))
     return views.concatenate(tf.data.Dataset.from_tensors(nothing)).take(1).get_single_element()
 
 

@@ -26,7 +26,9 @@ def compute_statistics(
     """
     bad = stored.BadImages(max_bad_fraction)
     accumulator = Accumulator()
-    for _, _, pixels in stored.convert_split(source, split, lambda encoded: stored.stored_pixels(encoded, resize), bad):
+    for _, _, pixels in stored.convert_split(
+        source, split, lambda encoded: stored.resized_pixels(encoded, resize), bad
+    ):
         accumulator.update(pixels)
     bad.check(bad.seen)
     return accumulator.result(), frozenset(bad.reasons)

@@ -20,7 +20,7 @@ from PIL import ExifTags, Image
 from tqdm import tqdm
 
 from pipelines.cli import reason_of
-from pipelines.images.crops import STORED_SIZE, stored_view
+from pipelines.images.crops import RESIZED_SIZE, resize_image
 from pipelines.images.decode import decode_rgb
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def in_order(
         pool.shutdown(cancel_futures=True)
 
 
-def stored_pixels(encoded: bytes, resize: str = "shorter_side") -> np.ndarray:
+def resized_pixels(encoded: bytes, resize: str = "shorter_side") -> np.ndarray:
     """The stored view, uint8 [256,256,3], of an encoded photograph set upright by its EXIF tag.
 
     Raises:
@@ -175,7 +175,7 @@ def stored_pixels(encoded: bytes, resize: str = "shorter_side") -> np.ndarray:
     return _view(image, resize).numpy()
 
 
-def stored_jpeg(encoded: bytes, resize: str = "shorter_side", quality: int = JPEG_QUALITY) -> tuple[bytes, np.ndarray]:
+def resized_jpeg(encoded: bytes, resize: str = "shorter_side", quality: int = JPEG_QUALITY) -> tuple[bytes, np.ndarray]:
     """The stored view as a JPEG of `quality` 1..100, and the pixels, uint8 [256,256,3], that it decodes to.
 
     What already is a 256 x 256 RGB baseline JPEG is returned unchanged.
@@ -183,8 +183,8 @@ def stored_jpeg(encoded: bytes, resize: str = "shorter_side", quality: int = JPE
     Raises:
       ValueError: `encoded` cannot be decoded; the message is a one-line reason.
     """
-    pixels = stored_pixels(encoded, resize)
-    if _is_stored_jpeg(encoded):
+    pixels = resized_pixels(encoded, resize)
+    if _is_resized_jpeg(encoded):
         return encoded, pixels
     encoded = tf.io.encode_jpeg(pixels, quality=quality)
     # Not decode_rgb: what was just written needs none of its care, which takes as long as the decoding.
@@ -196,13 +196,13 @@ _decode = tf.function(decode_rgb, input_signature=[tf.TensorSpec([], tf.string)]
 
 @tf.function(reduce_retracing=True)
 def _view(image: tf.Tensor, resize: str) -> tf.Tensor:
-    return stored_view(tf.ensure_shape(image, [None, None, 3]), resize)
+    return resize_image(tf.ensure_shape(image, [None, None, 3]), resize)
 
 
-def _is_stored_jpeg(encoded: bytes) -> bool:
+def _is_resized_jpeg(encoded: bytes) -> bool:
     with contextlib.suppress(*_HEADER_ERRORS):
         image = Image.open(io.BytesIO(encoded))
         kind = image.format, image.mode, image.size, "progressive" in image.info
         is_upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
-        return is_upright and kind == ("JPEG", "RGB", (STORED_SIZE, STORED_SIZE), False)
+        return is_upright and kind == ("JPEG", "RGB", (RESIZED_SIZE, RESIZED_SIZE), False)
     return False

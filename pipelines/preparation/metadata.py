@@ -13,8 +13,8 @@ import tensorflow_datasets as tfds
 
 from pipelines.datasets.registry import STATISTICS_FILE, SUMMARY_FILE
 from pipelines.datasets.source import Source
-from pipelines.images.crops import STORED_SIZE
-from pipelines.preparation.shard import VERSIONS, Part, Recipe, file_template, finished
+from pipelines.images.crops import RESIZED_SIZE
+from pipelines.preparation.shard import VERSIONS, Part, ShardConfig, file_template, finished
 from pipelines.statistics import Accumulator, Statistics
 
 
@@ -29,7 +29,7 @@ class _SplitTotal:
 
 
 def write_metadata(
-    source: Source, plan: Sequence[Part], recipe: Recipe, folder: Path, label_names: Mapping[str, str]
+    source: Source, plan: Sequence[Part], recipe: ShardConfig, folder: Path, label_names: Mapping[str, str]
 ) -> dict:
     """Describes the records of all parts, which are finished, in dataset/ below `folder`.
 
@@ -67,13 +67,13 @@ def write_metadata(
     return summary
 
 
-def _write_dataset_info(source: Source, recipe: Recipe, totals: Mapping[str, _SplitTotal], folder: Path) -> None:
+def _write_dataset_info(source: Source, recipe: ShardConfig, totals: Mapping[str, _SplitTotal], folder: Path) -> None:
     identity = tfds.core.DatasetIdentity(
         name="prepared", version=tfds.core.Version("1.0.0"), data_dir=os.fspath(folder), module_name=__name__
     )
     info = tfds.core.DatasetInfo(
         builder=identity,
-        description=f"{source.name}, resized to {STORED_SIZE} x {STORED_SIZE}",
+        description=f"{source.name}, resized to {RESIZED_SIZE} x {RESIZED_SIZE}",
         features=recipe.features,
     )
     splits = [
@@ -91,7 +91,7 @@ def _write_dataset_info(source: Source, recipe: Recipe, totals: Mapping[str, _Sp
 
 def _summary(
     source: Source,
-    recipe: Recipe,
+    recipe: ShardConfig,
     totals: Mapping[str, _SplitTotal],
     statistics: Statistics,
     bad: dict[str, str],

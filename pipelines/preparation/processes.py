@@ -21,7 +21,7 @@ from pathlib import Path
 import tensorflow as tf
 from tqdm import tqdm
 
-from pipelines.preparation.shard import Part, Recipe, Tally, store
+from pipelines.preparation.shard import Part, ShardConfig, ShardStatistics, store
 
 # Some five seconds of work, which is what a process takes to start.
 _IMAGES_PER_WORKER = 1500
@@ -37,12 +37,12 @@ def sensible_workers(images: int) -> int:
 
 def store_all(
     parts: Sequence[Part],
-    recipe: Recipe,
+    recipe: ShardConfig,
     folder: Path,
     workers: int,
     progress: tqdm,
     check_interrupted: Callable[[], None] = lambda: None,
-) -> Iterator[Tally]:
+) -> Iterator[ShardStatistics]:
     """Stores `parts` in `folder`; yields their tallies as they are finished, in any order.
 
     Args:
@@ -68,12 +68,12 @@ def store_all(
 
 def _store_in_processes(
     parts: Sequence[Part],
-    recipe: Recipe,
+    recipe: ShardConfig,
     folder: Path,
     workers: int,
     progress: tqdm,
     check_interrupted: Callable[[], None],
-) -> Iterator[Tally]:
+) -> Iterator[ShardStatistics]:
     # Not fork: TensorFlow's threads do not survive it.
     context = multiprocessing.get_context("spawn")
     stop, images = context.Event(), context.Value("q", progress.n)
@@ -131,7 +131,7 @@ def _die_with_parent() -> None:
     os._exit(1)
 
 
-def _store_in_worker(part: Part, recipe: Recipe, folder: Path) -> Tally:
+def _store_in_worker(part: Part, recipe: ShardConfig, folder: Path) -> ShardStatistics:
     return store(part, recipe, folder, _after_image, _THREADS_PER_PROCESS)
 
 

@@ -22,12 +22,12 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from pipelines.images.crops import STORED_SIZE
+from pipelines.images.crops import RESIZED_SIZE
 from pipelines.preparation import convert as stored
 from pipelines.statistics import Accumulator
 
 if TYPE_CHECKING:
-    from pipelines.datasets.source import SourcePart
+    from pipelines.datasets.source import SourceShard
 
 # Named in each tally: another version may decode, resize or encode otherwise.
 VERSIONS = {name: metadata.version(name) for name in ("keras-alexnet", "tensorflow", "tensorflow-datasets")}
@@ -36,7 +36,7 @@ _FORMAT = "tfrecord"
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ShardConfig:
     """What is done to every image.
 
     Attributes:
@@ -54,7 +54,7 @@ class Recipe:
         """Those of the prepared TFDS dataset."""
         return tfds.features.FeaturesDict(
             {
-                "image": tfds.features.Image(shape=(STORED_SIZE, STORED_SIZE, 3), encoding_format="jpeg"),
+                "image": tfds.features.Image(shape=(RESIZED_SIZE, RESIZED_SIZE, 3), encoding_format="jpeg"),
                 "label": tfds.features.ClassLabel(names=self.class_names),
                 "key": tfds.features.Text(doc="id of the example in the original dataset"),
             }
@@ -78,24 +78,24 @@ class Part:
     split: str
     index: int
     count: int
-    source: SourcePart
+    source: SourceShard
     size: int
     limit: int | None = None
 
     def files(self, folder: Path) -> tuple[Path, Path]:
         """Its two files below `folder`."""
-        return self.records_file(folder), self.tally_file(folder)
+        return self.records_file(folder), self.statistics_file(folder)
 
     def records_file(self, folder: Path) -> Path:
         """Where its records are below `folder`, the work folder, by TFDS's naming scheme."""
         template = file_template(folder / "dataset", self.split)
         return Path(template.sharded_filepath(shard_index=self.index, num_shards=self.count))
 
-    def tally_file(self, folder: Path) -> Path:
+    def statistics_file(self, folder: Path) -> Path:
         """Where its tally is below `folder`."""
         return folder / "tallies" / f"{self.split}-{self.index:05d}-of-{self.count:05d}.npz"
 
-    def identity(self, recipe: Recipe) -> str:
+    def identity(self, recipe: ShardConfig) -> str:
         """Digest of all that decides the records."""
         what = (recipe.resize, recipe.quality, recipe.class_names, self.limit, self.source.identity, VERSIONS)
         return hashlib.sha256(repr(what).encode(errors="surrogateescape")).hexdigest()
@@ -107,7 +107,7 @@ def file_template(folder: Path, split: str) -> tfds.core.ShardedFileTemplate:
 
 
 @dataclass
-class Tally:
+class ShardStatistics:
     """What was seen while a part was stored.
 
     Attributes:
@@ -148,10 +148,10 @@ def _in_one_step(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
-def finished(part: Part, recipe: Recipe, folder: Path) -> Tally | None:
+def finished(part: Part, recipe: ShardConfig, folder: Path) -> ShardStatistics | None:
     """The tally of `part` if it is stored in `folder` already, by the same recipe from the same images."""
     try:
-        with np.load(part.tally_file(folder)) as archive:
+        with np.load(part.statistics_file(folder)) as archive:
             scalars = json.loads(str(archive["scalars"]))
             size = part.records_file(folder).stat().st_size
             if (scalars["identity"], scalars["record_bytes"]) != (part.identity(recipe), size):
@@ -159,18 +159,18 @@ def finished(part: Part, recipe: Recipe, folder: Path) -> Tally | None:
             sums = Accumulator()
             if scalars["count"]:
                 sums = Accumulator(scalars["count"], archive["image_sum"], archive["product_sum"])
-            return Tally(archive["class_counts"], size, scalars["seen"], scalars["bad"], sums)
+            return ShardStatistics(archive["class_counts"], size, scalars["seen"], scalars["bad"], sums)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 
 def store(
     part: Part,
-    recipe: Recipe,
+    recipe: ShardConfig,
     folder: Path,
     after_image: Callable[[], None] = lambda: None,
     threads: int | None = None,
-) -> Tally:
+) -> ShardStatistics:
     """Writes the records and the tally of `part` into `folder`, unless they are there.
 
     Args:
@@ -186,16 +186,21 @@ def store(
     tally = finished(part, recipe, folder)
     if tally:
         return tally
-    tally = Tally(np.zeros(len(recipe.class_names), np.int64))
+    tally = ShardStatistics(np.zeros(len(recipe.class_names), np.int64))
     with _in_one_step(part.records_file(folder)) as unfinished:
         _write_records(part, recipe, unfinished, tally, after_image, threads)
         tally.record_bytes = unfinished.stat().st_size
-    tally.save(part.tally_file(folder), part.identity(recipe))
+    tally.save(part.statistics_file(folder), part.identity(recipe))
     return tally
 
 
 def _write_records(
-    part: Part, recipe: Recipe, path: Path, tally: Tally, after_image: Callable[[], None], threads: int | None
+    part: Part,
+    recipe: ShardConfig,
+    path: Path,
+    tally: ShardStatistics,
+    after_image: Callable[[], None],
+    threads: int | None,
 ) -> None:
     features = recipe.features
     examples = part.source.encoded()
@@ -203,7 +208,7 @@ def _write_records(
         examples = examples.take(part.limit)
 
     def convert(encoded: bytes) -> tuple[bytes, np.ndarray]:
-        return stored.stored_jpeg(encoded, recipe.resize, recipe.quality)
+        return stored.resized_jpeg(encoded, recipe.resize, recipe.quality)
 
     with tf.io.TFRecordWriter(os.fspath(path)) as writer:
         what = f"--dataset={part.dataset}: reading {part.split}"

@@ -17,7 +17,7 @@ from pipelines.cli import reason_of
 
 
 @contextlib.contextmanager
-def work_folder(output_dir: Path) -> Iterator[Path]:
+def staging_directory(output_dir: Path) -> Iterator[Path]:
     """A folder with subfolders dataset/ and tallies/, which nobody else is working in.
 
     It is removed at the end if no part in it is finished.

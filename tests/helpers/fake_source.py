@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipelines import input
 from pipelines.images import augment
-from pipelines.images.crops import stored_view
+from pipelines.images.crops import resize_image
 from pipelines.images.decode import decode_rgb
 
 IMAGES = 23
@@ -78,13 +78,13 @@ EPOCH_SEED = augment.epoch_seed(7, 2)
 
 
 def drawn_window(key: str, crop_size: int = 224) -> tuple[int, int, int]:
-    y, x, flip = augment.random_window(tf.constant(key), EPOCH_SEED, 256, crop_size)
+    y, x, flip = augment.random_crop(tf.constant(key), EPOCH_SEED, 256, crop_size)
     return int(y), int(x), int(flip)
 
 
 def drawn_shift(key: str, mode: str) -> np.ndarray:
     statistics = FakeStatistics()
-    return augment.color_shift(
+    return augment.color_augmentation(
         tf.constant(key), EPOCH_SEED, statistics.eigenvalues, statistics.eigenvectors, mode
     ).numpy()
 
@@ -94,4 +94,4 @@ def cut(image: np.ndarray, y: int, x: int, flip: int, size: int = 224) -> np.nda
 
 
 def decoded(source: FakeSource, key: str, resize: str = "shorter_side") -> np.ndarray:
-    return stored_view(decode_rgb(tf.constant(source.files[key])), resize).numpy()
+    return resize_image(decode_rgb(tf.constant(source.files[key])), resize).numpy()

@@ -31,7 +31,7 @@ def small(dropout: bool = True):
     from keras_alexnet import VARIANTS
     from keras_alexnet.benchmark.strategies import without_dropout
 
-    variant = VARIANTS["paper"].he_initialised().scaled(1 / 16)
+    variant = VARIANTS["paper"].with_he_initialization().scaled(1 / 16)
     return variant if dropout else without_dropout(variant)
 
 

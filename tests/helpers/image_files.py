@@ -31,7 +31,7 @@ def pixels(encoded: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
 
 
-def pillow_stored_view(image: Image.Image) -> np.ndarray:
+def pillow_resized_image(image: Image.Image) -> np.ndarray:
     """Shorter side to 256 and the centre of it, by Pillow."""
     scale = 256 / min(image.size)
     resized = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_alexnet.checkpoints import load_trained
-from keras_alexnet.ten_crop import view_probabilities
+from keras_alexnet.ten_crop import crop_probabilities
 from pipelines.images import crops, decode
 from serving.client import Client
 from serving.server import ModelServer
@@ -39,8 +39,8 @@ def test_photographs_in_a_named_answer_over_grpc_out(photographs, tmp_path):
     labels = ("blue deep sea", "green meadow, grass", "red")
     assert (base / "1" / "assets" / "labels.txt").read_text().splitlines() == list(labels)
     assert (base / "1" / "assets" / "class_names.txt").read_text().splitlines() == ["blue", "green", "red"]
-    stored = tf.stack([crops.stored_view(decode.decode_rgb(file.read_bytes())) for file in files])
-    expected = view_probabilities(model, stored, "ten").numpy()
+    stored = tf.stack([crops.resize_image(decode.decode_rgb(file.read_bytes())) for file in files])
+    expected = crop_probabilities(model, stored, "ten").numpy()
     with ModelServer("alexnet", base) as server:
         with Client(server.address) as client:
             results = client.classify([file.read_bytes() for file in files])

@@ -10,7 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_alexnet import AlexNet, export_model
-from keras_alexnet.ten_crop import view_probabilities
+from keras_alexnet.ten_crop import crop_probabilities
 from serving import signatures as wire
 
 NAMES = ["alpha", "bêta", "gamma delta", "d", "e", "f", "g"]
@@ -80,7 +80,7 @@ def test_the_centre_signature_is_one_view(model, signatures):
     stored = stored_images(2)
     answer = signatures[wire.SIGNATURE_CENTER](image_bytes=tf.constant([encoded(image) for image in stored]))
     np.testing.assert_allclose(
-        answer["probabilities"], view_probabilities(model, tf.constant(stored), "center"), rtol=1e-4
+        answer["probabilities"], crop_probabilities(model, tf.constant(stored), "center"), rtol=1e-4
     )
 
 

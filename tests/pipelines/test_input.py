@@ -41,7 +41,7 @@ def test_a_prepared_window_is_that_of_the_whole_decoded_image(subsampling, crop_
     source = prepared_source()
     for key in source.files:
         source.files[key] = encode(noise, subsampling=subsampling)
-    (images, labels), *_ = training(source, batch_size=IMAGES, crop_size=crop_size, color_shift="none")
+    (images, labels), *_ = training(source, batch_size=IMAGES, crop_size=crop_size, color_augmentation="none")
     for image, label in zip(images, labels, strict=True):
         key = f"image{label}"
         np.testing.assert_array_equal(image, cut(decoded(source, key), *drawn_window(key, crop_size), crop_size))
@@ -51,7 +51,7 @@ def test_a_prepared_window_is_that_of_the_whole_decoded_image(subsampling, crop_
 def test_source2012_gives_the_network_the_shifted_difference_from_the_mean_divided_by_1_1(make):
     source = make()
     mean = FakeStatistics().mean_image[16:240, 16:240].astype(np.float64)
-    for images, labels in training(source, color_shift="source2012"):
+    for images, labels in training(source, color_augmentation="source2012"):
         for image, label in zip(images, labels, strict=True):
             key = f"image{label}"
             crop = cut(decoded(source, key), *drawn_window(key))
@@ -62,7 +62,7 @@ def test_source2012_gives_the_network_the_shifted_difference_from_the_mean_divid
 @pytest.mark.parametrize("mean", [np.float32([120, 110, 100]), np.full((224, 224, 3), 7, np.float32)])
 def test_source2012_takes_the_mean_that_the_network_subtracts(mean):
     source = prepared_source()
-    images, labels = training(source, color_shift="source2012", mean=mean)[0]
+    images, labels = training(source, color_augmentation="source2012", mean=mean)[0]
     for image, label in zip(images, labels, strict=True):
         key = f"image{label}"
         expected = (cut(decoded(source, key), *drawn_window(key)) - mean + drawn_shift(key, "source2012")) / 1.1
@@ -74,7 +74,7 @@ def test_mean_window_crop_subtracts_the_mean_of_the_crops_own_place(mode, diviso
     source, mean_image = prepared_source(), FakeStatistics().mean_image
     for network_mean in (None, np.float32([120, 110, 100])):
         subtracted = mean_image[16:240, 16:240] if network_mean is None else network_mean
-        images, labels = training(source, color_shift=mode, mean_window="crop", mean=network_mean)[0]
+        images, labels = training(source, color_augmentation=mode, mean_crop="crop", mean=network_mean)[0]
         for image, label in zip(images, labels, strict=True):
             key = f"image{label}"
             window = drawn_window(key)
@@ -87,7 +87,7 @@ def test_mean_window_crop_subtracts_the_mean_of_the_crops_own_place(mode, diviso
 @pytest.mark.parametrize("start_step", [0, 1, 2])
 def test_a_crop_chunk_shares_one_window_and_one_reflection_across_batches(start_step):
     source = prepared_source()
-    batches = training(source, crop_chunk=4, color_shift="none", start_step=start_step)
+    batches = training(source, crop_chunk=4, color_augmentation="none", start_step=start_step)
     images, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
     windows = set()
     for position, (image, label) in enumerate(zip(images, labels, strict=True), start=start_step * 5):
@@ -104,17 +104,17 @@ def test_chunks_take_other_windows_in_another_epoch_and_keep_their_colour_shifts
     shifts = [(image - crop).mean(axis=(0, 1)) for image, crop in zip(images, crops, strict=True)]
     for label, shift in zip(labels, shifts, strict=True):
         np.testing.assert_allclose(shift, drawn_shift(f"image{label}", "paper"), atol=1e-3)
-    assert drawn_window("0") != augment.random_window(tf.constant("0"), augment.epoch_seed(7, 3))
+    assert drawn_window("0") != augment.random_crop(tf.constant("0"), augment.epoch_seed(7, 3))
 
 
-@pytest.mark.parametrize("color_shift", augment.COLOR_SHIFTS)
-@pytest.mark.parametrize("mean_window", input.MEAN_WINDOWS)
-def test_windows_that_are_finished_later_are_the_training_batches_bit_for_bit(color_shift, mean_window):
+@pytest.mark.parametrize("color_augmentation", augment.COLOR_AUGMENTATIONS)
+@pytest.mark.parametrize("mean_crop", input.MEAN_CROPS)
+def test_windows_that_are_finished_later_are_the_training_batches_bit_for_bit(color_augmentation, mean_crop):
     source, mean = prepared_source(), np.float32([120, 110, 100])
-    options = {"batch_size": 5, "color_shift": color_shift, "mean_window": mean_window}
+    options = {"batch_size": 5, "color_augmentation": color_augmentation, "mean_crop": mean_crop}
     finish = tf.function(augment.finished, jit_compile=True)
-    windows = list(input.window_batches(source, FakeStatistics(), **options))
-    assert windows[0][0].pixels.dtype == (tf.float32 if mean_window == "crop" else tf.uint8)
+    windows = list(input.crop_batches(source, FakeStatistics(), **options))
+    assert windows[0][0].pixels.dtype == (tf.float32 if mean_crop == "crop" else tf.uint8)
     finished = [(finish(batch, mean).numpy(), labels.numpy()) for batch, labels in windows]
     assert_same(finished, training(source, mean=mean, seed=0, epoch=0, **options))
     # Without XLA the sums are rounded once more.
@@ -122,5 +122,5 @@ def test_windows_that_are_finished_later_are_the_training_batches_bit_for_bit(co
 
 
 def test_without_colour_shift_the_pixels_are_whole_grey_levels():
-    for images, _ in training(prepared_source(), color_shift="none"):
+    for images, _ in training(prepared_source(), color_augmentation="none"):
         np.testing.assert_array_equal(images, np.clip(np.round(images), 0, 255))

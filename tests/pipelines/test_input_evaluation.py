@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines import input
-from pipelines.images.crops import stored_view
+from pipelines.images.crops import resize_image
 from pipelines.images.decode import decode_rgb
 from tests.helpers.fake_source import IMAGES, prepared_source, training, unprepared_source
 
@@ -25,7 +25,7 @@ def test_evaluation_gives_every_image_once_in_order_with_a_short_last_batch():
     assert [key.decode() for key in keys] == list(source.files)
     assert valid.all()
     for image, data in zip(images, source.files.values(), strict=True):
-        np.testing.assert_array_equal(image, stored_view(decode_rgb(tf.constant(data))))
+        np.testing.assert_array_equal(image, resize_image(decode_rgb(tf.constant(data))))
 
 
 def test_evaluation_flags_bad_images_and_keeps_the_others():
@@ -38,7 +38,7 @@ def test_evaluation_flags_bad_images_and_keeps_the_others():
     images, _, valid, _ = next(batches.as_numpy_iterator())
     np.testing.assert_array_equal(valid, np.logical_not(bad))
     np.testing.assert_array_equal(images.reshape(IMAGES, -1).any(axis=1), np.logical_not(bad))
-    np.testing.assert_array_equal(images[4], stored_view(decode_rgb(tf.constant(source.files["image4"])), "warp"))
+    np.testing.assert_array_equal(images[4], resize_image(decode_rgb(tf.constant(source.files["image4"])), "warp"))
 
 
 def test_evaluation_refuses_an_empty_batch():
@@ -52,10 +52,10 @@ def test_unknown_options_are_refused_by_their_flag(make):
         training(make(), resize="squash")
     with pytest.raises(ValueError, match=r"^resize=squash: expected one of shorter_side, warp$"):
         input.evaluation_batches(make(), "validation", batch_size=1, resize="squash")
-    with pytest.raises(ValueError, match=r"^color_shift=fancy: expected one of paper, source2012, none$"):
-        training(make(), color_shift="fancy")
-    with pytest.raises(ValueError, match=r"^mean_window=left: expected one of central, crop$"):
-        training(make(), mean_window="left")
+    with pytest.raises(ValueError, match=r"^color_augmentation=fancy: expected one of paper, source2012, none$"):
+        training(make(), color_augmentation="fancy")
+    with pytest.raises(ValueError, match=r"^mean_crop=left: expected one of central, crop$"):
+        training(make(), mean_crop="left")
     with pytest.raises(ValueError, match=r"^crop_chunk=0: expected at least 1$"):
         training(make(), crop_chunk=0)
     with pytest.raises(ValueError, match=r"^batch_size=5: expected a multiple of 2, the machines that share it$"):

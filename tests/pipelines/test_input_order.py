@@ -43,7 +43,7 @@ def test_batches_do_not_depend_on_the_number_of_threads():
 
 @pytest.mark.parametrize("change", [{"seed": 8}, {"epoch": 3}])
 def test_another_seed_or_epoch_gives_another_order_and_other_windows(change):
-    without_shift = {"color_shift": "none"}
+    without_shift = {"color_augmentation": "none"}
     batches, others = (
         training(prepared_source(), **without_shift),
         training(prepared_source(), **without_shift, **change),

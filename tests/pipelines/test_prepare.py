@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 from pipelines.datasets.registry import open_source
 from pipelines.datasets.source import Source
 from pipelines.preparation.compute_statistics import compute_statistics
-from pipelines.preparation.shard import Tally
+from pipelines.preparation.shard import ShardStatistics
 from pipelines.prepare import prepare
 from tests.helpers.image_files import encode, image_folder, photograph, pixels, write_files
 
@@ -155,7 +155,7 @@ def test_an_error_while_writing_leaves_nothing(images, tmp_path, monkeypatch):
     def full(*arguments, **options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Tally, "save", full)
+    monkeypatch.setattr(ShardStatistics, "save", full)
     with pytest.raises(ValueError, match=r"output_dir=.*/out: cannot be written: .*No space left on device"):
         prepare(folder_source(images), tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images"]

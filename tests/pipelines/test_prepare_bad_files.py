@@ -9,7 +9,7 @@ from PIL import Image
 from pipelines.datasets.registry import open_source
 from pipelines.datasets.source import Source
 from pipelines.prepare import prepare
-from tests.helpers.image_files import encode, image_folder, photograph, pillow_stored_view, pixels, write_files
+from tests.helpers.image_files import encode, image_folder, photograph, pillow_resized_image, pixels, write_files
 
 
 def folder_source(root: Path) -> Source:
@@ -76,7 +76,7 @@ def test_files_of_many_kinds_are_stored_and_the_broken_ones_named_and_skipped(tm
     for name in good:
         # 16 bits are more than Pillow's conversion to RGB can do.
         original = photograph().convert("L").convert("RGB") if name == "16bit.png" else Image.open(images / name)
-        difference = pixels(stored[f"train/cat/{name}"][0]).astype(int) - pillow_stored_view(original.convert("RGB"))
+        difference = pixels(stored[f"train/cat/{name}"][0]).astype(int) - pillow_resized_image(original.convert("RGB"))
         assert np.abs(difference).mean() < 3, name
     # Orientation 6 is shown turned clockwise: what was the left edge is now on top.
     upright = np.rot90(np.asarray(photograph(256, 320))[:, 32:288], 3)

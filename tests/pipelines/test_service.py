@@ -29,7 +29,7 @@ def test_two_services_give_the_batches_of_this_machine_bit_for_bit(source, shard
         batch_size=4,
         seed=3,
         start_step=start_step,
-        color_shift="source2012",
+        color_augmentation="source2012",
     )
     servers = [service.start() for _ in range(2)]
     addresses = [dispatcher.target for dispatcher, _ in servers]
@@ -42,7 +42,7 @@ def test_two_services_give_the_batches_of_this_machine_bit_for_bit(source, shard
 
 
 def test_windows_are_served_as_well(source):
-    make = functools.partial(input.window_batches, source, source.statistics, batch_size=4)
+    make = functools.partial(input.crop_batches, source, source.statistics, batch_size=4)
     servers = [service.start() for _ in range(2)]
     served = service.served_batches([dispatcher.target for dispatcher, _ in servers], lambda shard: make(shard=shard))
     for batch, own in zip(served, make(), strict=True):

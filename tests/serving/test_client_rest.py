@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from serving import client as client_module
 from serving.client import Client, Result, ServingError
-from serving.photographs import stored_view
+from serving.photographs import resize_image
 from tests.helpers.rest_server import RestModel, serving_rest
 
 COLOURS = [(200, 60, 25), (25, 200, 60), (60, 25, 200)]
@@ -74,7 +74,7 @@ def test_views_travel_as_rows_of_numbers(model, address, photograph):
     with Client(address) as client:
         client.classify([image], "images")
     ((_, body),) = model.asked
-    assert json.loads(body) == {"signature_name": "images", "instances": [stored_view(image).tolist()]}
+    assert json.loads(body) == {"signature_name": "images", "instances": [resize_image(image).tolist()]}
 
 
 @pytest.mark.parametrize(

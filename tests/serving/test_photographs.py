@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.photographs import find_photographs, read_photograph, stored_view
+from serving.photographs import find_photographs, read_photograph, resize_image
 
 
 def encoded(pixels: np.ndarray, kind: str = "PNG") -> bytes:
@@ -102,7 +102,7 @@ def test_a_folder_without_images_is_refused(folder, tmp_path):
 
 def test_a_view_of_256_pixels_is_the_picture_itself():
     pixels = np.random.default_rng(0).integers(0, 256, (256, 256, 3)).astype(np.uint8)
-    np.testing.assert_array_equal(stored_view(encoded(pixels)), pixels)
+    np.testing.assert_array_equal(resize_image(encoded(pixels)), pixels)
 
 
 @pytest.mark.parametrize("size", [(300, 400), (401, 299), (700, 513), (100, 31), (256, 300), (1, 40)])
@@ -113,11 +113,11 @@ def test_a_view_is_the_centre_of_the_picture_resized_to_256(size):
     whole = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR), np.int32)
     top, left = (height - 256) // 2, (width - 256) // 2
     expected = whole[top : top + 256, left : left + 256]
-    assert np.abs(stored_view(encoded(pixels)) - expected).max() <= 1
+    assert np.abs(resize_image(encoded(pixels)) - expected).max() <= 1
 
 
 def test_grey_pictures_become_rgb():
-    view = stored_view(encoded(np.full((300, 300), 77, np.uint8)))
+    view = resize_image(encoded(np.full((300, 300), 77, np.uint8)))
     np.testing.assert_array_equal(view, np.full((256, 256, 3), 77))
 
 
@@ -130,4 +130,4 @@ def test_an_orientation_mark_is_followed_where_the_served_model_follows_it(form,
     exif[0x0112] = 6  # "rotate by 90 degrees" (EXIF 2.3, Orientation)
     buffer = io.BytesIO()
     image.save(buffer, form, exif=exif, quality=95)
-    assert np.abs(stored_view(buffer.getvalue()).astype(int) - np.rot90(pixels, turns)).max() <= 3
+    assert np.abs(resize_image(buffer.getvalue()).astype(int) - np.rot90(pixels, turns)).max() <= 3

@@ -77,7 +77,7 @@ def test_the_hand_schedule_drops_when_the_authors_did():
     np.testing.assert_allclose(biases, np.where(epochs < 25, 0.02, 0.002), rtol=1e-5)
     expected = np.select([epochs < 25, epochs < 51, epochs < 67, epochs < 72], [1e-2, 1e-3, 1e-4, 1e-5], 0)
     np.testing.assert_allclose(conv1, expected, rtol=1e-5)
-    assert [schedule.shifts_colors(epoch) for epoch in (0, 66, 67, 90)] == [True, True, False, False]
+    assert [schedule.augments_colors(epoch) for epoch in (0, 66, 67, 90)] == [True, True, False, False]
 
 
 def test_the_hand_schedule_keeps_its_proportions_in_shorter_runs():

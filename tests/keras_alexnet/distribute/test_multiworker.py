@@ -18,7 +18,7 @@ import pytest
 import tensorflow as tf
 
 from keras_alexnet.checkpoints import load_trained
-from keras_alexnet.distribute.cluster import Workers, cluster
+from keras_alexnet.distribute.cluster import Cluster, cluster
 from keras_alexnet.distribute.rendezvous import meet
 from keras_alexnet.training.evaluation import Evaluator
 from pipelines.datasets.registry import open_source
@@ -32,9 +32,9 @@ import keras_alexnet, keras, numpy as np, tensorflow as tf
 from keras_alexnet.layers import TowerDropout
 from keras_alexnet.distribute.strategies import make_strategy
 from keras_alexnet.training.train_step import TrainingSteps
-from keras_alexnet.distribute.cluster import Workers
+from keras_alexnet.distribute.cluster import Cluster
 strategy = make_strategy(sys.argv[1])
-workers = Workers(strategy)
+workers = Cluster(strategy)
 keras.utils.set_random_seed(0)
 with strategy.scope():
     model = keras_alexnet.AlexNet(width=1 / 16, classes=3, classifier_activation=None, init="he")
@@ -243,6 +243,6 @@ def test_a_chief_comes_before_the_workers(monkeypatch):
 
 
 def test_a_process_that_trains_alone_is_a_chief_without_others():
-    workers = Workers(tf.distribute.get_strategy())
+    workers = Cluster(tf.distribute.get_strategy())
     assert (workers.count, workers.index, workers.is_chief, workers.local_replicas) == (1, 0, True, 1)
     np.testing.assert_array_equal(workers.gather([1.5, 2]), [[1.5, 2]])

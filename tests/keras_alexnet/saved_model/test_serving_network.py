@@ -14,7 +14,7 @@ from keras_alexnet.layers import (
 )
 from keras_alexnet.saved_model.serving_network import ServingNetwork
 from keras_alexnet.saved_model.shared_crops import shareable_layers
-from keras_alexnet.ten_crop import view_probabilities
+from keras_alexnet.ten_crop import crop_probabilities
 
 STORED = [tf.TensorSpec([None, 256, 256, 3], tf.uint8)]
 MEANS = {"channels": None, "image": np.random.default_rng(1).uniform(60, 180, (256, 256, 3))}
@@ -63,9 +63,9 @@ def shared_of(model):
 
 
 def assert_answers_as(model, stored):
-    expected = view_probabilities(model, stored, "ten").numpy()
+    expected = crop_probabilities(model, stored, "ten").numpy()
     assert 0.25 < expected.max() < 0.99, "equal or saturated probabilities would hide errors"
-    np.testing.assert_allclose(traced(ServingNetwork(model).ten_views)(stored), expected, atol=1e-6)
+    np.testing.assert_allclose(traced(ServingNetwork(model).ten_crop)(stored), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("mean", MEANS)
@@ -127,7 +127,7 @@ def test_where_sharing_would_not_be_exact_each_view_is_computed(geometry):
 @pytest.mark.parametrize("mean", MEANS)
 def test_answers_do_not_depend_on_the_batch_in_any_bit(precision, mean):
     served = ServingNetwork(network(mean=MEANS[mean]), precision)
-    ten, center = traced(served.ten_views), traced(served.center_view)
+    ten, center = traced(served.ten_crop), traced(served.center_crop_and_features)
     stored = stored_images(9)
     together = [ten(stored), *center(stored)]
     for rows in (slice(0, 1), slice(8, 9), slice(2, 4), slice(1, 8)):
@@ -138,20 +138,20 @@ def test_answers_do_not_depend_on_the_batch_in_any_bit(precision, mean):
 
 def test_more_images_than_one_slice_and_none_at_all_are_answered():
     served = ServingNetwork(network(width=1 / 32))
-    center = traced(served.center_view)
+    center = traced(served.center_crop_and_features)
     stored = stored_images(81)
     probabilities, features = center(stored)
     assert probabilities.shape == (81, 7) and features.shape[0] == 81
     np.testing.assert_array_equal(probabilities[80:], center(stored[80:])[0])
-    assert traced(served.ten_views)(stored[:0]).shape == (0, 7)
+    assert traced(served.ten_crop)(stored[:0]).shape == (0, 7)
 
 
 def test_bfloat16_answers_nearly_the_same_with_weights_of_half_the_size():
     model = network(width=1 / 8)
     served = ServingNetwork(model, "bfloat16")
     stored = stored_images(4)
-    exact = view_probabilities(model, stored, "ten").numpy()
-    np.testing.assert_allclose(traced(served.ten_views)(stored), exact, atol=0.02)
+    exact = crop_probabilities(model, stored, "ten").numpy()
+    np.testing.assert_allclose(traced(served.ten_crop)(stored), exact, atol=0.02)
     half = [variable for variable in served.variables if variable.dtype == tf.bfloat16]
     fc8 = model.get_layer("fc8").count_params()
     assert sum(int(tf.size(variable)) for variable in half) == model.count_params() - fc8
@@ -160,7 +160,7 @@ def test_bfloat16_answers_nearly_the_same_with_weights_of_half_the_size():
 def test_the_network_that_is_served_is_left_as_it_is():
     model = network()
     before = model.get_weights()
-    traced(ServingNetwork(model, "bfloat16").ten_views)(stored_images(1))
+    traced(ServingNetwork(model, "bfloat16").ten_crop)(stored_images(1))
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     assert model.get_layer("conv2").compute_dtype == "float32"

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_alexnet import AlexNet
 from keras_alexnet.metrics import error_counts, label_ranks
-from keras_alexnet.ten_crop import view_probabilities
+from keras_alexnet.ten_crop import crop_probabilities
 from keras_alexnet.training.evaluation import Evaluator
 
 random = np.random.default_rng(0)
@@ -43,7 +43,7 @@ def test_ten_views_are_averaged_after_softmax():
     crops = [stored[:, y : y + 224, x : x + 224] for y, x in offsets]
     crops += [crop[:, :, ::-1] for crop in crops]
     expected = np.mean([keras.ops.softmax(model(crop.astype(np.float32))) for crop in crops], 0)
-    np.testing.assert_allclose(view_probabilities(model, tf.constant(stored), "ten"), expected, rtol=1e-4)
+    np.testing.assert_allclose(crop_probabilities(model, tf.constant(stored), "ten"), expected, rtol=1e-4)
 
 
 def test_an_evaluation_counts_every_good_image_and_names_the_bad_ones():

@@ -6,7 +6,7 @@ import pytest
 
 from keras_alexnet import AlexNet
 from keras_alexnet.checkpoints import load_trained
-from keras_alexnet.run_directory import ModelDescription
+from keras_alexnet.run_directory import RunConfig
 from keras_alexnet.train import train
 from tests.helpers.tiny_training import tiny, write_photographs
 
@@ -41,7 +41,7 @@ def test_another_training_is_carried_on_with_new_classes(trained, two_classes, t
     assert after["fc8"][0].shape[-1] == 2
     # The preprocessing that the weights expect comes with them.
     mean = load_trained(trained)[0].get_layer("mean_subtraction").mean
-    np.testing.assert_array_equal(ModelDescription.mean(tmp_path / "run"), mean)
+    np.testing.assert_array_equal(RunConfig.mean(tmp_path / "run"), mean)
 
 
 def test_an_interrupted_fine_tuning_goes_on_as_if_it_had_not_been(trained, two_classes, tmp_path):

@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_alexnet.checkpoints import load_trained
 from keras_alexnet.train import train
 from keras_alexnet.training.evaluation import Evaluator
-from keras_alexnet.training.signals import Stopped
+from keras_alexnet.training.signals import TrainingInterrupted
 from tests.helpers.tiny_training import tiny
 
 
@@ -115,7 +115,7 @@ def test_a_signal_during_validation_stops_there_and_loses_nothing(photographs, t
         return count(evaluator, batches, on_first)
 
     monkeypatch.setattr(Evaluator, "__call__", interrupted)
-    with pytest.raises(Stopped, match="SIGTERM"):
+    with pytest.raises(TrainingInterrupted, match="SIGTERM"):
         train(tiny(photographs, tmp_path))
     assert load_trained(tmp_path)[2] == 3 and not (tmp_path / "metrics.csv").exists()
     monkeypatch.undo()

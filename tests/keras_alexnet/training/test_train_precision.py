@@ -5,7 +5,7 @@ import tensorflow as tf
 from keras_alexnet.checkpoints import load_trained
 from keras_alexnet.evaluate import evaluate
 from keras_alexnet.export import export_model
-from keras_alexnet.run_directory import ModelDescription
+from keras_alexnet.run_directory import RunConfig
 from keras_alexnet.train import train
 from pipelines.datasets.registry import open_source
 from tests.helpers.tiny_training import tiny
@@ -19,7 +19,7 @@ def same_weights(one, other) -> bool:
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_layers_compute_in_the_precision_asked_for_and_norms_in_float32(trained, precision):
-    model = ModelDescription.load(trained).build(ModelDescription.mean(trained), precision)
+    model = RunConfig.load(trained).build(RunConfig.mean(trained), precision)
     assert {weight.dtype for weight in model.weights} == {"float32"}
     graph = tf.function(lambda images: model(images, training=True)).get_concrete_function(
         tf.TensorSpec([2, 224, 224, 3])

@@ -17,7 +17,7 @@ def keys(count: int) -> tf.Tensor:
 
 
 def windows(count: int, stored: int = 256, size: int = 224) -> list[np.ndarray]:
-    return [drawn.numpy() for drawn in augment.random_window(keys(count), SEED, stored, size)]
+    return [drawn.numpy() for drawn in augment.random_crop(keys(count), SEED, stored, size)]
 
 
 def test_offsets_cover_0_to_32_evenly_on_both_axes_and_half_are_mirrored():
@@ -53,8 +53,8 @@ def test_a_crop_of_the_whole_image_has_one_place():
 def test_draws_depend_on_seed_epoch_and_example_and_on_nothing_else():
     def draw(seed: int, epoch: int, key: str) -> tuple:
         epoch_seed = augment.epoch_seed(seed, epoch)
-        shift = augment.color_shift(tf.constant(key), epoch_seed, EIGENVALUES, EIGENVECTORS)
-        return (*(int(value) for value in augment.random_window(tf.constant(key), epoch_seed)), *shift.numpy().tolist())
+        shift = augment.color_augmentation(tf.constant(key), epoch_seed, EIGENVALUES, EIGENVECTORS)
+        return (*(int(value) for value in augment.random_crop(tf.constant(key), epoch_seed)), *shift.numpy().tolist())
 
     first = draw(1, 2, "a.jpg")
     assert draw(1, 2, "a.jpg") == first
@@ -64,10 +64,10 @@ def test_draws_depend_on_seed_epoch_and_example_and_on_nothing_else():
 
 def test_a_batch_is_drawn_for_as_its_examples_are():
     y, x, flip = windows(5)
-    shifts = augment.color_shift(keys(5), SEED, EIGENVALUES, EIGENVECTORS)
+    shifts = augment.color_augmentation(keys(5), SEED, EIGENVALUES, EIGENVECTORS)
     for i, key in enumerate(keys(5)):
-        assert [int(drawn) for drawn in augment.random_window(key, SEED)] == [y[i], x[i], flip[i]]
-        np.testing.assert_array_equal(augment.color_shift(key, SEED, EIGENVALUES, EIGENVECTORS), shifts[i])
+        assert [int(drawn) for drawn in augment.random_crop(key, SEED)] == [y[i], x[i], flip[i]]
+        np.testing.assert_array_equal(augment.color_augmentation(key, SEED, EIGENVALUES, EIGENVECTORS), shifts[i])
 
 
 def test_epoch_seeds_differ_and_fit_an_int64():
@@ -79,17 +79,19 @@ def test_epoch_seeds_differ_and_fit_an_int64():
 
 def test_the_paper_shift_is_its_formula_on_intensities_of_0_to_1():
     # Unit eigenvalues and axes leave the draws themselves; the algebra is the paper's, in NumPy float64.
-    alpha = augment.color_shift(keys(5), SEED, np.full(3, 255.0), np.eye(3)).numpy().astype(np.float64)
+    alpha = augment.color_augmentation(keys(5), SEED, np.full(3, 255.0), np.eye(3)).numpy().astype(np.float64)
     in_unit_range = sum(EIGENVECTORS[:, i] * alpha[:, i, None] * (EIGENVALUES[i] / 255**2) for i in range(3))
-    shift = augment.color_shift(keys(5), SEED, EIGENVALUES, EIGENVECTORS, "paper")
+    shift = augment.color_augmentation(keys(5), SEED, EIGENVALUES, EIGENVECTORS, "paper")
     assert shift.dtype == tf.float32
     np.testing.assert_allclose(shift, 255 * in_unit_range, rtol=1e-5, atol=1e-5)
 
 
 def test_the_source2012_shift_has_standard_deviations_in_place_of_eigenvalues():
-    normal = augment.color_shift(keys(5), SEED, np.ones(3), np.eye(3), "source2012").numpy().astype(np.float64) / 0.1
+    normal = (
+        augment.color_augmentation(keys(5), SEED, np.ones(3), np.eye(3), "source2012").numpy().astype(np.float64) / 0.1
+    )
     expected = sum(0.1 * EIGENVECTORS[:, i] * normal[:, i, None] * np.sqrt(EIGENVALUES[i]) for i in range(3))
-    shift = augment.color_shift(keys(5), SEED, EIGENVALUES, EIGENVECTORS, "source2012")
+    shift = augment.color_augmentation(keys(5), SEED, EIGENVALUES, EIGENVECTORS, "source2012")
     np.testing.assert_allclose(shift, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -100,7 +102,7 @@ def test_the_source2012_shift_has_standard_deviations_in_place_of_eigenvalues():
 )
 def test_the_shifts_covariance_is_that_of_the_formula(mode, stds, first):
     count = 20_000
-    shifts = augment.color_shift(keys(count), SEED, EIGENVALUES, EIGENVECTORS, mode).numpy().astype(np.float64)
+    shifts = augment.color_augmentation(keys(count), SEED, EIGENVALUES, EIGENVECTORS, mode).numpy().astype(np.float64)
     basis = np.linalg.inv(EIGENVECTORS) @ shifts.T
     assert stds[0] == pytest.approx(first, abs=1e-3)
     # Five standard errors each: of a mean, of a standard deviation, of a correlation.
@@ -111,7 +113,7 @@ def test_the_shifts_covariance_is_that_of_the_formula(mode, stds, first):
 
 def test_the_shifts_factors_are_normally_distributed():
     count = 20_000
-    factors = augment.color_shift(keys(count), SEED, np.ones(3), np.eye(3), "source2012").numpy() / 0.1
+    factors = augment.color_augmentation(keys(count), SEED, np.ones(3), np.eye(3), "source2012").numpy() / 0.1
     for bound, share in ((-1.959964, 0.025), (0.0, 0.5), (1.0, 0.841345), (2.575829, 0.995)):
         below = (factors < bound).mean(axis=0)
         assert np.all(np.abs(below - share) < 5 * np.sqrt(share * (1 - share) / count))
@@ -119,10 +121,10 @@ def test_the_shifts_factors_are_normally_distributed():
 
 def test_no_shift_is_zero():
     np.testing.assert_array_equal(
-        augment.color_shift(keys(2), SEED, EIGENVALUES, EIGENVECTORS, "none"), np.zeros([2, 3])
+        augment.color_augmentation(keys(2), SEED, EIGENVALUES, EIGENVECTORS, "none"), np.zeros([2, 3])
     )
 
 
 def test_an_unknown_shift_is_refused_by_its_flag():
-    with pytest.raises(ValueError, match=r"color_shift=fancy: expected one of paper, source2012, none"):
-        augment.color_shift(keys(2), SEED, EIGENVALUES, EIGENVECTORS, "fancy")
+    with pytest.raises(ValueError, match=r"color_augmentation=fancy: expected one of paper, source2012, none"):
+        augment.color_augmentation(keys(2), SEED, EIGENVALUES, EIGENVECTORS, "fancy")

@@ -19,7 +19,7 @@ QUICK, SLOW = 200, 2000
 @pytest.fixture(scope="module")
 def views():
     spec = [tf.TensorSpec([None], tf.string)]
-    return tf.function(decode.stored_views_or_zeros, input_signature=spec, autograph=False)
+    return tf.function(decode.resized_images_or_zeros, input_signature=spec, autograph=False)
 
 
 def good_files() -> list[bytes]:
@@ -191,8 +191,8 @@ def test_the_emptiest_files_are_long_enough_for_their_pixels(views):
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_the_limit_of_pixels_can_be_chosen(kind):
     data = tf.constant(encode(photograph(100, 100), kind))
-    assert decode.stored_view_or_zeros(data, max_pixels=10_000)[1]
-    assert not decode.stored_view_or_zeros(data, max_pixels=9_999)[1]
+    assert decode.resized_image_or_zeros(data, max_pixels=10_000)[1]
+    assert not decode.resized_image_or_zeros(data, max_pixels=9_999)[1]
     with pytest.raises(tf.errors.InvalidArgumentError, match="more than 9,999 pixels"):
         decode.decode_rgb(data, max_pixels=9_999)
 
@@ -201,7 +201,7 @@ def test_a_batch_is_what_its_images_are_alone_and_may_be_empty(views):
     files = good_files()
     stored, valid = views(files)
     for file, view in zip(files, stored, strict=True):
-        np.testing.assert_array_equal(view, decode.stored_view_or_zeros(tf.constant(file))[0])
+        np.testing.assert_array_equal(view, decode.resized_image_or_zeros(tf.constant(file))[0])
     assert valid.numpy().all() and [part.shape[0] for part in views(tf.constant([], tf.string))] == [0, 0]
 
 

@@ -33,7 +33,7 @@ def grey_levels_apart(a, b) -> int:
 def test_the_stored_view_is_the_centre_of_tensorflows_own_antialiased_resize(size):
     image = photograph(*size)
     resized = tf.image.resize(image, resized_size(*size), antialias=True)
-    assert grey_levels_apart(crops.stored_view(tf.constant(image)), center(np.round(resized))) <= 1
+    assert grey_levels_apart(crops.resize_image(tf.constant(image)), center(np.round(resized))) <= 1
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -41,33 +41,33 @@ def test_the_stored_view_is_the_centre_of_pillows_bilinear_resize(size):
     image = photograph(*size)
     height, width = resized_size(*size)
     resized = np.asarray(Image.fromarray(image).resize((width, height), Image.BILINEAR))
-    assert grey_levels_apart(crops.stored_view(tf.constant(image)), center(resized)) <= 1
+    assert grey_levels_apart(crops.resize_image(tf.constant(image)), center(resized)) <= 1
 
 
 def test_warp_brings_both_sides_to_256():
     image = photograph(300, 500)
     resized = np.asarray(Image.fromarray(image).resize((256, 256), Image.BILINEAR))
-    assert grey_levels_apart(crops.stored_view(tf.constant(image), "warp"), resized) <= 1
-    assert grey_levels_apart(crops.stored_view(tf.constant(image)), resized) > 10
+    assert grey_levels_apart(crops.resize_image(tf.constant(image), "warp"), resized) <= 1
+    assert grey_levels_apart(crops.resize_image(tf.constant(image)), resized) > 10
 
 
 @pytest.mark.parametrize("resize", crops.RESIZE_POLICIES)
 def test_a_256_x_256_image_comes_out_bit_identical(resize):
     image = photograph(256, 256)
-    np.testing.assert_array_equal(crops.stored_view(tf.constant(image), resize), image)
+    np.testing.assert_array_equal(crops.resize_image(tf.constant(image), resize), image)
 
 
 @pytest.mark.parametrize("size", [(10_000_000, 1), (1, 10_000_000)])
 def test_an_extremely_long_image_is_no_larger_a_task_than_a_square_one(size):
     # Resized whole, it would have 256 x 2.56 thousand million pixels.
     image = tf.fill([*size, 3], tf.constant(7, tf.uint8))
-    np.testing.assert_array_equal(crops.stored_view(image), np.full((256, 256, 3), 7))
+    np.testing.assert_array_equal(crops.resize_image(image), np.full((256, 256, 3), 7))
 
 
 def test_the_view_of_a_long_image_is_cut_at_its_centre():
     image = np.zeros((4, 10_000, 3), np.uint8)
     image[:, 5_000:] = 200
-    view = crops.stored_view(tf.constant(image)).numpy()
+    view = crops.resize_image(tf.constant(image)).numpy()
     assert np.all(view[:, :96] == 0)
     assert np.all(view[:, 160:] == 200)
 
@@ -75,7 +75,7 @@ def test_the_view_of_a_long_image_is_cut_at_its_centre():
 def test_the_stored_view_has_a_static_shape_in_a_graph():
     @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)])
     def view(image):
-        stored = crops.stored_view(image)
+        stored = crops.resize_image(image)
         assert stored.shape == (256, 256, 3)
         return stored
 
@@ -84,7 +84,7 @@ def test_the_stored_view_has_a_static_shape_in_a_graph():
 
 def test_an_unknown_resize_policy_is_refused_by_its_flag():
     with pytest.raises(ValueError, match=r"resize=squash: expected one of shorter_side, warp"):
-        crops.stored_view(tf.zeros([300, 300, 3], tf.uint8), "squash")
+        crops.resize_image(tf.zeros([300, 300, 3], tf.uint8), "squash")
 
 
 @pytest.mark.parametrize(("size", "start"), [(224, 16), (227, 14)])

@@ -106,7 +106,7 @@ def decode_in_graph(data):
 @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
 def decode_batch(data):
     signature = (tf.TensorSpec([256, 256, 3], tf.uint8), tf.TensorSpec([], tf.bool))
-    return tf.map_fn(decode.stored_view_or_zeros, data, fn_output_signature=signature)
+    return tf.map_fn(decode.resized_image_or_zeros, data, fn_output_signature=signature)
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -152,15 +152,15 @@ def test_bad_images_become_zeros_and_change_no_other():
     for image, view in zip(data, views.numpy(), strict=True):
         expected = np.zeros((256, 256, 3))
         if image in good:
-            expected = crops.stored_view(decode.decode_rgb(tf.constant(image))).numpy()
+            expected = crops.resize_image(decode.decode_rgb(tf.constant(image))).numpy()
         np.testing.assert_array_equal(view, expected)
 
 
 def test_the_guarded_view_follows_the_resize_policy_and_the_formats():
     data = tf.constant(GOOD["bmp"]())
-    view, valid = decode.stored_view_or_zeros(data, "warp", decode.FORMATS)
+    view, valid = decode.resized_image_or_zeros(data, "warp", decode.FORMATS)
     assert valid
-    np.testing.assert_array_equal(view, crops.stored_view(decode.decode_rgb(data), "warp"))
+    np.testing.assert_array_equal(view, crops.resize_image(decode.decode_rgb(data), "warp"))
 
 
 def test_the_guard_survives_in_a_saved_model(tmp_path):

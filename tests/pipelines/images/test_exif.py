@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from pipelines.images.decode import decode_rgb, stored_view_or_zeros
+from pipelines.images.decode import decode_rgb, resized_image_or_zeros
 from pipelines.images.exif import jpeg_orientation, upright
 from tests.helpers.image_files import encode, photograph
 
@@ -83,6 +83,6 @@ def test_turning_is_what_numpy_says():
 
 
 def test_the_served_view_is_upright():
-    turned, _ = stored_view_or_zeros(encode(photograph(256, 256), orientation=6))
-    plain, _ = stored_view_or_zeros(encode(photograph(256, 256)))
+    turned, _ = resized_image_or_zeros(encode(photograph(256, 256), orientation=6))
+    plain, _ = resized_image_or_zeros(encode(photograph(256, 256)))
     np.testing.assert_array_equal(turned, np.rot90(plain, -1))
