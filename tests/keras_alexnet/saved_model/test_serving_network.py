@@ -48,7 +48,7 @@ def first_layers(*, kernel=11, strides=4, padding=(0, 3, 0, 3), pool=(3, 2), siz
     images = keras.Input((size, size, 3))
     towers = MeanSubtraction(mean, 1 / 64, name="mean_subtraction")(images)
     he = keras.initializers.HeNormal()
-    towers = TowerConv2D(8, kernel, strides, padding, reads="all", kernel_initializer=he, name="conv1")(towers)
+    towers = TowerConv2D(8, kernel, strides, padding, connectivity="full", kernel_initializer=he, name="conv1")(towers)
     towers = TowerActivation("relu")(towers)
     towers = LocalResponseNormalization(alpha=0.05)(towers)
     towers = OverlappingMaxPool(*pool)(towers)
