@@ -57,7 +57,7 @@ class TowerLayer(keras.layers.Layer):
         if towers < 1 or size % towers:
             raise ValueError(f"{self.name}: towers={towers}: expected a divisor of the {size} outputs")
         if reads is not None:
-            connectivity = _READS.get(reads, connectivity)
+            connectivity = _READS.get(reads, reads)  # type: ignore[arg-type]  # refused below
         if connectivity not in ("grouped", "full"):
             raise ValueError(f"{self.name}: connectivity={connectivity!r}: expected 'grouped' or 'full'")
         self.size, self.towers, self.connectivity = size, towers, connectivity
