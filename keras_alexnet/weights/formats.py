@@ -9,7 +9,6 @@ from typing import Literal
 import numpy as np
 
 from keras_alexnet.variants.architecture import Layer, Normalization
-from pipelines.cli import reason_of
 
 Kind = Literal["keras_h5", "keras", "caffemodel", "caffe_npy", "torch"]
 
@@ -91,7 +90,7 @@ def recognise(path: str | os.PathLike) -> Kind:
         with path.open("rb") as file:
             start = file.read(32)
     except OSError as error:
-        raise ValueError(f"{path}: {reason_of(error)}; expected a weight file") from error
+        raise ValueError(f"{path}: {error.strerror}; expected a weight file") from error
     if start.startswith(_ZIP):
         return _kind_of_archive(path)
     if start.startswith(_HDF5):
@@ -111,7 +110,7 @@ def _kind_of_archive(path: Path) -> Kind:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError) as error:
-        raise ValueError(f"{path}: found a damaged or truncated ZIP archive ({reason_of(error)})") from error
+        raise ValueError(f"{path}: found a damaged or truncated ZIP archive ({error})") from error
     if "model.weights.h5" in names:
         return "keras"
     if any(name.endswith("/data.pkl") for name in names):

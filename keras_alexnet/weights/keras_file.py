@@ -9,7 +9,6 @@ import h5py
 import numpy as np
 
 from keras_alexnet.weights.formats import KINDS, WeightFile
-from pipelines.cli import reason_of
 
 # What h5py raises on files that are cut short, damaged or of another make.
 _UNREADABLE = (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile)
@@ -34,7 +33,7 @@ def read_keras(path: Path) -> WeightFile:
         with zipfile.ZipFile(path) as archive:
             content = io.BytesIO(archive.read("model.weights.h5"))
     except _UNREADABLE as error:
-        raise ValueError(f"{path}: found a damaged {KINDS['keras']} ({reason_of(error)})") from error
+        raise ValueError(f"{path}: found a damaged {KINDS['keras']} ({error})") from error
     return WeightFile(path, "keras", _read(path, content))
 
 
@@ -53,7 +52,7 @@ def _read(path: Path, file: Any) -> dict[str, list[np.ndarray]]:
                     layers[name] = arrays
     except _UNREADABLE as error:
         raise ValueError(
-            f"{path}: found an HDF5 file that is damaged or not of Keras 3's making ({reason_of(error)})"
+            f"{path}: found an HDF5 file that is damaged or not of Keras 3's making ({error})"
         ) from error
     if not layers:
         raise ValueError(f"{path}: found an HDF5 file without Keras 3's group 'layers'; expected {KINDS['keras_h5']}")
