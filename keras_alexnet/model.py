@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,6 +19,7 @@ from keras_alexnet.layers import (
     TowerDense,
     TowerDropout,
 )
+from keras_alexnet.layers.tower_layers import as_list
 from keras_alexnet.variants import find_variant
 from keras_alexnet.variants.architecture import (
     Activation,
@@ -80,24 +82,25 @@ def AlexNet(  # noqa: N802 (named as the models of keras.applications are)
 
     images = keras.Input((variant.crop_size, variant.crop_size, 3), name="images")
     centring = MeanSubtraction(_mean(mean, variant), variant.input_scale, variant.resize, name="mean_subtraction")
-    towers = [centring(images)]
+    towers = centring(images)
     for layer in variant.layers:
         towers = _BUILDERS[type(layer)](layer, variant, towers)
     if include_top:
         for layer in variant.head:
             layer = dataclasses.replace(layer, units=classes) if isinstance(layer, Dense) else layer
             towers = _BUILDERS[type(layer)](layer, variant, towers)
-        outputs = keras.layers.Activation(classifier_activation, dtype="float32", name="predictions")(towers[0])
+        outputs = keras.layers.Activation(classifier_activation, dtype="float32", name="predictions")(towers)
     else:
-        outputs = keras.layers.Concatenate(name="features")(towers) if variant.towers > 1 else towers[0]
+        outputs = keras.layers.Concatenate(name="features")(towers) if variant.towers > 1 else towers
     model = keras.Model(images, outputs, name=name or f"alexnet_{variant.name}")
     if weights is not None:
         load_weights(model, weights, variant)
     return model
 
 
-def _convolution(layer: Convolution, variant: Variant, towers: list) -> list:
-    read = towers[:1] if layer.reads == "own" else towers
+def _convolution(layer: Convolution, variant: Variant, towers: Any) -> Any:
+    below = as_list(towers)
+    read = below[:1] if layer.connectivity == "grouped" else below
     fan_in = layer.kernel_size**2 * sum(maps.shape[-1] for maps in read)
     return TowerConv2D(
         layer.filters,
@@ -105,18 +108,18 @@ def _convolution(layer: Convolution, variant: Variant, towers: list) -> list:
         layer.strides,
         layer.padding,
         towers=variant.towers,
-        reads=layer.reads,
+        connectivity=layer.connectivity,
         **_initial_values(layer, variant, fan_in),
         name=layer.name,
     )(towers)
 
 
-def _dense(layer: Dense, variant: Variant, towers: list) -> list:
-    fan_in = sum(math.prod(maps.shape[1:]) for maps in towers)
+def _dense(layer: Dense, variant: Variant, towers: Any) -> Any:
+    fan_in = sum(math.prod(maps.shape[1:]) for maps in as_list(towers))
     initial_values = _initial_values(layer, variant, fan_in)
     # Not split, it lives with the softmax on the first GPU, as the last layer did in 2012.
     count = variant.towers if layer.split else 1
-    return TowerDense(layer.units, towers=count, reads="all", **initial_values, name=layer.name)(towers)
+    return TowerDense(layer.units, towers=count, connectivity="full", **initial_values, name=layer.name)(towers)
 
 
 def _initial_values(
@@ -134,7 +137,7 @@ def _initial_values(
     return {"kernel_initializer": kernel, "bias_initializer": bias}
 
 
-def _normalization(layer: Normalization, variant: Variant, towers: list) -> list:
+def _normalization(layer: Normalization, variant: Variant, towers: Any) -> Any:
     return LocalResponseNormalization(layer.n // 2, layer.k, layer.alpha, layer.beta, layer.across, name=layer.name)(
         towers
     )

@@ -37,7 +37,7 @@ def placement_table(
     """
     strategy = strategy or tf.distribute.get_strategy()
     optimizer = optimizer or getattr(model, "optimizer", None)
-    velocities = getattr(getattr(optimizer, "inner_optimizer", optimizer), "velocities", [])
+    velocities = getattr(getattr(optimizer, "inner_optimizer", optimizer), "momentums", [])
     by_weight = dict(zip((weight.path for weight in model.trainable_variables), velocities, strict=False))
     entered = _devices_of_towers(strategy)
     rows = []
