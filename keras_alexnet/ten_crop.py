@@ -14,7 +14,7 @@ def crop_probabilities(model: keras.Model, stored: tf.Tensor, views: str) -> tf.
       stored: uint8 `[N, 256, 256, 3]`.
       views: "center" or "ten".
     """
-    cropped = crops.views(stored, views, model.input_shape[1])
+    cropped = crops.select_crops(stored, views, model.input_shape[1])
     shape = tf.shape(cropped)
     flat = tf.reshape(tf.cast(cropped, tf.float32), [shape[0] * shape[1], *cropped.shape[2:]])
     probabilities = tf.nn.softmax(model(flat, training=False))

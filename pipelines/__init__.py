@@ -1,4 +1,1 @@
-"""From stored photographs to batches; knows nothing of the network."""
-
-# Before anything else that loads TensorFlow: this loads it without its start-up chatter.
-from pipelines import cli as cli
+"""Images on disk to batches; knows nothing about networks. Importing it has no side effects."""

@@ -11,14 +11,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from pipelines.preparation.shard import Part, ShardConfig, store
+from pipelines.preparation.shard import Shard, ShardConfig, store
 
 # Beam's "DirectRunner" would download a runner written in Go and hand the pipeline to it.
 _DEFAULT_RUNNER = "--runner=FnApiRunner"
 
 
 def store_on_beam(
-    parts: Sequence[Part],
+    parts: Sequence[Shard],
     recipe: ShardConfig,
     folder: Path,
     options: str,
@@ -52,6 +52,6 @@ def store_on_beam(
         raise ValueError(f"runner=beam: the pipeline failed: {lines[-1]}") from error
 
 
-def _store_and_return_nothing(part: Part, recipe: ShardConfig, folder: Path) -> None:
+def _store_and_return_nothing(part: Shard, recipe: ShardConfig, folder: Path) -> None:
     # The tally lies in the folder; it is large, and nothing in the pipeline asks for it.
     store(part, recipe, folder)

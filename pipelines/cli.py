@@ -1,54 +1,88 @@
-"""What every command of the project shares: a quiet start, and one-line errors.
+"""What every command shares: environment, quiet start, flags, one-line errors, signals, progress bars.
 
-Importing this module loads TensorFlow with its start-up messages held back (oneDNN, CUDA not found, ...: they
-ignore TF_CPP_MIN_LOG_LEVEL in TensorFlow 2.21). They are shown if TensorFlow fails to load.
+A command module defines `define_flags()` and `main(argv)`, imports neither TensorFlow nor Keras at module level, and
+ends with `run(main, define_flags)`.
 """
 
+from __future__ import annotations
+
+import contextlib
 import os
+import queue
 import re
 import signal
 import sys
-import tempfile
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from absl import app, flags, logging
+
+from pipelines import startup
+from pipelines.flagfiles import expand_flagfiles
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 
 class UsageError(ValueError):
     """A command was used in a way that cannot work; the message says what was received and what was expected."""
 
 
-def run(main: Callable[[Sequence[str]], int | None], define_flags: Callable[[], None]) -> None:
-    """Defines and parses absl flags and calls `main(argv)`; a ValueError or OSError ends it with one line, exit code 1.
+def run(
+    main: Callable[[Sequence[str]], int | None],
+    define_flags: Callable[[], None],
+    *,
+    takes_arguments: bool = False,
+    needs: str | None = "keras",
+) -> None:
+    """Runs a command: defines and parses its flags, loads TensorFlow quietly, calls `main(argv)` and exits.
 
-    Flags are defined here and not when a command's module is imported, so that its functions can be used in programs
-    that have flags of their own. Arguments that are no flags are refused, unless `main` has an attribute
-    `takes_arguments = True`.
+    A `ValueError` or `OSError` ends the command with one line on stderr and exit code 1; `--verbosity=1` shows the
+    traceback. Flags are defined here and not on import, so that a command's functions can be used in programs that
+    have flags of their own. They are removed again at the end, so that a notebook can run a command twice.
+
+    Args:
+      main: the command; its result is the exit code.
+      define_flags: defines the flags of the command.
+      takes_arguments: whether arguments that are not flags are accepted.
+      needs: "keras", "tensorflow" or None: what to load before `main`.
     """
 
     def guarded(argv: Sequence[str]) -> int | None:
         try:
-            if len(argv) > 1 and not getattr(main, "takes_arguments", False):
+            if len(argv) > 1 and not (takes_arguments or getattr(main, "takes_arguments", False)):
                 raise UsageError(f"unexpected argument {argv[1]!r}: flags are written --name=value")
             if not flags.FLAGS["verbosity"].present:
                 logging.set_verbosity(logging.WARNING)
+            if needs == "keras":
+                startup.check_keras_backend()
+            if needs:
+                startup.load_tensorflow_quietly()
             return main(argv)
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return 128 + signal.SIGINT
         except BrokenPipeError:
-            # Who read our output has left, as `| head` does; what is still buffered has nowhere to go.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # The reader of our output has left, as `| head` does. What is still buffered has nowhere to go.
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (stays open until the process ends)
             return 128 + signal.SIGPIPE
         except (ValueError, OSError) as error:
             if flags.FLAGS["verbosity"].present and flags.FLAGS.verbosity > 0:
                 raise
             sys.exit(f"error: {_with_flag(str(error))}")
 
-    # A file's or a class' name may have characters that the terminal's encoding lacks.
-    sys.stdout.reconfigure(errors="backslashreplace")
+    startup.set_environment()
+    startup.open_standard_streams()
+    others = set(flags.FLAGS)
     define_flags()
-    app.run(guarded, flags_parser=_parse_flags)
+    own = set(flags.FLAGS) - others
+    try:
+        app.run(guarded, flags_parser=_parse_flags)
+    finally:
+        for name in own & set(flags.FLAGS):
+            delattr(flags.FLAGS, name)
+        flags.FLAGS.unparse_flags()
 
 
 def _with_flag(message: str) -> str:
@@ -57,47 +91,152 @@ def _with_flag(message: str) -> str:
     return f"--{message}" if name and name[1] in flags.FLAGS else message
 
 
-def reason_of(error: Exception) -> str:
-    """What an error of TensorFlow's or of the operating system's says, without where in the graph that was."""
+def reason_of(error: BaseException) -> str:
+    """The message of an error of TensorFlow or of the operating system, without its place in the graph."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     lines = re.split(r"\[\[\{\{node|\[Op:", str(error))[0].strip().splitlines()
-    # Of several lines the last one says why.
+    # Of several lines the last one has the reason.
     reason = re.sub(r"\{\{.*?\}\}", "", lines[-1] if lines else type(error).__name__).strip()
     return re.sub(r"^assertion failed: \[(.*)\]$", r"\1", reason)
+
+
+class _PathParser(flags.ArgumentParser):
+    """A path; `~` and `~user` in front become the home directory, as after `--flag ~/x` in a shell."""
+
+    syntactic_help = "a path"
+
+    def parse(self, argument: str) -> str:
+        return os.path.expanduser(argument)
+
+    def flag_type(self) -> str:
+        return "string"
+
+
+def define_path(name: str, default: str | None, help: str, **options: Any) -> None:
+    """`flags.DEFINE_string` for a path: expands `~`. `options` are those of `flags.DEFINE`, such as `required`."""
+    flags.DEFINE(_PathParser(), name, default, help, serializer=flags.ArgumentSerializer(), **options)
+
+
+def define_paths(name: str, default: list[str] | None, help: str, **options: Any) -> None:
+    """`flags.DEFINE_multi_string` for paths: a flag that may be repeated, and expands `~`."""
+    flags.DEFINE_multi(_PathParser(), flags.ArgumentSerializer(), name, default, help, **options)
+
+
+class StopRequest:
+    """Whether the process was asked to stop, by SIGTERM or Ctrl-C.
+
+    Attributes:
+      received: number of the signal, or None.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        # An Event that is set by a signal handler while it is waited for may deadlock.
+        self._queue: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def set(self, number: int) -> None:
+        """Records a signal."""
+        self.received = number
+        self._queue.put(number)
+
+    def wait(self) -> int:
+        """Waits for a signal and returns its number."""
+        return self._queue.get()
+
+    def raise_if_received(self) -> None:
+        """Raises KeyboardInterrupt if a signal was received."""
+        if self.received is not None:
+            raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def stop_signals(message: str = "stopping after this step (press again to stop at once)") -> Iterator[StopRequest]:
+    """Records SIGTERM and Ctrl-C instead of ending the process; a second signal ends it as usual.
+
+    Outside the main thread, where Python allows no signal handlers, nothing is recorded.
+
+    Args:
+      message: printed at the first signal; nothing if empty.
+    """
+    stop = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    numbers = (signal.SIGTERM, signal.SIGINT)
+
+    def record(number: int, frame: object) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_DFL)
+        stop.set(number)
+        # The signal may come while something is being printed, which Python refuses to interrupt.
+        with contextlib.suppress(RuntimeError):
+            if message:
+                print(message, flush=True)
+
+    before = {number: signal.signal(number, record) for number in numbers}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class ProgressBar:
+    """The bar that `progress_bar` shows.
+
+    Attributes:
+      completed: units done so far.
+    """
+
+    def __init__(self, bar: Progress, task: TaskID, completed: int) -> None:
+        self._bar, self._task, self.completed = bar, task, completed
+
+    def update(self, completed: int | None = None, status: str = "") -> None:
+        """Moves the bar to `completed`, one further if None, and shows `status` behind it."""
+        self.completed = self.completed + 1 if completed is None else completed
+        self._bar.update(self._task, completed=self.completed, status=status)
+
+
+@contextlib.contextmanager
+def progress_bar(
+    description: str, total: int | None, *, unit: str = "images", completed: int = 0
+) -> Iterator[ProgressBar]:
+    """Shows a progress bar on stderr while the block runs; only on a terminal, and it disappears at the end.
+
+    What the block prints appears above the bar.
+
+    Args:
+      description: in front of the bar; may be empty.
+      total: units of work; None if unknown.
+      unit: what is counted.
+      completed: units done before.
+    """
+    # Not above: rich takes a tenth of a second to import, which --help and library users should not wait for.
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit, markup=False),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[status]}", markup=False),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        yield ProgressBar(bar, bar.add_task(description, total=total, completed=completed, status=""), completed)
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
     """Parses `argv` into absl's FLAGS; a wrong flag, value or flagfile ends the process with one line."""
     try:
-        return flags.FLAGS(argv)
+        return flags.FLAGS([argv[0], *expand_flagfiles(argv[1:])])
     except flags.Error as error:
         missing = re.findall(r"Flag (--\w+) must have a value other than None", str(error))
         if missing:
             sys.exit(f"error: missing {', '.join(missing)} (--help lists the flags)")
         sys.exit(f"error: {' '.join(str(error).split())} (--help lists the flags)")
-
-
-def _load_tensorflow_quietly() -> None:
-    """Imports TensorFlow and looks for devices with the C-level stderr held back."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # else a failed handshake is told in lines of gRPC's own
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as messages:
-        os.dup2(messages.fileno(), 2)
-        try:
-            import tensorflow as tf
-
-            tf.config.list_physical_devices()
-        except BaseException:
-            os.dup2(kept, 2)
-            messages.seek(0)
-            sys.stderr.write(messages.read().decode(errors="replace"))
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-
-
-_load_tensorflow_quietly()
+    except (OSError, UnicodeDecodeError) as error:
+        sys.exit(f"error: --flagfile: {error}")

@@ -98,7 +98,7 @@ def crop_batches(
     crop_chunk: int = 1,
     shard: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
-    """The batches of `training_batches`, for a training step that does the arithmetic itself, by `augment.finished`.
+    """The batches of `training_batches`, for a training step that applies `augment.augment_on_device` itself.
 
     Args:
       source: its split "train" is read.
@@ -218,7 +218,7 @@ def _prepared_window(encoded: tf.Tensor, y: tf.Tensor, x: tf.Tensor, size: int) 
     return window(decoded, y - top, x - left, size)
 
 
-_finished = tf.function(augment.finished, jit_compile=True)
+_finished = tf.function(augment.augment_on_device, jit_compile=True)
 
 
 def _good_examples(source: Source, shuffle_seed: int, start: int, bad_keys: Collection[str]) -> tf.data.Dataset:

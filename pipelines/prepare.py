@@ -27,7 +27,7 @@ from pipelines.images.crops import RESIZE_POLICIES, check_resize
 from pipelines.preparation import convert as stored
 from pipelines.preparation.metadata import write_metadata
 from pipelines.preparation.processes import sensible_workers, store_all
-from pipelines.preparation.shard import Part, ShardConfig, ShardStatistics, finished
+from pipelines.preparation.shard import Shard, ShardConfig, ShardStatistics, finished
 from pipelines.preparation.staging import publish, remove_others, staging_directory
 
 # Some 70 MB: enough shards to be read in parallel and shuffled, few enough to be copied around.
@@ -189,7 +189,7 @@ def prepare(
     return summary
 
 
-def _plan(source: Source, class_names: Sequence[str], take: int | None) -> list[Part]:
+def _plan(source: Source, class_names: Sequence[str], take: int | None) -> list[Shard]:
     """All parts of all splits. How many there are depends on the dataset alone."""
     share = len(class_names) / len(source.class_names)
     plan = []
@@ -200,12 +200,12 @@ def _plan(source: Source, class_names: Sequence[str], take: int | None) -> list[
             size, limit = (
                 number and number * (index + 1) // count - number * index // count for number in (expected, take)
             )
-            plan.append(Part(source.name, split, index, count, part, size, limit))
+            plan.append(Shard(source.name, split, index, count, part, size, limit))
     return plan
 
 
 def _store(
-    plan: Sequence[Part],
+    plan: Sequence[Shard],
     recipe: ShardConfig,
     folder: Path,
     workers: int | None,

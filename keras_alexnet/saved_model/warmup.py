@@ -101,7 +101,7 @@ def _encoded(image: np.ndarray | Image.Image, form: str) -> bytes:
 
 def _probabilities(model: keras.Model, stored: np.ndarray, views: str) -> np.ndarray:
     gives_logits = model.get_layer("predictions").activation is keras.activations.linear
-    seen = tf.unstack(crops.views(stored, views, model.input_shape[1]), axis=1)
+    seen = tf.unstack(crops.select_crops(stored, views, model.input_shape[1]), axis=1)
     scores = [tf.cast(model(tf.cast(view, tf.float32), training=False), tf.float32) for view in seen]
     return np.mean([tf.nn.softmax(rows) if gives_logits else rows for rows in scores], axis=0)
 

@@ -17,7 +17,7 @@ from keras_alexnet.variants import find_variant
 from pipelines.datasets.registry import open_source
 from pipelines.datasets.source import Source
 from pipelines.datasets.subset import take
-from pipelines.images.augment import finished
+from pipelines.images.augment import augment_on_device
 from pipelines.images.crops import RESIZED_SIZE
 from pipelines.input import crop_batches, evaluation_batches, steps_per_epoch
 from pipelines.service import served_batches
@@ -91,7 +91,7 @@ def photograph_data(
 
     # On a GPU the separate operations are quick enough, and need no compiler for it to be installed.
     compiled = not tf.config.list_physical_devices("GPU")
-    finish = tf.function(functools.partial(finished, mean=mean), jit_compile=compiled)
+    finish = tf.function(functools.partial(augment_on_device, mean=mean), jit_compile=compiled)
     return Data(
         training,
         steps_per_epoch(source, config.batch_size, bad),

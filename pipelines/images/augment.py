@@ -33,7 +33,7 @@ _UNIFORM_STEPS = 2**53
 
 
 class AugmentedCrops(NamedTuple):
-    """A batch of training images that only lacks arithmetic, which `finished` does: mostly a quarter of their bytes.
+    """A batch of training images before the arithmetic of `augment_on_device`: mostly a quarter of their bytes.
 
     Attributes:
       pixels: uint8 [N,S,S,3], cut out and mirrored; float32 if a mean of its own was subtracted from each.
@@ -48,11 +48,11 @@ class AugmentedCrops(NamedTuple):
     mean_shares: tf.Tensor
 
 
-def finished(windows: AugmentedCrops, mean: tf.Tensor) -> tf.Tensor:
+def augment_on_device(windows: AugmentedCrops, mean: tf.Tensor) -> tf.Tensor:
     """What the network is given: float32 [N,S,S,3], (pixels + shift) / divisor + share * mean.
 
-    Compiled by XLA (`tf.function(finished, jit_compile=True)`) the batch is written to memory once, which takes a fifth
-    of the time of separate operations.
+    Compiled by XLA (`tf.function(augment_on_device, jit_compile=True)`) the batch is written to memory once, which
+    takes a fifth of the time of separate operations.
 
     Args:
       windows: as `pipelines.input.crop_batches` gives them.

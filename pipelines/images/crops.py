@@ -13,7 +13,7 @@ RESIZED_SIZE = 256
 RESIZE_POLICIES = ("shorter_side", "warp")
 
 # center: one view. ten: the corners and the centre, and their mirror images (paper, section 4.1).
-VIEWS = ("center", "ten")
+CROPS = ("center", "ten")
 
 
 def check_resize(resize: str) -> None:
@@ -72,8 +72,8 @@ def ten_crops(images: tf.Tensor, size: int = 224) -> tf.Tensor:
     return tf.concat([five, tf.reverse(five, axis=[3])], axis=1)
 
 
-def views(images: tf.Tensor, which: str, size: int = 224) -> tf.Tensor:
-    """The views of `images` [N,256,256,3] that `which`, one of VIEWS, names: [N,V,size,size,3], V = 1 or 10.
+def select_crops(images: tf.Tensor, which: str, size: int = 224) -> tf.Tensor:
+    """The views of `images` [N,256,256,3] that `which`, one of CROPS, names: [N,V,size,size,3], V = 1 or 10.
 
     Raises:
       ValueError: unknown `which`.
@@ -82,7 +82,7 @@ def views(images: tf.Tensor, which: str, size: int = 224) -> tf.Tensor:
         return center_crop(images, size)[:, tf.newaxis]
     if which == "ten":
         return ten_crops(images, size)
-    raise ValueError(f"views={which}: expected one of {', '.join(VIEWS)}")
+    raise ValueError(f"crops={which}: expected one of {', '.join(CROPS)}")
 
 
 def _resized_view(image: tf.Tensor, resize: str) -> tf.Tensor:

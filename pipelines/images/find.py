@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 # Files with these suffixes are taken for images, in upper or lower case. The content decides whether they are.
-IMAGE_SUFFIXES = tuple(
-    ".apng .bmp .dib .gif .jfi .jfif .jif .jpe .jpeg .jpg .pjp .pjpeg .png .webp".split()  # noqa: SIM905
-)
+IMAGE_SUFFIXES = (
+    ".apng", ".bmp", ".dib", ".gif", ".jfi", ".jfif", ".jif", ".jpe", ".jpeg", ".jpg", ".pjp", ".pjpeg", ".png", ".webp",
+)  # fmt: skip
 
 # First bytes of a file, by format: ITU-T T.81 B.1.1.3; PNG (W3C) 5.2; BITMAPFILEHEADER; GIF89a 17; RFC 9649 2.4.
 FIRST_BYTES = {"jpeg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n", "bmp": b"BM", "gif": b"GIF8", "webp": b"RIFF"}

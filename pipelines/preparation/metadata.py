@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 from pipelines.datasets.registry import STATISTICS_FILE, SUMMARY_FILE
 from pipelines.datasets.source import Source
 from pipelines.images.crops import RESIZED_SIZE
-from pipelines.preparation.shard import VERSIONS, Part, ShardConfig, file_template, finished
+from pipelines.preparation.shard import VERSIONS, Shard, ShardConfig, file_template, finished
 from pipelines.statistics import Accumulator, Statistics
 
 
@@ -29,7 +29,7 @@ class _SplitTotal:
 
 
 def write_metadata(
-    source: Source, plan: Sequence[Part], recipe: ShardConfig, folder: Path, label_names: Mapping[str, str]
+    source: Source, plan: Sequence[Shard], recipe: ShardConfig, folder: Path, label_names: Mapping[str, str]
 ) -> dict:
     """Describes the records of all parts, which are finished, in dataset/ below `folder`.
 

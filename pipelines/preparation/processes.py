@@ -21,7 +21,7 @@ from pathlib import Path
 import tensorflow as tf
 from tqdm import tqdm
 
-from pipelines.preparation.shard import Part, ShardConfig, ShardStatistics, store
+from pipelines.preparation.shard import Shard, ShardConfig, ShardStatistics, store
 
 # Some five seconds of work, which is what a process takes to start.
 _IMAGES_PER_WORKER = 1500
@@ -36,7 +36,7 @@ def sensible_workers(images: int) -> int:
 
 
 def store_all(
-    parts: Sequence[Part],
+    parts: Sequence[Shard],
     recipe: ShardConfig,
     folder: Path,
     workers: int,
@@ -67,7 +67,7 @@ def store_all(
 
 
 def _store_in_processes(
-    parts: Sequence[Part],
+    parts: Sequence[Shard],
     recipe: ShardConfig,
     folder: Path,
     workers: int,
@@ -131,7 +131,7 @@ def _die_with_parent() -> None:
     os._exit(1)
 
 
-def _store_in_worker(part: Part, recipe: ShardConfig, folder: Path) -> ShardStatistics:
+def _store_in_worker(part: Shard, recipe: ShardConfig, folder: Path) -> ShardStatistics:
     return store(part, recipe, folder, _after_image, _THREADS_PER_PROCESS)
 
 

@@ -62,7 +62,7 @@ class ShardConfig:
 
 
 @dataclass(frozen=True)
-class Part:
+class Shard:
     """A piece of work. It can be pickled.
 
     Attributes:
@@ -148,7 +148,7 @@ def _in_one_step(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
-def finished(part: Part, recipe: ShardConfig, folder: Path) -> ShardStatistics | None:
+def finished(part: Shard, recipe: ShardConfig, folder: Path) -> ShardStatistics | None:
     """The tally of `part` if it is stored in `folder` already, by the same recipe from the same images."""
     try:
         with np.load(part.statistics_file(folder)) as archive:
@@ -165,7 +165,7 @@ def finished(part: Part, recipe: ShardConfig, folder: Path) -> ShardStatistics |
 
 
 def store(
-    part: Part,
+    part: Shard,
     recipe: ShardConfig,
     folder: Path,
     after_image: Callable[[], None] = lambda: None,
@@ -195,7 +195,7 @@ def store(
 
 
 def _write_records(
-    part: Part,
+    part: Shard,
     recipe: ShardConfig,
     path: Path,
     tally: ShardStatistics,

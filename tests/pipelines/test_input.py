@@ -112,13 +112,13 @@ def test_chunks_take_other_windows_in_another_epoch_and_keep_their_colour_shifts
 def test_windows_that_are_finished_later_are_the_training_batches_bit_for_bit(color_augmentation, mean_crop):
     source, mean = prepared_source(), np.float32([120, 110, 100])
     options = {"batch_size": 5, "color_augmentation": color_augmentation, "mean_crop": mean_crop}
-    finish = tf.function(augment.finished, jit_compile=True)
+    finish = tf.function(augment.augment_on_device, jit_compile=True)
     windows = list(input.crop_batches(source, FakeStatistics(), **options))
     assert windows[0][0].pixels.dtype == (tf.float32 if mean_crop == "crop" else tf.uint8)
     finished = [(finish(batch, mean).numpy(), labels.numpy()) for batch, labels in windows]
     assert_same(finished, training(source, mean=mean, seed=0, epoch=0, **options))
     # Without XLA the sums are rounded once more.
-    np.testing.assert_allclose(augment.finished(windows[0][0], mean), finished[0][0], atol=1e-4)
+    np.testing.assert_allclose(augment.augment_on_device(windows[0][0], mean), finished[0][0], atol=1e-4)
 
 
 def test_without_colour_shift_the_pixels_are_whole_grey_levels():

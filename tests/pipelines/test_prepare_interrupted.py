@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.datasets.registry import open_source
-from pipelines.preparation.shard import Part, ShardConfig
+from pipelines.preparation.shard import Shard, ShardConfig
 from pipelines.prepare import prepare
 from tests.helpers.image_files import encode, image_folder, photograph, write_files
 
@@ -131,7 +131,7 @@ def stored_parts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names the parts that are really stored from now on."""
     names = []
 
-    def write(part: Part, recipe: ShardConfig, *rest) -> None:
+    def write(part: Shard, recipe: ShardConfig, *rest) -> None:
         names.append(f"{part.split} {part.index}")
         return original(part, recipe, *rest)
 

@@ -104,9 +104,9 @@ def test_ten_crops_are_corners_and_centre_then_their_mirror_images(size, middle,
     np.testing.assert_array_equal(crops.ten_crops(tf.constant(images), size), expected)
 
 
-def test_views_names_one_or_ten_crops():
+def test_select_crops_names_one_or_ten_crops():
     images = tf.constant(photograph(256, 256)[None])
-    np.testing.assert_array_equal(crops.views(images, "center")[:, 0], crops.center_crop(images))
-    np.testing.assert_array_equal(crops.views(images, "ten", 227), crops.ten_crops(images, 227))
-    with pytest.raises(ValueError, match=r"views=eleven: expected one of center, ten"):
-        crops.views(images, "eleven")
+    np.testing.assert_array_equal(crops.select_crops(images, "center")[:, 0], crops.center_crop(images))
+    np.testing.assert_array_equal(crops.select_crops(images, "ten", 227), crops.ten_crops(images, 227))
+    with pytest.raises(ValueError, match=r"crops=eleven: expected one of center, ten"):
+        crops.select_crops(images, "eleven")

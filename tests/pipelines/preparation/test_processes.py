@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from pipelines.datasets.registry import open_source
 from pipelines.preparation.processes import store_all
-from pipelines.preparation.shard import Part, ShardConfig
+from pipelines.preparation.shard import Shard, ShardConfig
 from pipelines.prepare import prepare
 from tests.helpers.image_files import image_folder, write_files
 
@@ -57,7 +57,7 @@ class Unreadable:
 def test_what_goes_wrong_in_a_process_ends_all_with_one_line(source, expected: str, tmp_path):
     for name in ("dataset", "tallies"):
         (tmp_path / name).mkdir()
-    parts = [Part("x", "train", index, 2, source, 1) for index in range(2)]
+    parts = [Shard("x", "train", index, 2, source, 1) for index in range(2)]
     with pytest.raises(ValueError, match=expected) as raised, tqdm(disable=True) as progress:
         list(store_all(parts, ShardConfig("shorter_side", 95, ("cat",)), tmp_path, 2, progress))
     assert "\n" not in str(raised.value)

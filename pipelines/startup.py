@@ -1,0 +1,76 @@
+"""What happens before a command begins: environment variables, standard streams, and a quiet import of TensorFlow."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+_ENVIRONMENT = {
+    # TensorFlow leaves oneDNN off on processors without AVX-512, where everything then takes 1.4 times as long.
+    "TF_ENABLE_ONEDNN_OPTS": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+    # Otherwise gRPC reports each failed handshake in lines of its own.
+    "GRPC_VERBOSITY": "ERROR",
+}
+
+
+def set_environment() -> None:
+    """Sets the environment variables that TensorFlow reads on import, unless the user has set them."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def open_standard_streams() -> None:
+    """Makes stdout and stderr usable where they were closed, or were replaced by objects without a file."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number: otherwise the next file to be opened would receive what is written to stderr.
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 (stays open until the process ends)
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    # File and class names may have characters that the terminal's encoding lacks.
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure:
+        reconfigure(errors="backslashreplace")
+
+
+def check_keras_backend() -> None:
+    """Raises ValueError where Keras is set up for another backend, before Keras fails in a way of its own."""
+    backend, origin = os.environ.get("KERAS_BACKEND"), "environment variable KERAS_BACKEND"
+    if not backend:
+        path = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "keras.json"
+        origin = str(path)
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            backend = json.loads(path.read_text(encoding="utf-8")).get("backend")
+    if backend and backend != "tensorflow":
+        raise ValueError(f"found Keras backend {backend!r} ({origin}), expected 'tensorflow'")
+
+
+def load_tensorflow_quietly() -> None:
+    """Imports TensorFlow and lists devices with file descriptor 2 held back; shows it if that fails.
+
+    TensorFlow 2.21 prints start-up messages (oneDNN, CUDA not found) there that ignore TF_CPP_MIN_LOG_LEVEL.
+    """
+    if "tensorflow" in sys.modules:
+        return
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as messages:
+        os.dup2(messages.fileno(), 2)
+        try:
+            importlib.import_module("tensorflow").config.list_physical_devices()
+        except BaseException:
+            os.dup2(stderr, 2)
+            messages.seek(0)
+            sys.stderr.write(messages.read().decode(errors="replace"))
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)

@@ -1,0 +1,179 @@
+"""What every command shares, in this process: `run` ends with SystemExit."""
+
+import io
+import os
+import shlex
+import signal
+import subprocess
+import sys
+
+import pytest
+from absl import flags
+
+from pipelines import cli
+
+
+def define_flags():
+    cli.define_path("data", "~/default", "a path")
+    cli.define_paths("images", None, "paths")
+    flags.DEFINE_integer("number", 1, "a number")
+
+
+@pytest.fixture
+def run(monkeypatch):
+    def run(main, *arguments, **options):
+        monkeypatch.setattr(sys, "argv", ["command", *arguments])
+        with pytest.raises(SystemExit) as left:
+            cli.run(main, define_flags, needs=None, **options)
+        return left.value.code
+
+    return run
+
+
+def values(seen):
+    """A command that notes its flags in `seen`."""
+    return lambda argv: seen.update({name: flags.FLAGS[name].value for name in ("data", "images", "number")})
+
+
+def test_a_command_runs_twice_with_its_own_flags(run):
+    for arguments, number in (["--number=2"], 2), ([], 1):
+        seen = {}
+        assert run(values(seen), *arguments) is None
+        assert seen["number"] == number
+    assert "number" not in flags.FLAGS
+
+
+def test_paths_expand_the_home_directory(run, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    seen = {}
+    run(values(seen), "--data=~/x", "--images=~/a", "--images=b")
+    assert (seen["data"], seen["images"]) == ("/home/someone/x", ["/home/someone/a", "b"])
+    run(values(seen))
+    assert seen["data"] == "/home/someone/default"
+
+
+def test_flagfiles_may_have_a_byte_order_mark_comments_and_others_in_them(run, tmp_path):
+    (tmp_path / "inner.flags").write_text("// remark\n--data=inner\n")
+    (tmp_path / "outer.flags").write_bytes(
+        b"\xef\xbb\xbf# remark\n--number=3\n--flagfile=" + os.fsencode(tmp_path / "inner.flags") + b"\n"
+    )
+    seen = {}
+    run(values(seen), f"--flagfile={tmp_path / 'outer.flags'}", "--number=4")
+    assert (seen["number"], seen["data"]) == (4, "inner")
+
+
+def test_our_flagfiles_are_found_by_name(run):
+    # They have flags that this command lacks: found, read and refused.
+    assert "Unknown command line flag" in run(values({}), "--flagfile=photos.flags")
+    assert "--flagfile=no.flags: no such file; found paper.flags" in run(values({}), "--flagfile=no.flags")
+
+
+def test_a_flagfile_that_includes_itself_is_refused(run, tmp_path):
+    path = tmp_path / "a.flags"
+    path.write_text(f"--flagfile={path}\n")
+    assert "includes itself" in run(values({}), f"--flagfile={path}")
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("number=7: expected less"), "error: --number=7: expected less"),
+        (ValueError("width=7: expected less"), "error: width=7: expected less"),
+        (FileNotFoundError(2, "No such file or directory", "x"), "error: [Errno 2] No such file or directory: 'x'"),
+    ],
+)
+def test_errors_are_one_line_with_the_flag_if_there_is_one(run, error, line):
+    def main(argv):
+        raise error
+
+    assert run(main) == line
+
+
+def test_verbosity_shows_the_traceback(monkeypatch):
+    def main(argv):
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(sys, "argv", ["command", "--verbosity=1"])
+    with pytest.raises(ValueError, match="a bug"):
+        cli.run(main, define_flags, needs=None)
+
+
+@pytest.mark.parametrize(
+    ("argument", "line"),
+    [("x", "unexpected argument 'x'"), ("--numbr=1", "Unknown command line flag"), ("--number=x", "--number")],
+)
+def test_wrong_arguments_are_one_line(run, argument, line):
+    assert line in run(values({}), argument)
+
+
+def test_the_environment_is_set_unless_the_user_has_decided(run, monkeypatch):
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    monkeypatch.setenv("GRPC_VERBOSITY", "")
+    monkeypatch.delenv("GRPC_VERBOSITY")
+    run(values({}))
+    assert (os.environ["TF_ENABLE_ONEDNN_OPTS"], os.environ["GRPC_VERBOSITY"]) == ("0", "ERROR")
+
+
+def test_replaced_streams_are_good_enough(run, monkeypatch):
+    # As in a notebook: no file number, no `reconfigure`.
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert run(lambda argv: print("text")) is None
+    assert sys.stdout.getvalue() == "text\n"
+
+
+@pytest.mark.parametrize(("origin", "expected"), [("env", "KERAS_BACKEND"), ("file", "keras.json")])
+def test_another_keras_backend_is_one_line(monkeypatch, tmp_path, origin, expected):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    if origin == "env":
+        monkeypatch.setenv("KERAS_BACKEND", "torch")
+    else:
+        monkeypatch.delenv("KERAS_BACKEND", raising=False)
+        (tmp_path / "keras.json").write_text('{"backend": "torch"}')
+    monkeypatch.setattr(sys, "argv", ["command"])
+    with pytest.raises(SystemExit, match=f"error: found Keras backend 'torch' .*{expected}"):
+        cli.run(values({}), define_flags)
+
+
+def test_the_first_signal_is_recorded_and_handlers_are_restored(capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    with cli.stop_signals() as stop:
+        assert stop.received is None
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.wait() == stop.received == signal.SIGTERM
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL, "the second one ends the process"
+        with pytest.raises(KeyboardInterrupt):
+            stop.raise_if_received()
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert "press again to stop at once" in capsys.readouterr().out
+
+
+CLOSED = """
+import sys
+from pipelines import cli
+def main(argv):
+    print("text")
+    assert sys.argv[1] == "none" or "tensorflow" in sys.modules
+    return 3
+cli.run(main, lambda: None, takes_arguments=True, needs="tensorflow" if sys.argv[1] == "tensorflow" else None)
+"""
+
+
+def test_closed_standard_streams_do_not_matter():
+    for redirection in (">&-", "2>&-", ">&- 2>&-"):
+        command = f"{shlex.join([sys.executable, '-c', CLOSED, 'none'])} {redirection}"
+        assert subprocess.run(["bash", "-c", command], check=False).returncode == 3
+
+
+def test_tensorflow_is_loaded_without_its_chatter():
+    result = subprocess.run([sys.executable, "-c", CLOSED, "tensorflow"], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (3, "text\n", "")
+
+
+def test_the_progress_bar_counts_where_there_is_no_terminal(capfd):
+    with cli.progress_bar("train", 3, completed=1) as bar:
+        bar.update()
+        assert bar.completed == 2
+        bar.update(3, status="loss 1")
+    assert bar.completed == 3
+    assert capfd.readouterr() == ("", "")
