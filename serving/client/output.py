@@ -1,50 +1,61 @@
-"""What `python -m serving.client` prints: a table, JSON lines or CSV, one record a file.
+"""Output of `python -m serving.client`: a table, JSON lines or CSV, one record per file.
 
 Records are {"file", "valid", "labels", "classes", "scores"}, best class first, or {"file", "valid", "features"}.
-Where a request failed, `valid` is None and there is an "error", too.
+Where a request failed, `valid` is None and "error" has the reason. Names and labels come from strangers: none reaches
+the terminal or a spreadsheet with control characters or as a formula.
 """
 
 import csv
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 Record = dict[str, Any]
 
 _CSV_COLUMNS = ("file", "valid", "rank", "class", "label", "score", "error")
+_FORMULA_STARTS = ("=", "+", "-", "@")
+
+
+def printable(text: str) -> str:
+    """`text` with control characters, direction marks and undecodable bytes of file names as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def print_json(record: Record) -> None:
-    """Prints the record as one line, at once."""
-    print(json.dumps(record), flush=True)
+    """Prints the record as one line of JSON. Numbers that JSON does not have become null."""
+    line = json.dumps({name: _finite(value) for name, value in record.items()}, allow_nan=False)
+    print(line.replace("\x7f", "\\u007f"), flush=True)
 
 
 @contextmanager
-def printed_csv() -> Iterator[Callable[[Record], None]]:
-    """Prints a line of headings, and takes records of classes: a line for each class, one for a file without any."""
+def csv_printer() -> Iterator[Callable[[Record], None]]:
+    """Prints a header and returns a function for records: one line per class, or one for a file without classes."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(_CSV_COLUMNS)
 
     def print_rows(record: Record) -> None:
-        start = (record["file"], "" if record["valid"] is None else str(record["valid"]).lower())
+        start = (_cell(record["file"]), "" if record["valid"] is None else str(record["valid"]).lower())
         ranked = zip(record["classes"], record["labels"], record["scores"], strict=True)
-        rows = [(*start, rank, *values, "") for rank, values in enumerate(ranked, start=1)]
-        writer.writerows(rows or [(*start, "", "", "", "", record.get("error", ""))])
+        rows: list[tuple[Any, ...]] = [
+            (*start, rank, index, _cell(label), score, "") for rank, (index, label, score) in enumerate(ranked, 1)
+        ]
+        writer.writerows(rows or [(*start, "", "", "", "", _cell(record.get("error", "")))])
         sys.stdout.flush()
 
     yield print_rows
 
 
 @contextmanager
-def printed_table() -> Iterator[Callable[[Record], None]]:
-    """Takes records and prints them as one table at the end, also at an early end: what was answered is shown."""
+def table_printer() -> Iterator[Callable[[Record], None]]:
+    """Returns a function for records, and prints one table at the end, also after an error."""
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table()
     try:
         yield lambda record: _add_rows(table, record)
@@ -53,18 +64,24 @@ def printed_table() -> Iterator[Callable[[Record], None]]:
             Console().print(table)
 
 
-def _add_rows(table: Table, record: Record) -> None:
-    file = Text(record["file"].encode(errors="replace").decode(), overflow="fold")
+def _add_rows(table: Any, record: Record) -> None:
+    from rich.text import Text
+
+    file = Text(printable(record["file"]), overflow="fold")
+    rows: list[tuple[Any, ...]]
     if "features" in record:
-        headings = ("file", "shape", "norm")
-        features = np.array(record["features"])
-        rows = [(file, str(features.shape), f"{np.linalg.norm(features):.4f}")] if record["valid"] else []
+        headings: tuple[str, ...] = ("file", "shape", "norm")
+        features = record["features"]
+        rows = [(file, f"({len(features)},)", f"{math.hypot(*features):.4f}")] if record["valid"] else []
     else:
         headings = ("file", "rank", "class", "score")
         ranked = enumerate(zip(record["labels"], record["scores"], strict=True), start=1)
-        rows = [(file if rank == 1 else "", str(rank), Text(label), f"{score:.4f}") for rank, (label, score) in ranked]
+        rows = [
+            (file if rank == 1 else "", str(rank), Text(printable(label)), f"{score:.4f}")
+            for rank, (label, score) in ranked
+        ]
     if record["valid"] is None:
-        rows = [(file, "", "not answered", "")[: len(headings)]]
+        rows = [(file, "", "no response", "")[: len(headings)]]
     if not table.columns:
         for heading in headings:
             table.add_column(heading, justify="right" if heading in ("rank", "score", "norm") else "left")
@@ -72,3 +89,15 @@ def _add_rows(table: Table, record: Record) -> None:
         table.add_row(*row)
     if len(rows) > 1:
         table.add_section()
+
+
+def _cell(text: str) -> str:
+    """A cell that a spreadsheet shows as text."""
+    shown = printable(text)
+    return f"'{shown}" if shown.startswith(_FORMULA_STARTS) else shown
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

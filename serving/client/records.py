@@ -1,24 +1,23 @@
-"""What `python -m serving.client` asks, and the records that it makes of the answers."""
+"""Predictions for a list of files, as the records of `serving.client.output`."""
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict
 from multiprocessing.pool import ThreadPool
 
 import grpc
 
 from serving import signatures as wire
-from serving.client_library import Client
-from serving.photographs import checked_photograph, read_photograph
-from serving.printing import Record
-from serving.questions import IMAGES_PER_REQUEST, Result
-from serving.target import ServingError
+from serving.client.api import Client
+from serving.client.endpoint import ServingError
+from serving.client.output import Record, printable
+from serving.client.requests import IMAGES_PER_REQUEST, Prediction, check_image_bytes, read_image_file
 
 STDIN = "-"
 
-# Statuses that say something of the server, not of the images that were sent.
-_OF_THE_SERVER = {
+# Statuses that concern the server, not the images of the request.
+_SERVER_CODES = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.NOT_FOUND,
@@ -30,66 +29,67 @@ _OF_THE_SERVER = {
 _MOST_FAILURES = 3
 
 
-def answers(
+def predict_files(
     client: Client, files: Sequence[str], signature: str, top_k: int, concurrency: int = 1
-) -> Iterator[tuple[list[Record], list[str]]]:
-    """For one part of the files after the other: a record per file, in order, and what is wrong with some of them.
+) -> Generator[tuple[list[Record], list[str]], None, None]:
+    """Yields, for one part of the files after the other, a record per file, in order, and error messages.
 
     Records are {"file", "valid", "labels", "classes", "scores"}, or {"file", "valid", "features"} for
-    SIGNATURE_FEATURES; `valid` is false for a file that cannot be used. Where a request failed for good, the records of
-    its files have `valid` None and its reason as "error". Files are read as they are sent, in `concurrency` threads.
+    SIGNATURE_FEATURES; `valid` is false for a file that cannot be used. Where a request failed, the records of its
+    files have `valid` None and its reason as "error". Files are read as they are sent, in `concurrency` threads.
     """
-    ask, nothing = _question(client, signature, top_k)
-    patience = _Patience()
+    send, empty = _sender(client, signature, top_k)
+    server = _FailingServer()
 
-    def answer(part: Sequence[str]) -> tuple[list[Record], list[str]]:
-        contents, complaints = {}, []
+    def predict_part(part: Sequence[str]) -> tuple[list[Record], list[str]]:
+        contents: dict[str, bytes] = {}
+        errors: list[str] = []
         for file in dict.fromkeys(part):
             try:
                 contents[file] = _read(file)
             except ValueError as error:
-                complaints.append(str(error))
+                errors.append(printable(str(error)))
         try:
-            answered = dict(zip(contents, patience.kept(ask, list(contents.values())), strict=True))
+            records = dict(zip(contents, server.send(send, list(contents.values())), strict=True))
         except ServingError as error:
-            complaints.append(str(error))
-            answered = dict.fromkeys(contents, nothing | {"valid": None, "error": str(error)})
-        complaints += [
-            f"{file}: the image cannot be decoded; expected a whole JPEG or PNG file"
-            for file, record in answered.items()
+            errors.append(str(error))
+            records = dict.fromkeys(contents, empty | {"valid": None, "error": str(error)})
+        errors += [
+            f"{printable(file)}: the image cannot be decoded; expected a complete JPEG or PNG file"
+            for file, record in records.items()
             if record["valid"] is False
         ]
-        return [{"file": file, **answered.get(file, nothing)} for file in part], complaints
+        return [{"file": file, **records.get(file, empty)} for file in part], errors
 
     size = min(IMAGES_PER_REQUEST, math.ceil(len(files) / concurrency))
     parts = [files[start : start + size] for start in range(0, len(files), size)]
-    # Its threads, unlike those of an executor, are not waited for when the command is interrupted.
+    # Unlike those of an executor, these threads are not waited for when the command is interrupted.
     with ThreadPool(min(concurrency, len(parts))) as pool:
-        yield from pool.imap(answer, parts)
+        yield from pool.imap(predict_part, parts)
 
 
-class _Patience:
-    """Asks until it is plain that the server is gone, so that a long list of files does not wait for each of them.
+class _FailingServer:
+    """Stops sending after repeated server failures, so that a long list of files fails fast.
 
-    That is when it refused everything or did not answer _MOST_FAILURES times in a row, or the first time.
+    That is after _MOST_FAILURES in a row, or after the first one if there was no response before.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._lock, self._failures, self._most = threading.Lock(), 0, 1
-        self._last: ServingError | None = None
+        self._last = ServingError("")
 
-    def kept(self, ask: Callable[[list[bytes]], list[Record]], images: list[bytes]) -> list[Record]:
-        """What `ask` gives; its last ServingError again, without asking, if the server is gone."""
+    def send(self, send: Callable[[list[bytes]], list[Record]], images: list[bytes]) -> list[Record]:
+        """The result of `send`; its last ServingError again, without sending, if the server is gone."""
         if not images:
             return []
         with self._lock:
             if self._failures >= self._most:
                 raise self._last
         try:
-            records = ask(images)
+            records = send(images)
         except ServingError as error:
             with self._lock:
-                if error.code in _OF_THE_SERVER:
+                if error.code in _SERVER_CODES:
                     self._failures, self._last = self._failures + 1, error
             raise
         with self._lock:
@@ -97,11 +97,11 @@ class _Patience:
         return records
 
 
-def _question(client: Client, signature: str, top_k: int) -> tuple[Callable[[list[bytes]], list[Record]], Record]:
-    """How to ask for records, and the record of a file that is not asked about."""
+def _sender(client: Client, signature: str, top_k: int) -> tuple[Callable[[list[bytes]], list[Record]], Record]:
+    """A function from images to records, and the record of a file that is not sent."""
 
     def classes(images: list[bytes]) -> list[Record]:
-        return [asdict(result) for result in client.classify(images, signature, top_k)]
+        return [asdict(prediction) for prediction in client.classify(images, signature, top_k)]
 
     def features(images: list[bytes]) -> list[Record]:
         rows = zip(*client.features(images), strict=True)
@@ -109,12 +109,12 @@ def _question(client: Client, signature: str, top_k: int) -> tuple[Callable[[lis
 
     if signature == wire.SIGNATURE_FEATURES:
         return features, {"valid": False, "features": []}
-    return classes, asdict(Result(valid=False))
+    return classes, asdict(Prediction(valid=False))
 
 
 def _read(file: str) -> bytes:
     if file != STDIN:
-        return read_photograph(file)
+        return read_image_file(file)
     # Not sys.stdin: Python cannot end while a thread waits in it.
     with open(0, "rb", closefd=False) as stdin:
-        return checked_photograph(stdin.read(), file)
+        return check_image_bytes(stdin.read(), file)

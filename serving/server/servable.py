@@ -1,13 +1,11 @@
-"""One loaded version of a model, and how it answers Predict.
+"""One loaded version of a model, and its Predict method.
 
 The checks, their order and their status codes are those of TensorFlow Serving
 (tensorflow_serving/servables/tensorflow/predict_util.cc), so that a client meets the same behaviour on both.
 """
 
-import functools
 import math
-import threading
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 
 import grpc
@@ -19,21 +17,21 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 
-from serving.batching import Batcher, BatchingOptions, Tensors
-from serving.request_errors import RequestError, from_tensorflow
+from serving.server.status import RequestError, from_tensorflow
 from serving.signatures import SIGNATURE_TEN_CROP
+
+Tensors = dict[str, tf.Tensor]
 
 GRAPH_FILE = tf.saved_model.SAVED_MODEL_FILENAME_PB
 
 # Initialises lookup tables and the like; not for clients.
 _HIDDEN_SIGNATURES = {"__saved_model_init_op", "__saved_model_train_op"}
 
-# A tensor may give one value for all of its elements, so that a message of 60 bytes stands for gigabytes. It may take
-# as much memory as the longest message by default, or as its own length. A string takes 24 bytes (tstring.h).
-_MOST_TENSOR_BYTES = 128 * 2**20
-_STRING_BYTES = 24
+# The format lets one value stand for all elements, so that 60 bytes claim gigabytes. Elements that are not in the
+# message may take so many bytes; strings, each of which is an image to decode, none.
+_MOST_REPEATED_BYTES = 2**20
 
-# TensorFlow Serving answers in these fields rather than in `tensor_content`, and clients read them directly.
+# TensorFlow Serving fills these fields rather than `tensor_content`, and clients read them directly.
 _VALUE_FIELDS = {
     tf.bool: "bool_val",
     tf.float32: "float_val",
@@ -48,34 +46,24 @@ class Servable:
 
     Args:
         folder: the version's folder; its name is a number.
-        batching: how to merge requests; None runs each by itself.
-        batch_threads: bounds the batches that run at once, with those of other servables.
 
     Attributes:
         version: the folder's name as a number.
         signature_defs: signature name -> SignatureDef, as stored in the SavedModel.
 
-    Raises whatever TensorFlow raises for a folder that holds no whole SavedModel (OSError, tf.errors.OpError,
+    Raises whatever TensorFlow raises for a folder without a complete SavedModel (OSError, tf.errors.OpError,
     protobuf's DecodeError, ...).
     """
 
-    def __init__(
-        self, folder: Path, batching: BatchingOptions | None = None, batch_threads: threading.Semaphore | None = None
-    ):
+    def __init__(self, folder: Path):
         self.version = int(folder.name)
         self.signature_defs = _read_signature_defs(folder)
         self._model = tf.saved_model.load(str(folder))
-        self._run: dict[str, Callable[[Tensors], Tensors]] = {
-            name: functools.partial(_call, signature) for name, signature in self._model.signatures.items()
-        }
-        if batching is not None:
-            threads = batch_threads or threading.Semaphore(batching.num_batch_threads)
-            self._run = {name: Batcher(function, batching, threads) for name, function in self._run.items()}
 
     @property
     def callable_signatures(self) -> list[str]:
         """Names of the signatures that Predict knows, sorted."""
-        return sorted(set(self._run) - _HIDDEN_SIGNATURES)
+        return sorted(set(self._model.signatures) - _HIDDEN_SIGNATURES)
 
     def predict(self, request: PredictRequest) -> PredictResponse:
         """Runs the signature that `request` names on its inputs; safe to call from many threads.
@@ -83,8 +71,8 @@ class Servable:
         Raises:
             RequestError: the request does not fit the signature, or the graph failed (its own status).
         """
-        name = signature_name(request.model_spec)
-        if name not in self._run:
+        name = request.model_spec.signature_name or SIGNATURE_TEN_CROP
+        if name not in self._model.signatures:
             raise RequestError(
                 grpc.StatusCode.FAILED_PRECONDITION,
                 f'Serving signature key "{name}" not found; there are {", ".join(self.callable_signatures)}',
@@ -92,37 +80,15 @@ class Servable:
         signature = self.signature_defs[name]
         inputs = _read_inputs(signature, request)
         wanted = _wanted_outputs(signature, request)
-        outputs = self.run(name, inputs)
-        response = PredictResponse(model_spec=self.spec(request.model_spec.name, name))
+        try:
+            outputs = self._model.signatures[name](**inputs)
+        except tf.errors.OpError as error:
+            raise from_tensorflow(error) from error
+        response = PredictResponse(model_spec=ModelSpec(name=request.model_spec.name, signature_name=name))
+        response.model_spec.version.value = self.version
         for output in wanted:
             response.outputs[output].CopyFrom(_write_tensor(outputs[output]))
         return response
-
-    def run(self, name: str, inputs: Tensors) -> Tensors:
-        """The outputs of signature `name` for inputs that fit it.
-
-        Raises:
-            RequestError: the graph failed, or the queue of batches is full.
-        """
-        return self._run[name](inputs)
-
-    def spec(self, model_name: str, name: str) -> ModelSpec:
-        """How answers of signature `name` tell what they come from."""
-        spec = ModelSpec(name=model_name, signature_name=name)
-        spec.version.value = self.version
-        return spec
-
-
-def signature_name(spec: ModelSpec) -> str:
-    """The signature that `spec` asks for, TensorFlow's default one if it names none."""
-    return spec.signature_name or SIGNATURE_TEN_CROP
-
-
-def _call(signature: Callable[..., Tensors], inputs: Tensors) -> Tensors:
-    try:
-        return signature(**inputs)
-    except tf.errors.OpError as error:
-        raise from_tensorflow(error) from error
 
 
 def _read_signature_defs(folder: Path) -> dict[str, SignatureDef]:
@@ -151,12 +117,11 @@ def _read_tensor(name: str, proto: TensorProto, expected: TensorInfo) -> tf.Tens
             grpc.StatusCode.INVALID_ARGUMENT,
             f"input {name!r}: expected {dtype.name}, found {_dtype_name(proto.dtype)}",
         )
-    elements = math.prod(dim.size for dim in proto.tensor_shape.dim)
-    size = elements * (_STRING_BYTES if dtype == tf.string else dtype.size)
-    if size > max(_MOST_TENSOR_BYTES, proto.ByteSize()):
+    # Every element that is in the message takes a byte of it or more.
+    elements, length = math.prod(dim.size for dim in proto.tensor_shape.dim), proto.ByteSize()
+    if elements > length and (dtype == tf.string or elements * dtype.size > _MOST_REPEATED_BYTES):
         raise RequestError(
-            grpc.StatusCode.INVALID_ARGUMENT,
-            f"input {name!r}: {elements:,} elements take {size:,} bytes; expected at most {_MOST_TENSOR_BYTES:,}",
+            grpc.StatusCode.INVALID_ARGUMENT, f"input {name!r}: claims {elements:,} elements in {length:,} bytes"
         )
     try:
         tensor = tf.io.parse_tensor(proto.SerializeToString(), dtype)

@@ -10,10 +10,10 @@ _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class RequestError(Exception):
-    """Carries a status code beside its message.
+    """An error with a gRPC status code.
 
     Attributes:
-        code: the status of the answer.
+        code: the status of the response.
     """
 
     def __init__(self, code: grpc.StatusCode, message: str):
@@ -22,5 +22,5 @@ class RequestError(Exception):
 
 
 def from_tensorflow(error: tf.errors.OpError) -> RequestError:
-    """The status that TensorFlow gave a graph's failure, which TensorFlow Serving passes on."""
+    """The status of a graph's failure, which TensorFlow Serving passes on."""
     return RequestError(_STATUS_CODES.get(error.error_code, grpc.StatusCode.UNKNOWN), error.message)

@@ -1,5 +1,6 @@
-"""Which versions of one model are served: those that its version policy picks among the folders on disk."""
+"""The versions of one model that are served: those that its version policy selects among the folders on disk."""
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,22 +11,23 @@ from absl import logging
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig
 
-from serving.request_errors import RequestError
-from serving.servable import GRAPH_FILE, Servable
+from pipelines.images.find import not_regular
+from serving.server.servable import GRAPH_FILE, Servable
+from serving.server.status import RequestError
 
-# What a folder holds: path, size in bytes and time of change in nanoseconds of each file.
+# The files of a folder: path, size in bytes and time of change in nanoseconds of each file.
 _Contents = frozenset[tuple[Path, int, int]]
 
 
 def versions_on_disk(base_path: Path) -> dict[int, Path]:
-    """The folders in `base_path` with numbers for names, among those that hold a SavedModel: version -> folder."""
+    """The folders in `base_path` that have numbers for names and hold a SavedModel: version -> folder."""
     # 18 digits always fit the int64 of the protocol.
-    folders = sorted(graph.parent for graph in base_path.glob(f"*/{GRAPH_FILE}"))
+    folders = sorted(folder for folder in base_path.glob("*") if os.path.lexists(folder / GRAPH_FILE))
     return {int(folder.name): folder for folder in folders if re.fullmatch("[0-9]{1,18}", folder.name)}
 
 
 def aspired_versions(config: ModelConfig, available: set[int]) -> set[int]:
-    """Those of `available` that the version policy of `config` asks for; the newest one if it has no policy."""
+    """The versions of `available` that the policy of `config` selects; the newest one if it has no policy."""
     policy = config.model_version_policy
     match policy.WhichOneof("policy_choice"):
         case "all":
@@ -38,22 +40,22 @@ def aspired_versions(config: ModelConfig, available: set[int]) -> set[int]:
 
 @dataclass
 class _Version:
-    """One version in the life of a server: its state, and why it has ended if it was refused."""
+    """The state of one version, and why it has ended if it was refused."""
 
     state: ModelVersionStatus.State
     error: str = ""
-    files: _Contents = frozenset()  # those that it was loaded from, or that could not be
+    files: _Contents = frozenset()  # those of the last attempt to load it
 
 
 class Versions:
     """The versions of one model. `refresh` is called from one thread at a time, everything else from many.
 
     Args:
-        config: name, base path and version policy of the model; may be replaced.
-        load: version's folder -> what answers for it, ready to serve. It may raise anything for a broken folder.
+        config: name, base path and version policy of the model.
+        load: version's folder -> its servable, ready to serve. It may raise anything for a broken folder.
 
     Attributes:
-        servables: version -> what answers. Whoever holds a servable keeps it alive: requests end where they began.
+        servables: version -> servable. A reference keeps a servable alive: requests end on the version they began on.
     """
 
     def __init__(self, config: ModelConfig, load: Callable[[Path], Servable]):
@@ -64,12 +66,12 @@ class Versions:
 
     @property
     def current(self) -> Servable | None:
-        """The newest version that is served: it answers requests that name none."""
+        """The newest version that is served, for requests without a version."""
         servables = self.servables
         return servables[max(servables)] if servables else None
 
     def find(self, version: int | None) -> Servable:
-        """What answers for `version`, or for requests that name none.
+        """The servable of `version`, or of requests without a version.
 
         Raises:
             RequestError: NOT_FOUND, it is not served.
@@ -89,17 +91,11 @@ class Versions:
         """The states of all versions that this server has known, newest first; those that have ended stay."""
         return [self._status(version) for version in sorted(self._history, reverse=True)]
 
-    def end(self) -> None:
-        """Lets go of all versions."""
-        self.servables = {}
-        for version in self._history.values():
-            version.state = ModelVersionStatus.END
-
     def refresh(self) -> None:
-        """Loads what the policy asks for and then lets go of the rest, while at least one version answers.
+        """Loads the versions of the policy, and then unloads the others if at least one of the policy is served.
 
-        One that cannot be loaded is logged in one line, changes nothing for the others, and is tried again when its
-        files change (they may still be arriving). Versions whose folders are gone leave once another is there.
+        A version that cannot be loaded is logged in one line, does not affect the others, and is tried again when its
+        files change (they may still be arriving). Versions whose folders are gone are unloaded once another is served.
         """
         folders = versions_on_disk(Path(self.config.base_path))
         aspired = aspired_versions(self.config, set(folders))
@@ -111,15 +107,15 @@ class Versions:
             self.servables = {version: self.servables[version] for version in aspired & set(self.servables)}
         for is_served, line in filter(None, news):
             if not is_served and self.servables:  # if nothing can be served, the server's own error says so
-                logging.error("%s: version %d stays: %s", self.config.name, self.current.version, line)
+                logging.error("%s: version %d stays: %s", self.config.name, max(self.servables), line)
             elif is_served and not is_first:  # a warning only for its being shown without --verbosity
                 logging.warning("%s: %s", self.config.name, line)
 
     def _try(self, version: int, folder: Path) -> tuple[bool, str] | None:
-        """Loads a version: whether it is served now, and a line that says so; None if there was nothing new to try."""
+        """Loads a version. Returns whether it is served now, and a log line; None if its files have not changed."""
         before = self._history.get(version)
         try:
-            contents = _contents(folder)
+            contents = _contents(folder, Path(self.config.base_path))
             if before is not None and before.error and before.files == contents:
                 return None
             self._history[version] = _Version(ModelVersionStatus.LOADING, files=contents)
@@ -142,6 +138,24 @@ class Versions:
         return status
 
 
-def _contents(folder: Path) -> _Contents:
-    found = ((path, path.stat()) for path in folder.rglob("*"))
-    return frozenset((path, stat.st_size, stat.st_mtime_ns) for path, stat in found)
+def _contents(folder: Path, base_path: Path) -> _Contents:
+    """The files of a version.
+
+    Raises:
+        ValueError: one of them is not a regular file below `base_path`. A named pipe would block whoever reads it, and
+            a link to a device would fill the memory.
+    """
+    base, found = base_path.resolve(), set()
+    for parent, directories, names in os.walk(folder.resolve(), onerror=_raise):
+        for path in (Path(parent, name) for name in names + directories):
+            reason = None if path.is_dir() and not path.is_symlink() else not_regular(path)
+            if reason is not None or not path.resolve().is_relative_to(base):
+                raise ValueError(f"{path}: {reason or 'a link out of the base path'}; expected a regular file")
+            if path.name in names:
+                status = path.stat()
+                found.add((path, status.st_size, status.st_mtime_ns))
+    return frozenset(found)
+
+
+def _raise(error: OSError) -> None:
+    raise error

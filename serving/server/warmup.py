@@ -7,16 +7,15 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
-from serving import examples
-from serving.request_errors import RequestError
-from serving.servable import Servable
+from serving.server.servable import Servable
+from serving.server.status import RequestError
 
-# Where TensorFlow Serving looks, and how much it takes (saved_model_warmup_util.h).
+# The file and its limit in TensorFlow Serving (saved_model_warmup_util.h).
 WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 MOST_RECORDS = 1000
 
 
-class WarmupError(Exception):
+class WarmupError(ValueError):
     """The warm-up requests cannot be replayed; the version must not be served."""
 
 
@@ -24,11 +23,10 @@ def replay_warmup(servable: Servable, folder: Path) -> int:
     """Sends `servable` the requests stored in `folder`, if there are any.
 
     Returns:
-        How many there were.
+        The number of requests.
 
     Raises:
-        WarmupError: the file is broken, has more than MOST_RECORDS, or a request fails or is of a kind that
-            TensorFlow Serving does not replay.
+        WarmupError: the file is broken, has more than MOST_RECORDS, or a request fails or is not a Predict request.
     """
     path = folder / WARMUP_FILE
     if not path.exists():
@@ -37,8 +35,11 @@ def replay_warmup(servable: Servable, folder: Path) -> int:
     for number, log in enumerate(_records(path), start=1):
         if number > MOST_RECORDS:
             raise WarmupError(f"Number of warmup records exceeds the maximum ({MOST_RECORDS}) at {path}")
+        kind = log.WhichOneof("log_type")
+        if kind != "predict_log":
+            raise WarmupError(f"warm-up record {number} of {path}: expected a predict_log, found {kind}")
         try:
-            _replay(servable, log)
+            servable.predict(log.predict_log.request)
         except RequestError as error:
             raise WarmupError(f"warm-up record {number} of {path}: {error.code.name}: {error}") from error
     return number
@@ -52,17 +53,3 @@ def _records(path: Path) -> Iterator[PredictionLog]:
         raise WarmupError(f"Failed to parse warmup record from {path}") from error
     except tf.errors.OpError as error:
         raise WarmupError(f"{path}: {error.message}. Please verify your warmup data is in TFRecord format.") from error
-
-
-def _replay(servable: Servable, log: PredictionLog) -> None:
-    match log.WhichOneof("log_type"):
-        case "predict_log":
-            servable.predict(log.predict_log.request)
-        case "classify_log":
-            examples.classify(servable, log.classify_log.request)
-        case "regress_log":
-            examples.regress(servable, log.regress_log.request)
-        case "multi_inference_log":
-            examples.multi_inference(servable, log.multi_inference_log.request)
-        case kind:
-            raise WarmupError(f"Unsupported log_type for warmup: {kind}")

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import yaml
 from google.protobuf import text_format
+from serving.batching import batching_options
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 import serving
 from serving import release, server_options
-from serving.batching import batching_options
-from serving.client_library import IMAGES_PER_REQUEST
-from serving.configuration import (
+from serving.client.requests import IMAGES_PER_REQUEST
+from serving.server.config_files import (
     BatchingParameters,
     MonitoringConfig,
     SSLConfig,

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 import serving
-from serving.client import Client, Result
-from serving.client_library import BYTES_PER_REQUEST
+from serving.client import Client, Prediction
+from serving.client.requests import BYTES_PER_REQUEST
 
 COLOURS = [(200, 60, 25), (25, 200, 60), (60, 25, 200)]
 
@@ -48,13 +48,13 @@ def test_the_images_signature_is_answered_from_views_cut_on_this_side(client, ph
     answer, invalid, again = client.classify([good, bad, good], "images")
     classes, scores = expected(pixels.mean((0, 1), dtype=np.float64))
     assert answer == again
-    assert invalid == Result(valid=False)
+    assert invalid == Prediction(valid=False)
     assert answer.classes == tuple(classes[:5])
     np.testing.assert_allclose(answer.scores, scores[:5], rtol=1e-4)
 
 
 def test_bad_files_alone_give_bad_answers_in_the_images_signature(client):
-    assert client.classify([b"junk", b""], "images") == [Result(False), Result(False)]
+    assert client.classify([b"junk", b""], "images") == [Prediction(False), Prediction(False)]
 
 
 def test_top_k_limits_the_answer(client, photograph):
@@ -82,7 +82,7 @@ def test_a_bad_image_changes_no_neighbour(client, photograph):
     first, last = photograph(COLOURS[0]), photograph(COLOURS[1])
     for bad in (b"", b"junk", first[:100], b"\xff\xd8\xff" + b"x" * 500):
         results = client.classify([first, bad, last])
-        assert results[1] == Result(valid=False)
+        assert results[1] == Prediction(valid=False)
         assert results[::2] == client.classify([first, last])
 
 
@@ -182,7 +182,7 @@ def test_the_version_that_is_asked_for_answers(server, photograph):
 
 def test_a_client_serves_many_threads(client, photograph):
     images = [photograph(colour) for colour in COLOURS]
-    ask: Callable[[bytes], list[Result]] = lambda image: client.classify([image])  # noqa: E731
+    ask: Callable[[bytes], list[Prediction]] = lambda image: client.classify([image])  # noqa: E731
     with futures.ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(ask, images * 8))
     assert answers == [client.classify([image]) for image in images] * 8

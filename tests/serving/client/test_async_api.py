@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import serving
-from serving.client import AsyncClient, Client, Result, ServingError
+from serving.client import AsyncClient, Client, Prediction, ServingError
 from tests.helpers.fake_service import FakeService, serving_at
 
 COLOURS = [(200, 60, 25), (25, 200, 60), (60, 25, 200)]
@@ -32,7 +32,7 @@ def test_answers_are_those_of_the_other_client(server, photograph, signature):
     with Client(server.address) as client:
         expected = client.classify(images, signature, top_k=2)
     assert with_client(server.address, lambda client: client.classify(images, signature, top_k=2)) == expected
-    assert expected[3] == Result(valid=False)
+    assert expected[3] == Prediction(valid=False)
 
 
 def test_features_and_signatures_are_those_of_the_other_client(server, photograph):

@@ -9,7 +9,7 @@ import grpc
 import pytest
 from absl import flags
 
-from serving import client as client_module
+from serving.client import __main__ as client_module
 from tests.helpers.fake_service import FakeService, serving_at
 
 

@@ -18,7 +18,7 @@ from typing import IO
 
 import pytest
 
-from serving import client as client_module
+from serving.client import __main__ as client_module
 from tests.helpers.fake_service import FakeService, serving_at
 
 

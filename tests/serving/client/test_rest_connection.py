@@ -13,10 +13,10 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-
-from serving import client as client_module
-from serving.client import Client, Result, ServingError
 from serving.photographs import resize_image
+
+from serving.client import Client, Prediction, ServingError
+from serving.client import __main__ as client_module
 from tests.helpers.rest_server import RestModel, serving_rest
 
 COLOURS = [(200, 60, 25), (25, 200, 60), (60, 25, 200)]
@@ -47,7 +47,7 @@ def test_answers_are_those_over_grpc_to_the_last_bit(address, server, photograph
         expected = client.classify(images, signature)
     with Client(address) as client:
         assert client.classify(images, signature) == expected
-    assert expected[4] == Result(valid=False)
+    assert expected[4] == Prediction(valid=False)
     assert expected[1].labels[0] == "grün"
 
 

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from serving import server as server_module
+import serving
 from serving.client import Client
-from serving.configuration import single_model
-from serving.servable import Servable
 from serving.server import ModelServer
-from serving.versions import Versions, versions_on_disk
+from serving.server import __main__ as server_command
+from serving.server.config_files import single_model
+from serving.server.servable import Servable
+from serving.server.version_policy import Versions, versions_on_disk
 
 WAIT_S = 30
 
@@ -170,7 +171,7 @@ def test_leaving_waits_for_requests_under_way(base, photograph, monkeypatch):
 def test_a_busy_port_is_named(base):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ValueError, match=rf"--port={port}: .*in use"):
+        with pytest.raises(ValueError, match=rf"port={port}: .*in use"):
             ModelServer("alexnet", base, port=port)
 
 
@@ -194,7 +195,7 @@ def test_a_base_path_without_a_version_is_named(tmp_path, folders, found):
         (base / name).mkdir(parents=True)
     if folders == []:
         base.mkdir()
-    with pytest.raises(ValueError, match=rf"--model_base_path={base}: {found}; .*keras_alexnet.export"):
+    with pytest.raises(ValueError, match=rf"model_base_path={base}: {found}; .*keras_alexnet.export"):
         ModelServer("alexnet", base)
 
 
@@ -212,7 +213,7 @@ def test_the_command_says_that_it_is_ready_in_one_line_and_leaves_on_sigterm_wit
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        cwd=Path(server_module.__file__).parents[1],
+        cwd=Path(serving.__file__).parents[1],
     )
     try:
         ready = process.stdout.readline()
@@ -226,5 +227,5 @@ def test_the_command_says_that_it_is_ready_in_one_line_and_leaves_on_sigterm_wit
 
 
 def test_the_command_needs_a_base_path(command):
-    with pytest.raises(Exception, match="model_base_path"):
-        command(server_module)
+    with pytest.raises(ValueError, match="model_base_path"):
+        command(server_command)

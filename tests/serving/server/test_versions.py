@@ -1,4 +1,4 @@
-"""Versions, labels, changes of configuration and warm-up: as in TensorFlow Serving, on a server that is running."""
+"""Versions, labels and warm-up: as in TensorFlow Serving, on a server that is running."""
 
 import shutil
 import threading
@@ -6,13 +6,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from tests.helpers import backends
-from tests.helpers.backends import BACKENDS, arrays, models_config, predict_request, refusal, wait_until
+from tests.helpers.backends import BACKENDS, models_config, predict_request, refusal, wait_until
 
 pytestmark = pytest.mark.parametrize("backend", BACKENDS)
 
@@ -85,51 +84,9 @@ def test_the_version_policy_says_what_is_served(serve, base, policy, expected):
     wait_until(lambda: server.available() == expected)
 
 
-def test_a_new_configuration_changes_versions_and_then_labels(serve, base, red):
-    server = serve(models_config(base, (1,), {"stable": 1}), LABELS_EARLY)
-    server.reload(models_config(base, (1, 2), {"stable": 1}))
-    wait_until(lambda: server.available() == {1, 2})
-    server.reload(models_config(base, (2,), {"stable": 2}))
-    wait_until(lambda: server.available() == {2})
-    assert server.answer(red, label="stable") == SECOND
-    wait_until(lambda: server.states() == {1: "END", 2: "AVAILABLE"})
-
-
-def test_a_label_cannot_move_to_a_version_that_is_not_served(serve, base, red):
-    server = serve(models_config(base, (1,), {"stable": 1}), LABELS_EARLY)
-    code, _ = refusal(lambda: server.reload(models_config(base, (1, 2), {"stable": 2})))
-    assert code == "FAILED_PRECONDITION"
-    assert server.answer(red, label="stable") == FIRST
-
-
-def test_a_configuration_replaces_all_models(serve, base, red):
-    server = serve(models_config(base))
-    renamed = models_config(base).replace('"alexnet"', '"renamed"')
-    server.reload(renamed)
-    assert server.answer(red, name="renamed") == SECOND
-    wait_until(lambda: server.available() == set())
-    assert refusal(lambda: server.answer(red))[0] == "NOT_FOUND"
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        'model_config_list { config { name: "a" base_path: "relative" model_platform: "tensorflow" } }',
-        'model_config_list { config { name: "a" base_path: "/a" model_platform: "caffe" } }',
-        'model_config_list { config { name: "a" base_path: "/a" model_platform: "tensorflow" } '
-        'config { name: "a" base_path: "/b" model_platform: "tensorflow" } }',
-        "",
-    ],
-)
-def test_a_configuration_that_cannot_be_is_refused_and_changes_nothing(serve, base, red, config):
-    server = serve(models_config(base, (1,)))
-    assert refusal(lambda: server.reload(config))[0] == "INVALID_ARGUMENT"
-    assert server.answer(red) == FIRST
-
-
 def test_no_request_fails_while_versions_change_and_none_mixes_them(serve, base, two_versions, red):
     shutil.rmtree(base / "2")
-    server = serve(models_config(base), "--enable_batching=true")
+    server = serve(models_config(base))
     expected = {1: "red", 2: "other"}
     leave, answers, failures = threading.Event(), [], []
 
@@ -200,30 +157,6 @@ def test_a_broken_warm_up_file_refuses_the_version(serve, base, two_versions, re
 def test_warm_up_can_be_switched_off(serve, base, red):
     add_warmup(base / "2", predict_request("nosuch", image_bytes=[red]))
     assert serve(models_config(base), "--enable_model_warmup=false").answer(red) == SECOND
-
-
-@pytest.fixture(scope="module")
-def images(photograph: Callable[..., bytes]) -> list[bytes]:
-    good = [photograph((200 - 10 * number, 40 + 10 * number, 40)) for number in range(15)]
-    return [*good[:7], b"junk", *good[7:]]
-
-
-@pytest.mark.parametrize("signature", ["serving_default", "features"])
-def test_batches_of_1_8_and_16_give_the_same_answers(serve, base, tmp_path, images, signature):
-    parameters = tmp_path / "batching.txt"
-    parameters.write_text(
-        "max_batch_size { value: 16 } batch_timeout_micros { value: 50000 } max_enqueued_batches { value: 64 } "
-        "allowed_batch_sizes: [8, 16]"
-    )
-    alone = serve(models_config(base, (1,)))
-    batched = serve(models_config(base, (1,)), "--enable_batching=true", f"--batching_parameters_file={parameters}")
-    expected = arrays(alone.predict(predict_request(signature, image_bytes=images)))
-    for rows in (1, 8, 16):
-        requests = [predict_request(signature, image_bytes=images[at : at + rows]) for at in range(0, 16, rows)]
-        with ThreadPoolExecutor(16) as pool:
-            answers = [arrays(response) for response in pool.map(batched.predict, requests)]
-        for name, values in expected.items():
-            np.testing.assert_array_equal(np.concatenate([answer[name] for answer in answers]), values)
 
 
 def test_a_server_that_was_killed_serves_again(base, red, backend, tmp_path):
