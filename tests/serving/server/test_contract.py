@@ -1,5 +1,6 @@
 """Predict, GetModelMetadata and GetModelStatus answer as TensorFlow Serving does, over a real channel."""
 
+import functools
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
+from tensorflow_serving.apis.classification_pb2 import ClassificationRequest
+from tensorflow_serving.apis.inference_pb2 import MultiInferenceRequest
+from tensorflow_serving.apis.model_management_pb2 import ReloadConfigRequest
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
+from tensorflow_serving.apis.regression_pb2 import RegressionRequest
 
 from serving import signatures as wire
 from serving.server import ModelServer
@@ -54,7 +59,7 @@ def served(
 
 
 @pytest.mark.skipif(
-    len(backends.WITH_ADDRESS) == 1, reason="no TensorFlow Serving: see tests/serving/backends.py for how to give one"
+    len(backends.WITH_ADDRESS) == 1, reason="no TensorFlow Serving: see tests/helpers/backends.py for how to give one"
 )
 def test_tensorflow_serving_itself_takes_part():
     assert set(backends.WITH_ADDRESS) & {"binary", "address"}
@@ -85,7 +90,11 @@ def test_answers_equal_those_of_the_model_in_process(served, predictions, reques
     expected = tf.saved_model.load(str(served.folder)).signatures[signature](image_bytes=tf.constant(images))
     assert set(response.outputs) == set(expected)
     for name, tensor in expected.items():
-        np.testing.assert_array_equal(tf.make_ndarray(response.outputs[name]), tensor.numpy())
+        found, wanted = tf.make_ndarray(response.outputs[name]), tensor.numpy()
+        if wanted.dtype.kind == "f":
+            np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-6)
+        else:
+            np.testing.assert_array_equal(found, wanted)
 
 
 def test_tensors_travel_unchanged_in_both_encodings(predictions, request_for):
@@ -95,8 +104,8 @@ def test_tensors_travel_unchanged_in_both_encodings(predictions, request_for):
     listed = request_for("images", images=images)
     listed.inputs["images"].ClearField("tensor_content")
     listed.inputs["images"].int_val.extend(images.ravel().tolist())
-    one, other = (predictions.Predict(request, timeout=TIMEOUT_S) for request in (packed, listed))
-    assert one == other
+    one, other = (backends.arrays(predictions.Predict(request, timeout=TIMEOUT_S)) for request in (packed, listed))
+    np.testing.assert_allclose(one["probabilities"], other["probabilities"], rtol=0, atol=1e-6)
 
 
 def test_outputs_come_in_typed_fields_as_from_tensorflow_serving(predictions, request_for):
@@ -208,14 +217,30 @@ def test_status_without_a_model_is_refused(served):
 
 def test_two_hundred_clients_at_once_are_all_answered(served, request_for):
     request = request_for()
-    expected = served.running.predict(request)
+    expected = backends.arrays(served.running.predict(request))["probabilities"]
     channels = [
         grpc.insecure_channel(served.running.address, (("grpc.use_local_subchannel_pool", 1),)) for _ in range(20)
     ]
     try:
         stubs = [backends.PredictionServiceStub(channel) for channel in channels]
         answers = [stubs[number % 20].Predict.future(request, timeout=TIMEOUT_S) for number in range(200)]
-        assert all(answer.result() == expected for answer in answers)
+        for answer in answers:
+            np.testing.assert_allclose(backends.arrays(answer.result())["probabilities"], expected, rtol=0, atol=1e-6)
     finally:
         for channel in channels:
             channel.close()
+
+
+def test_what_the_embedded_server_does_not_do_is_refused_in_one_sentence(server):
+    running = backends.Running(server.address, lambda: None)
+    methods = {
+        running.predictions.Classify: ClassificationRequest(),
+        running.predictions.Regress: RegressionRequest(),
+        running.predictions.MultiInference: MultiInferenceRequest(),
+        running.models.HandleReloadConfigRequest: ReloadConfigRequest(),
+    }
+    for method, request in methods.items():
+        code, details = refusal(functools.partial(method, request, timeout=TIMEOUT_S))
+        assert code == "UNIMPLEMENTED"
+        assert details.startswith("This server ") and details.endswith("TensorFlow Serving.")
+    running.end()

@@ -1,5 +1,6 @@
 """Start, change of version, and end of the embedded server."""
 
+import os
 import shutil
 import signal
 import socket
@@ -206,6 +207,45 @@ def test_a_first_version_that_cannot_be_loaded_is_named(tmp_path):
         ModelServer("alexnet", tmp_path)
 
 
+def make_pipe(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def link_to_device(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to("/dev/zero")
+
+
+def link_outside(path: Path) -> None:
+    outside = path.parents[3] / "outside"
+    path.rename(outside) if path.exists() else outside.touch()
+    path.symlink_to(outside)
+
+
+@pytest.mark.parametrize("change", [make_pipe, link_to_device, link_outside])
+@pytest.mark.parametrize(
+    "name", ["saved_model.pb", "variables/variables.index", "assets.extra/tf_serving_warmup_requests"]
+)
+def test_a_version_with_anything_but_regular_files_below_the_base_path_is_refused(base, name, change):
+    versions = followed(base)
+    shutil.copytree(base / "1", base / "2")
+    (base / "2" / name).parent.mkdir(exist_ok=True)
+    change(base / "2" / name)
+    versions.refresh()
+    assert versions.current.version == 1
+    (status,) = [status for status in versions.status() if status.version == 2]
+    assert "expected a regular file" in status.status.error_message
+
+
+def test_links_below_the_base_path_are_followed(base):
+    (base / "store").mkdir()
+    (base / "1").rename(base / "store" / "1")
+    (base / "1").symlink_to(base / "store" / "1")
+    assert followed(base).current.version == 1
+
+
+@pytest.mark.subprocess
 def test_the_command_says_that_it_is_ready_in_one_line_and_leaves_on_sigterm_with_0(base):
     arguments = ["--model_name=alexnet", f"--model_base_path={base}", "--port=0"]
     process = subprocess.Popen(

@@ -1,9 +1,7 @@
 """Versions, labels and warm-up: as in TensorFlow Serving, on a server that is running."""
 
 import shutil
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -84,36 +82,6 @@ def test_the_version_policy_says_what_is_served(serve, base, policy, expected):
     wait_until(lambda: server.available() == expected)
 
 
-def test_no_request_fails_while_versions_change_and_none_mixes_them(serve, base, two_versions, red):
-    shutil.rmtree(base / "2")
-    server = serve(models_config(base))
-    expected = {1: "red", 2: "other"}
-    leave, answers, failures = threading.Event(), [], []
-
-    def ask() -> None:
-        while not leave.is_set():
-            try:
-                answers.append(server.answer(red))
-            except Exception as error:
-                failures.append(error)
-
-    with ThreadPoolExecutor(8) as pool:
-        asking = [pool.submit(ask) for _ in range(8)]
-        try:
-            for _ in range(3):
-                shutil.copytree(two_versions / "2", base / "part-2")
-                (base / "part-2").rename(base / "2")
-                wait_until(lambda: answers[-1:] == [SECOND])
-                shutil.rmtree(base / "2")
-                wait_until(lambda: answers[-1:] == [FIRST])
-        finally:
-            leave.set()
-        for asked in asking:
-            asked.result()
-    assert not failures
-    assert {answer for answer in answers if expected[answer[0]] != answer[1]} == set()
-
-
 def test_a_version_whose_warm_up_passes_is_served(serve, base, red):
     add_warmup(base / "2", predict_request(name="any name", image_bytes=[red]))
     assert serve(models_config(base)).answer(red) == SECOND
@@ -159,6 +127,8 @@ def test_warm_up_can_be_switched_off(serve, base, red):
     assert serve(models_config(base), "--enable_model_warmup=false").answer(red) == SECOND
 
 
+@pytest.mark.slow
+@pytest.mark.subprocess
 def test_a_server_that_was_killed_serves_again(base, red, backend, tmp_path):
     (tmp_path / "models.config").write_text(models_config(base, (1, 2), {"stable": 1}))
     command = backends.embedded_command() if backend == "embedded" else [backends.BINARY]
