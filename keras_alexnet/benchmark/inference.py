@@ -28,7 +28,7 @@ def serving_contenders(variant: Variant, batch: int) -> dict[str, Callable[[], o
     """Contender -> one answer to a request of `batch` images of noise, decoded already but for the last contender.
 
     "view by view" is the network as it was trained, applied to all views of the request at once, as evaluation does it
-    (`error_rates.crop_probabilities`). Each of ours is to be held against the one with the same kind of mean. The floor
+    (`ten_crop.crop_probabilities`). Each of ours is to be held against the one with the same kind of mean. The floor
     is the convolutions and matrix products of ten views alone, in float32. Sharing can go below it.
     """
     random = np.random.default_rng(0)
@@ -40,9 +40,11 @@ def serving_contenders(variant: Variant, batch: int) -> dict[str, Callable[[], o
     files = tf.constant([_photograph(random)] * batch)
     decoding = tf.function(decode.resized_images_or_zeros, input_signature=[tf.TensorSpec([None], tf.string)])
     return {
-        "view by view": _on(stored, lambda images: crop_probabilities(plain, images, "ten")),
+        "view by view": _on(stored, lambda images: crop_probabilities(plain, images, "ten", from_logits=True)),
         "ours": _on(stored, ServingNetwork(plain).ten_crop),
-        "view by view, mean image": _on(stored, lambda images: crop_probabilities(with_mean_image, images, "ten")),
+        "view by view, mean image": _on(
+            stored, lambda images: crop_probabilities(with_mean_image, images, "ten", from_logits=True)
+        ),
         "ours, mean image": _on(stored, ServingNetwork(with_mean_image).ten_crop),
         "ours in bfloat16": _on(stored, ServingNetwork(plain, "bfloat16").ten_crop),
         "ours in bfloat16, mean image": _on(stored, ServingNetwork(with_mean_image, "bfloat16").ten_crop),
