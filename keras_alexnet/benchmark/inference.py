@@ -37,9 +37,11 @@ def inference_contenders(variant: Variant, batch: int) -> dict[str, Callable[[],
     files = tf.constant([synthetic_jpeg(0)] * batch)
     decoding = tf.function(decode.resized_images_or_zeros, input_signature=[tf.TensorSpec([None], tf.string)])
     return {
-        "ten crops": _on(stored, lambda images: crop_probabilities(plain, images, "ten")),
+        "ten crops": _on(stored, lambda images: crop_probabilities(plain, images, "ten", from_logits=True)),
         "served graph": _on(stored, ServingNetwork(plain).ten_crop),
-        "ten crops, mean image": _on(stored, lambda images: crop_probabilities(with_mean_image, images, "ten")),
+        "ten crops, mean image": _on(
+            stored, lambda images: crop_probabilities(with_mean_image, images, "ten", from_logits=True)
+        ),
         "served graph, mean image": _on(stored, ServingNetwork(with_mean_image).ten_crop),
         "served graph, bfloat16": _on(stored, ServingNetwork(plain, "bfloat16").ten_crop),
         "served graph, bfloat16, mean image": _on(stored, ServingNetwork(with_mean_image, "bfloat16").ten_crop),

@@ -135,7 +135,7 @@ def recognise(path: str | os.PathLike) -> Kind:
         with path.open("rb") as file:
             start = file.read(32)
     except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}; expected a weight file") from error
+        raise ValueError(f"{path}: {error}; expected a weight file") from error
     if start.startswith(_ZIP):
         return _kind_of_archive(path)
     if start.startswith(_HDF5):
@@ -151,16 +151,8 @@ def recognise(path: str | os.PathLike) -> Kind:
 
 
 def _kind_of_archive(path: Path) -> Kind:
-<<<<<<< HEAD
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError) as error:
-        raise ValueError(f"{path}: found a damaged or truncated ZIP archive ({error})") from error
-=======
     with open_archive(path) as archive:
         names = archive.namelist()
->>>>>>> wt-networks
     if "model.weights.h5" in names:
         return "keras"
     if any(name.endswith("/data.pkl") for name in names):
