@@ -7,8 +7,7 @@ from absl import flags
 
 from keras_alexnet.distribute import STRATEGIES
 from keras_alexnet.variants import VARIANTS
-from pipelines.datasets.class_order import CLASS_ORDERS
-from pipelines.datasets.registry import FORMS
+from pipelines.choices import CLASS_ORDERS, DATASET_FORMS
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 SCHEDULES = ("plateau", "staged", "constant", "hand2012")
@@ -54,7 +53,7 @@ class TrainingConfig:
 def define_flags() -> None:
     """One flag a field of TrainingConfig."""
     default = {field.name: field.default for field in dataclasses.fields(TrainingConfig)}
-    flags.DEFINE_string("dataset", None, f"what to train on: {FORMS}")
+    flags.DEFINE_string("dataset", None, f"what to train on: {DATASET_FORMS}")
     flags.DEFINE_string("model_dir", None, "gets checkpoints and logs; a run found there is resumed")
     flags.DEFINE_string("data_dir", default["data_dir"], "where TFDS keeps datasets (~/tensorflow_datasets if not set)")
     flags.DEFINE_enum("variant", default["variant"], list(VARIANTS), "which network")
