@@ -1,14 +1,16 @@
-# Everything a newcomer types. Each target does its own set-up.
+# Each target builds .venv first if it is missing or older than pyproject.toml. README.md shows the same without make.
 PYTHON ?= python3
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
-# Files of tests, each in one process; a test that starts TensorFlow anew keeps a single core busy at most.
-TWO_AT_A_TIME := -n 2 --dist loadfile
+PYTEST := $(BIN)/python -m pytest
+# Idle processes take tests over from the other; before that each runs whole files, whose fixtures are made once.
+PARALLEL := -n $(JOBS) --dist worksteal --durations=15
 
 .DEFAULT_GOAL := help
-.PHONY: help venv quickstart test test-all lint format clean
+.PHONY: help venv quickstart test test-fast test-all coverage lint format docs docs-serve clean
 
-help:  ## this list
+help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: $(VENV)/.installed  ## build .venv from pyproject.toml
@@ -19,23 +21,42 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[photos,dev]'
 	@touch $@
 
-quickstart: venv  ## photographs in, a named answer over gRPC out, in a few minutes
-	$(BIN)/python -m keras_alexnet.quickstart
+quickstart: venv  ## prepare, train, evaluate, export, serve and query in a few minutes; SEED=n for another seed
+	$(BIN)/python -m keras_alexnet.quickstart $(if $(SEED),--seed=$(SEED))
 
-test: venv  ## the tests
-	$(BIN)/python -m pytest $(TWO_AT_A_TIME) -m "not slow"
+test: venv  ## all tests but the slow ones
+	$(PYTEST) $(PARALLEL) -m "not slow"
 
-test-all: venv  ## the tests, the long ones, and the comparison with PyTorch
-	$(BIN)/pip install --quiet --editable '.[photos,dev,torch]'
-	$(BIN)/python -m pytest $(TWO_AT_A_TIME)
+test-fast: venv  ## the tests that start no other process, in one process
+	$(PYTEST) -q -m "not slow and not subprocess"
 
-lint: venv  ## formatting and static checks
+test-all: venv  ## all tests, with PyTorch; then the numeric ones under other oneDNN settings
+	$(BIN)/pip install --quiet --editable '.[photos,dev,docs,torch]'
+	$(PYTEST) $(PARALLEL)
+	TF_ENABLE_ONEDNN_OPTS=0 $(PYTEST) $(PARALLEL) -m numeric
+	TF_ENABLE_ONEDNN_OPTS=1 $(PYTEST) $(PARALLEL) -m numeric
+	ONEDNN_MAX_CPU_ISA=AVX2 $(PYTEST) $(PARALLEL) -m numeric
+
+coverage: venv  ## the tests of `make test`, with a table of the lines that they miss
+	$(PYTEST) $(PARALLEL) -m "not slow" --cov --cov-report=term-missing:skip-covered
+
+lint: venv  ## formatting, static checks, types and import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
 
-format: venv  ## put the formatting right
+format: venv  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean:  ## remove what the commands above have made
-	rm -rf $(VENV) build .pytest_cache .ruff_cache *.egg-info
+docs: venv  ## build the documentation into build/docs; warnings are errors
+	$(BIN)/pip install --quiet --editable '.[docs]'
+	$(BIN)/python docs/flag_tables.py --check
+	$(BIN)/mkdocs build --quiet --strict
+
+docs-serve: docs  ## show the documentation at http://127.0.0.1:8000
+	$(BIN)/mkdocs serve
+
+clean:  ## remove what the targets above have made
+	rm -rf $(VENV) build dist .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info

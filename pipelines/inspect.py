@@ -189,5 +189,10 @@ def _complaints(findings: dict[str, Findings]) -> list[str]:
     return lines or ["no unreadable files, no duplicates, nothing that two splits share"]
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """Runs the command, as `python -m pipelines.inspect` does."""
     run(main, define_flags, takes_arguments=True, needs="tensorflow")
+
+
+if __name__ == "__main__":
+    command()

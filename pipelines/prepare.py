@@ -93,5 +93,10 @@ def _prepare(check_interrupted: Callable[[], None]) -> dict:
     )
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """Runs the command, as `python -m pipelines.prepare` does."""
     run(main, define_flags, needs="tensorflow")
+
+
+if __name__ == "__main__":
+    command()

@@ -39,5 +39,10 @@ def main(argv: Sequence[str]) -> None:
     dispatcher.join()
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """Runs the command, as `python -m pipelines.service` does."""
     run(main, define_flags, needs="tensorflow")
+
+
+if __name__ == "__main__":
+    command()

@@ -1,6 +1,6 @@
 """Weights from files of Keras, Caffe and PyTorch. The format is detected from the content, never from the name.
 
-Nothing in a file is executed, no link in it is followed, and a size that it claims is checked before memory is allocated.
+Nothing in a file is executed, no link in it is followed, and sizes are checked before memory is allocated.
 """
 
 from keras_alexnet.weights.assign import load_weights

@@ -112,7 +112,7 @@ def named_as_ours(file: WeightFile, variant: Variant) -> dict[str, tuple[str, li
 
 
 def _in_order(file: WeightFile, variant: Variant) -> dict[str, tuple[str, list[np.ndarray]]]:
-    layers = {}
+    layers: dict[str, tuple[str, list[np.ndarray]]] = {}
     ours = [layer for layer in (*variant.layers, *variant.head) if isinstance(layer, Convolution | Dense)]
     for kind, rank, called in ((Convolution, 4, "convolutions"), (Dense, 2, "dense layers")):
         names = [layer.name for layer in ours if isinstance(layer, kind)]
@@ -142,7 +142,7 @@ def _same_order(file: WeightFile, variant: Variant) -> bool:
     return not kinds or kinds == [type(layer) for layer in _between(variant)]
 
 
-def _other_constants(file: WeightFile, variant: Variant) -> list[tuple[Normalization, Normalization]]:
+def _other_constants(file: WeightFile, variant: Variant) -> list[tuple[Normalization, Layer]]:
     """Pairs of normalization layers, of the file and of the variant, that differ."""
     pairs = zip((operation.constants for operation in file.operations), _between(variant), strict=False)
     return [(found, expected) for found, expected in pairs if found is not None and not _equal(found, expected)]
@@ -156,9 +156,11 @@ def _equal(found: Normalization, expected: Layer) -> bool:
     )
 
 
-def _constants(layer: Normalization) -> str:
+def _constants(layer: Layer) -> str:
     values = ", ".join(f"{name}={getattr(layer, name):.4g}" for name in ("k", "n", "alpha", "beta"))
-    return f"local response normalization with {values} (alpha multiplies the sum of squares: Caffe's alpha divided by n)"
+    return (
+        f"local response normalization with {values} (alpha multiplies the sum of squares: Caffe's alpha divided by n)"
+    )
 
 
 def _words(kinds: Sequence[type[Layer]]) -> str:

@@ -16,11 +16,9 @@ class Finished(NamedTuple):
     stderr: str
 
 
-def run_command(module: str, *arguments: str, **options) -> Finished:
-    """Runs `python -m module arguments`; `options` are those that the module gives to `cli.run`."""
-    from pipelines import cli
-
-    command = importlib.import_module(module)
+def run_command(module: str, *arguments: str) -> Finished:
+    """Runs `python -m module arguments` by the module's function `command`."""
+    command = importlib.import_module(module).command
     stdout, stderr = io.StringIO(), io.StringIO()
     with (
         mock.patch.object(sys, "argv", [module, *map(str, arguments)]),
@@ -28,7 +26,7 @@ def run_command(module: str, *arguments: str, **options) -> Finished:
         contextlib.redirect_stderr(stderr),
     ):
         try:
-            cli.run(command.main, command.define_flags, **options)
+            command()
         except SystemExit as left:
             code = left.code
             if isinstance(code, str):

@@ -58,7 +58,7 @@ def test_a_folder_without_a_single_image_has_no_contact_sheet(tmp_path):
 
 
 def command(*args: str) -> Finished:
-    return run_command("pipelines.inspect", *args, takes_arguments=True, needs="tensorflow")
+    return run_command("pipelines.inspect", *args)
 
 
 def test_the_command_prints_its_findings_and_writes_the_sheet(folder, tmp_path):

@@ -9,7 +9,7 @@ from tests.helpers.image_files import image_folder, write_files
 
 
 def prepare(*arguments: str) -> Finished:
-    return run_command("pipelines.prepare", *arguments, needs="tensorflow")
+    return run_command("pipelines.prepare", *arguments)
 
 
 @pytest.fixture
