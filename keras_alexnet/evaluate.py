@@ -18,9 +18,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from keras_alexnet.pretrained import define_network_flags, open_network
 from keras_alexnet.run_directory import RunConfig
 from keras_alexnet.training.evaluation import ErrorRates, Evaluator
+from pipelines.choices import DATASET_FORMS
 from pipelines.cli import reason_of, run
 from pipelines.datasets.class_order import reordered
-from pipelines.datasets.registry import FORMS, open_source
+from pipelines.datasets.registry import open_source
 from pipelines.datasets.source import Source
 from pipelines.input import evaluation_batches
 
@@ -43,7 +44,7 @@ COLUMNS = (
 def define_flags() -> None:
     """Flags of this command."""
     define_network_flags()
-    flags.DEFINE_string("dataset", None, f"{FORMS}; what the network was trained on if not set")
+    flags.DEFINE_string("dataset", None, f"{DATASET_FORMS}; what the network was trained on if not set")
     flags.DEFINE_string("data_dir", None, "where TFDS keeps datasets; as in training if not set")
     flags.DEFINE_string("split", "validation", "which images: train, validation or test")
     flags.DEFINE_multi_enum("views", list(VIEWS), VIEWS, "center crop, or the paper's ten; may be given twice")
