@@ -68,7 +68,7 @@ class PaperSGD(keras.optimizers.Optimizer):
         decay_biases: bool = True,
         layer_lr_multipliers: Mapping[str, float] | None = None,
         name: str = "paper_sgd",
-        **kwargs,
+        **kwargs: Any,
     ):
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum={momentum}: expected 0 <= momentum < 1")
@@ -137,7 +137,7 @@ class PaperSGD(keras.optimizers.Optimizer):
         if self.built:
             self._multipliers.assign(self._multiplier_values())
 
-    def update_step(self, gradient, variable, learning_rate) -> None:
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Applies the rule to one variable."""
         index = self._get_variable_index(variable)
         previous, multiplier = self.momentums[index], ops.cast(self._multipliers[index], variable.dtype)
@@ -158,7 +158,7 @@ class PaperSGD(keras.optimizers.Optimizer):
         gradients, variables = zip(*pairs, strict=True)
         return list(zip(strategy.sum_at(gradients, variables), variables, strict=True))
 
-    def load_own_variables(self, store) -> None:
+    def load_own_variables(self, store: Any) -> None:
         """Restores the variables of a `.keras` or `.weights.h5` file."""
         super().load_own_variables(store)
         # Versions up to 0.1 could save multipliers of 1 whatever their config said; `fit` had ignored them.

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 
+# The flags that `define_path` defines belong to the module that calls it, and appear in its --help.
+flags.disclaim_key_flags()
+
+
 class UsageError(ValueError):
     """A command was used in a way that cannot work; the message says what was received and what was expected."""
 
@@ -70,7 +74,7 @@ def run(
         except (ValueError, OSError) as error:
             if flags.FLAGS["verbosity"].present and flags.FLAGS.verbosity > 0:
                 raise
-            sys.exit(f"error: {_with_flag(str(error))}")
+            sys.exit(f"error: {with_flag(str(error))}")
 
     startup.set_environment()
     startup.open_standard_streams()
@@ -85,7 +89,7 @@ def run(
         flags.FLAGS.unparse_flags()
 
 
-def _with_flag(message: str) -> str:
+def with_flag(message: str) -> str:
     """`message`, which begins with `argument=value:`, with "--" in front if the command has such a flag."""
     name = re.match(r"(\w+)(?:=| is missing)", message)
     return f"--{message}" if name and name[1] in flags.FLAGS else message
@@ -225,7 +229,13 @@ def progress_bar(
         TimeRemainingColumn(),
         TextColumn("{task.fields[status]}", markup=False),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(
+        *columns,
+        console=console,
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),  # otherwise what a pipe should receive appears on stderr
+        disable=not console.is_terminal,
+    ) as bar:
         yield ProgressBar(bar, bar.add_task(description, total=total, completed=completed, status=""), completed)
 
 

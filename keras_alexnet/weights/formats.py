@@ -11,7 +11,6 @@ from typing import Literal
 import numpy as np
 
 from keras_alexnet.variants.architecture import Layer, Normalization
-from pipelines.cli import reason_of
 
 Kind = Literal["keras_h5", "keras", "caffemodel", "caffe_npy", "torch"]
 
@@ -109,7 +108,7 @@ def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
-        raise ValueError(f"{path}: found a damaged or truncated ZIP archive ({reason_of(error)})") from error
+        raise ValueError(f"{path}: found a damaged or truncated ZIP archive ({error})") from error
     with archive:
         entries = archive.infolist()
         if any(entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for entry in entries):
@@ -136,7 +135,7 @@ def recognise(path: str | os.PathLike) -> Kind:
         with path.open("rb") as file:
             start = file.read(32)
     except OSError as error:
-        raise ValueError(f"{path}: {reason_of(error)}; expected a weight file") from error
+        raise ValueError(f"{path}: {error}; expected a weight file") from error
     if start.startswith(_ZIP):
         return _kind_of_archive(path)
     if start.startswith(_HDF5):

@@ -10,7 +10,6 @@ import h5py
 import numpy as np
 
 from keras_alexnet.weights.formats import KINDS, WeightFile, check_size, open_archive
-from pipelines.cli import reason_of
 
 # What zipfile and h5py raise on files that are truncated, damaged or of another origin.
 _UNREADABLE = (
@@ -60,7 +59,7 @@ def _weights_of_archive(path: Path) -> bytes:
         with open_archive(path) as archive:
             return archive.read("model.weights.h5")
     except _UNREADABLE as error:
-        raise ValueError(f"{path}: found a damaged {KINDS['keras']} ({reason_of(error)})") from error
+        raise ValueError(f"{path}: found a damaged {KINDS['keras']} ({error})") from error
 
 
 def _layers(path: Path, file: BinaryIO, size: int) -> dict[str, list[np.ndarray]]:
@@ -86,7 +85,7 @@ def _layers(path: Path, file: BinaryIO, size: int) -> dict[str, list[np.ndarray]
 
 
 def _damaged(path: Path, error: BaseException) -> ValueError:
-    return ValueError(f"{path}: found an HDF5 file that is damaged or not written by Keras 3 ({reason_of(error)})")
+    return ValueError(f"{path}: found an HDF5 file that is damaged or not written by Keras 3 ({error})")
 
 
 def _check_content(path: Path, content: h5py.File, size: int) -> None:

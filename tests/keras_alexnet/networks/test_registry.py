@@ -86,8 +86,11 @@ def test_alexnet_takes_other_image_sizes():
 
 @pytest.mark.parametrize(
     "name, module",
-    [("MobileNet", keras.applications.mobilenet), ("VGG16", keras.applications.vgg16)]
-    + [("DenseNet121", keras.applications.densenet)],
+    [
+        ("MobileNet", keras.applications.mobilenet),
+        ("VGG16", keras.applications.vgg16),
+        ("DenseNet121", keras.applications.densenet),
+    ],
 )
 def test_the_preprocessing_is_that_of_keras_applications(name, module):
     """One network for each mode: tf, caffe, torch."""
