@@ -24,7 +24,7 @@ from pipelines.datasets.registry import open_source
 from pipelines.datasets.source import Source
 from pipelines.images.crops import RESIZED_SIZE
 from pipelines.input import crop_batches, training_batches
-from pipelines.prepare import prepare
+from pipelines.preparation.prepare import prepare
 
 _IMAGES = 512
 _SECONDS_A_TURN = 3.0
