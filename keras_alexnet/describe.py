@@ -12,7 +12,7 @@ from absl import flags
 from rich.console import Console
 from rich.table import Table
 
-from keras_alexnet.layers.tower_layers import TowerConv2D
+from keras_alexnet.layers.tower_layers import TowerConv2D, as_list
 from keras_alexnet.model import AlexNet
 from keras_alexnet.variants import VARIANTS, find_variant
 from keras_alexnet.variants.architecture import (
@@ -49,7 +49,7 @@ def layer_table(model: keras.Model, variant: Variant) -> Table:
     shown = [model.get_layer(layer.name) for layer in (*variant.layers, *variant.head)]
     texts = [_text(layer, variant.init) for layer in (*variant.layers, *variant.head)]
     for layer, text in zip(shown, texts, strict=True):
-        outputs = TowerConv2D.listed(layer.output)
+        outputs = as_list(layer.output)
         shape = " x ".join(str(size) for size in outputs[0].shape[1:])
         numbers = (f"{count:,}" if count else "" for count in (layer.count_params(), multiply_adds(layer)))
         table.add_row(layer.name, text, str(len(outputs)), shape, *numbers)
@@ -63,7 +63,7 @@ def multiply_adds(layer: keras.layers.Layer) -> int:
     """Multiplications (each with an addition) that a layer with kernels does for one image."""
     if not layer.weights:
         return 0
-    pixels = math.prod(TowerConv2D.listed(layer.output)[0].shape[1:3]) if isinstance(layer, TowerConv2D) else 1
+    pixels = math.prod(as_list(layer.output)[0].shape[1:3]) if isinstance(layer, TowerConv2D) else 1
     return pixels * sum(math.prod(kernel.shape) for kernel in layer.kernels)
 
 
@@ -103,7 +103,7 @@ def _initial_values(layer: Layer, init: str) -> str:
 def _convolution_text(layer: Convolution) -> str:
     top, bottom, left, right = layer.padding
     padding = f"{top}" if len(set(layer.padding)) == 1 else f"{top} {bottom} {left} {right}"
-    reads = "all towers" if layer.reads == "all" else "its own tower"
+    reads = "all towers" if layer.connectivity == "full" else "its own tower"
     return f"{layer.filters} x {layer.kernel_size} x {layer.kernel_size} by {layer.strides}, pad {padding}, of {reads}"
 
 

@@ -82,13 +82,13 @@ def AlexNet(  # noqa: N802 (named as the models of keras.applications are)
 
     images = keras.Input((variant.crop_size, variant.crop_size, 3), name="images")
     centring = MeanSubtraction(_mean(mean, variant), variant.input_scale, variant.resize, name="mean_subtraction")
-    towers = [centring(images)]
+    towers = centring(images)
     for layer in _with_classes(variant, classes) if include_top else _convolutional_layers(variant):
         towers = apply_layer(layer, variant, towers)
     if include_top:
-        outputs = keras.layers.Activation(classifier_activation, dtype="float32", name="predictions")(towers[0])
+        outputs = keras.layers.Activation(classifier_activation, dtype="float32", name="predictions")(towers)
     else:
-        outputs = keras.layers.Concatenate(name="features")(towers) if len(towers) > 1 else towers[0]
+        outputs = keras.layers.Concatenate(name="features")(towers) if isinstance(towers, list) else towers
         if pooling:
             outputs = _POOLING[pooling](name=f"{pooling}_pool")(outputs)
     model = keras.Model(images, outputs, name=name or f"alexnet_{variant.name}")

@@ -1,6 +1,7 @@
 """From the layers of a Variant, which are data, to Keras layers."""
 
 import math
+from typing import Any
 
 import keras
 
@@ -13,6 +14,7 @@ from keras_alexnet.layers import (
     TowerDense,
     TowerDropout,
 )
+from keras_alexnet.layers.tower_layers import as_list
 from keras_alexnet.variants.architecture import (
     Activation,
     Convolution,
@@ -26,25 +28,24 @@ from keras_alexnet.variants.architecture import (
 )
 
 
-def apply_layer(layer: Layer, variant: Variant, towers: list) -> list:
+def apply_layer(layer: Layer, variant: Variant, towers: Any) -> Any:
     """Creates a Keras layer and applies it.
 
     Args:
       layer: one of the layers of `variant`.
       variant: the network.
-      towers: the outputs of the layer below, one tensor per tower.
+      towers: the outputs of the layer below: a list with one tensor per tower, or a tensor if there is one tower.
 
     Returns:
-      The outputs, one tensor per tower.
+      The outputs, in the same form.
     """
-    outputs = _keras_layer(layer, variant, towers)(towers)
-    return outputs if isinstance(outputs, list) else [outputs]
+    return _keras_layer(layer, variant, as_list(towers))(towers)
 
 
 def _keras_layer(layer: Layer, variant: Variant, towers: list) -> keras.layers.Layer:
     match layer:
         case Convolution():
-            read = towers[:1] if layer.reads == "own" else towers
+            read = towers[:1] if layer.connectivity == "grouped" else towers
             fan_in = layer.kernel_size**2 * sum(maps.shape[-1] for maps in read)
             return TowerConv2D(
                 layer.filters,
@@ -52,7 +53,7 @@ def _keras_layer(layer: Layer, variant: Variant, towers: list) -> keras.layers.L
                 layer.strides,
                 layer.padding,
                 towers=variant.towers,
-                reads=layer.reads,
+                connectivity=layer.connectivity,
                 **_initializers(layer, variant, fan_in),
                 name=layer.name,
             )
@@ -61,7 +62,7 @@ def _keras_layer(layer: Layer, variant: Variant, towers: list) -> keras.layers.L
             # The classifier is not split: it is on the first device, with the softmax, as the last layer was in 2012.
             count = variant.towers if layer.split else 1
             initializers = _initializers(layer, variant, fan_in)
-            return TowerDense(layer.units, towers=count, reads="all", **initializers, name=layer.name)
+            return TowerDense(layer.units, towers=count, connectivity="full", **initializers, name=layer.name)
         case Normalization():
             return LocalResponseNormalization(
                 layer.n // 2, layer.k, layer.alpha, layer.beta, layer.across, name=layer.name

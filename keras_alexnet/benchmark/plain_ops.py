@@ -64,7 +64,7 @@ def _layers(variant: Variant, classes: int, weight: Callable[..., tf.Variable]) 
 
 
 def _convolution(layer: Convolution, variant: Variant, below: list, weight) -> Callable[[list], list]:
-    channels = sum(maps.shape[-1] for maps in (below[:1] if layer.reads == "own" else below))
+    channels = sum(maps.shape[-1] for maps in (below[:1] if layer.connectivity == "grouped" else below))
     size, outputs = layer.kernel_size, layer.filters // variant.towers
     kernels = [weight(size, size, channels, outputs) for _ in range(variant.towers)]
     biases = [weight(outputs) for _ in range(variant.towers)]
@@ -73,7 +73,7 @@ def _convolution(layer: Convolution, variant: Variant, below: list, weight) -> C
     def forward(towers: list) -> list:
         outputs = []
         for index, (kernel, bias) in enumerate(zip(kernels, biases, strict=True)):
-            maps = towers[index] if layer.reads == "own" else tf.concat(towers, -1)
+            maps = towers[index] if layer.connectivity == "grouped" else tf.concat(towers, -1)
             if layer.strides > 1:
                 maps = tf.pad(maps, [[0, 0], [top, bottom], [left, right], [0, 0]])
                 maps = tf.nn.conv2d(maps, kernel, layer.strides, "VALID")

@@ -48,12 +48,12 @@ def first_layers(*, kernel=11, strides=4, padding=(0, 3, 0, 3), pool=(3, 2), siz
     images = keras.Input((size, size, 3))
     towers = MeanSubtraction(mean, 1 / 64, name="mean_subtraction")(images)
     he = keras.initializers.HeNormal()
-    towers = TowerConv2D(8, kernel, strides, padding, reads="all", kernel_initializer=he, name="conv1")(towers)
+    towers = TowerConv2D(8, kernel, strides, padding, connectivity="full", kernel_initializer=he, name="conv1")(towers)
     towers = TowerActivation("relu")(towers)
     towers = LocalResponseNormalization(alpha=0.05)(towers)
     towers = OverlappingMaxPool(*pool)(towers)
     features = TowerActivation("relu")(TowerDense(16, kernel_initializer=he, name="fc7")(towers))
-    scores = TowerDense(5, towers=1, kernel_initializer=he, name="fc8")(features)[0]
+    scores = TowerDense(5, towers=1, kernel_initializer=he, name="fc8")(features)
     return keras.Model(images, keras.layers.Activation(None, name="predictions")(scores))
 
 
