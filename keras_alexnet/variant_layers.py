@@ -34,10 +34,10 @@ def apply_layer(layer: Layer, variant: Variant, towers: Any) -> Any:
     Args:
       layer: one of the layers of `variant`.
       variant: the network.
-      towers: the outputs of the layer below: a list with one tensor per tower, or a tensor if there is one tower.
+      towers: the outputs of the layer below, a list with one tensor per tower, or a tensor.
 
     Returns:
-      The outputs, in the same form.
+      The outputs, a list with one tensor per tower, or a tensor if there is one tower.
     """
     return _keras_layer(layer, variant, as_list(towers))(towers)
 

@@ -63,7 +63,7 @@ def shared_of(model):
 
 
 def assert_answers_as(model, stored):
-    expected = crop_probabilities(model, stored, "ten").numpy()
+    expected = crop_probabilities(model, stored, "ten", from_logits=True).numpy()
     assert 0.25 < expected.max() < 0.99, "equal or saturated probabilities would hide errors"
     np.testing.assert_allclose(traced(ServingNetwork(model).ten_crop)(stored), expected, atol=1e-6)
 
@@ -150,7 +150,7 @@ def test_bfloat16_answers_nearly_the_same_with_weights_of_half_the_size():
     model = network(width=1 / 8)
     served = ServingNetwork(model, "bfloat16")
     stored = stored_images(4)
-    exact = crop_probabilities(model, stored, "ten").numpy()
+    exact = crop_probabilities(model, stored, "ten", from_logits=True).numpy()
     np.testing.assert_allclose(traced(served.ten_crop)(stored), exact, atol=0.02)
     half = [variable for variable in served.variables if variable.dtype == tf.bfloat16]
     fc8 = model.get_layer("fc8").count_params()
