@@ -68,9 +68,7 @@ def run(
             print("interrupted", file=sys.stderr)
             return 128 + signal.SIGINT
         except BrokenPipeError:
-            # The reader of our output has left, as `| head` does. What is still buffered has nowhere to go.
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (stays open until the process ends)
-            return 128 + signal.SIGPIPE
+            return _reader_left()
         except (ValueError, OSError) as error:
             if flags.FLAGS["verbosity"].present and flags.FLAGS.verbosity > 0:
                 raise
@@ -87,6 +85,13 @@ def run(
         for name in own & set(flags.FLAGS):
             delattr(flags.FLAGS, name)
         flags.FLAGS.unparse_flags()
+
+
+def _reader_left() -> int:
+    """The exit code after the reader of our output has left, as `| head` does."""
+    # What is still buffered has nowhere to go.
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (stays open until the process ends)
+    return 128 + signal.SIGPIPE
 
 
 def with_flag(message: str) -> str:
@@ -242,11 +247,17 @@ def progress_bar(
 def _parse_flags(argv: Sequence[str]) -> list[str]:
     """Parses `argv` into absl's FLAGS; a wrong flag, value or flagfile ends the process with one line."""
     try:
-        return flags.FLAGS([argv[0], *expand_flagfiles(argv[1:])])
+        arguments = expand_flagfiles(argv[1:])
+    except (OSError, UnicodeDecodeError) as error:
+        sys.exit(f"error: --flagfile: {error}")
+    except flags.Error as error:
+        sys.exit(f"error: {error}")
+    try:
+        return flags.FLAGS([argv[0], *arguments])
+    except BrokenPipeError:
+        sys.exit(_reader_left())
     except flags.Error as error:
         missing = re.findall(r"Flag (--\w+) must have a value other than None", str(error))
         if missing:
             sys.exit(f"error: missing {', '.join(missing)} (--help lists the flags)")
         sys.exit(f"error: {' '.join(str(error).split())} (--help lists the flags)")
-    except (OSError, UnicodeDecodeError) as error:
-        sys.exit(f"error: --flagfile: {error}")

@@ -1,134 +1,244 @@
-"""A training recipe: `TrainingConfig`, and the flags that say the same on the command line."""
+"""The configuration of a training run: one declaration per setting, from which everything else is generated.
+
+The fields of `TrainingConfig` declare default, help, group, bounds and what a resumed run does with them. The flags of
+`keras_alexnet.train`, their documentation and the check of a resumed run are generated from these declarations
+(`keras_alexnet.training.flags`, `keras_alexnet.training.create_run`).
+"""
 
 import dataclasses
+import enum
+import math
+import os
+import types
+import typing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-from absl import flags
+from typing import Any
 
 from keras_alexnet.distribute import STRATEGIES
 from keras_alexnet.variants import VARIANTS
-from pipelines.datasets.class_order import CLASS_ORDERS
-from pipelines.datasets.registry import FORMS
+from pipelines.choices import CLASS_ORDERS
 
+COMMON, DEVICES, DETAILS_2012, DEBUGGING = "common", "devices and clusters", "2012 details", "debugging"
+GROUPS = (COMMON, DEVICES, DETAILS_2012, DEBUGGING)
+
+INITIALIZATIONS = ("paper", "he")
 PRECISIONS = ("float32", "bfloat16", "float16")
-SCHEDULES = ("plateau", "staged", "constant", "hand2012")
+SCHEDULES = ("plateau", "step", "constant", "hand2012")
+
+_LARGEST_INT = 2**31 - 1
+
+
+class Resume(enum.Enum):
+    """What a resumed run does with a value that differs from the one it was started with."""
+
+    CHANGE = "may change"
+    KEEP = "keeps its own"
+    REFUSE = "must be the same"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a field of `TrainingConfig` declares beside its type and its default.
+
+    Attributes:
+      help: one sentence, for `--help` and the documentation.
+      group: one of `GROUPS`.
+      lower, upper: bounds of a number, both allowed.
+      choices: the allowed values of a string; any if empty.
+      renamed: old value -> new value, accepted for one release.
+      resume: what a resumed run does with it.
+      aliases: other names of the flag.
+    """
+
+    help: str
+    group: str
+    lower: float = 0
+    upper: float = _LARGEST_INT
+    choices: Sequence[str] = ()
+    renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    resume: Resume = Resume.CHANGE
+    aliases: Sequence[str] = ()
+
+
+def _field(default: Any, group: str, help: str, **setting: Any) -> Any:
+    return dataclasses.field(default=default, metadata={"setting": Setting(help, group, **setting)})
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """A recipe: one field a flag, with the paper's values as defaults. The flags' help says what they mean."""
+    """The configuration of a training run. The paper's values are the defaults.
 
-    dataset: str | None = None
-    model_dir: str | None = None
-    data_dir: str | None = None
-    variant: str = "paper"
-    classes: int | None = None
-    width: float = 1.0
-    init: str = "paper"
-    epochs: int = 90
-    steps: int | None = None
-    batch_size: int = 128
-    learning_rate: float = 0.01
-    schedule: str = "plateau"
-    patience: int = 5
-    strategy: str = "auto"
-    virtual_devices: int = 0
-    devices: list[str] | None = None
-    seed: int = 0
-    checkpoint_steps: int = 1000
-    keep: int = 3
-    max_bad_fraction: float = 0.001
-    init_from: str | None = None
-    freeze: str | None = None
-    lr_multipliers: str | None = None
-    crop_chunk: int = 1
-    class_order: str = "sorted"
-    take: int | None = None
-    mixed_precision: str = "float32"
-    steps_per_execution: int = 1
-    deterministic: bool = False
-    synthetic: bool = False
-    data_service: str | None = None
+    Raises:
+      ValueError: for a value of the wrong type or out of range: `seed=-5: expected ...`.
+
+    Example:
+      config = TrainingConfig(dataset="folder:photos", model_dir="runs/photos", init="he", width=0.25)
+    """
+
+    dataset: str | None = _field(
+        None,
+        COMMON,
+        "photos, folder:DIR, ilsvrc:DIR, a directory written by pipelines.prepare, or a TFDS name such as imagenet2012",
+        resume=Resume.REFUSE,
+    )
+    model_dir: str | None = _field(None, COMMON, "the run directory: checkpoints and logs; a run found there is resumed")
+    data_dir: str | None = _field(None, COMMON, "where TFDS keeps its datasets; ~/tensorflow_datasets if not set")
+    variant: str = _field(
+        "paper", COMMON, "the network", choices=tuple(VARIANTS), resume=Resume.REFUSE, aliases=("network",)
+    )
+    classes: int | None = _field(
+        None,
+        COMMON,
+        "outputs of the network; as many as the dataset has classes if not set",
+        lower=1,
+        upper=100_000,
+        resume=Resume.REFUSE,
+    )
+    width: float = _field(
+        1.0,
+        COMMON,
+        "multiplies the numbers of filters and units; 1 is the published network",
+        lower=0.001,
+        upper=16,
+        resume=Resume.REFUSE,
+    )
+    init: str = _field(
+        "paper",
+        COMMON,
+        "initialization; he also scales the input by 1/64",
+        choices=INITIALIZATIONS,
+        resume=Resume.REFUSE,
+    )
+    epochs: int = _field(90, COMMON, "passes over the training images", lower=1)
+    steps: int | None = _field(None, COMMON, "stop after this many steps in total, if that is earlier", lower=1)
+    batch_size: int = _field(128, COMMON, "images per step, over all replicas", lower=1, resume=Resume.REFUSE)
+    learning_rate: float = _field(0.01, COMMON, "initial learning rate", upper=1e38, resume=Resume.KEEP)
+    schedule: str = _field(
+        "plateau",
+        COMMON,
+        "learning rate schedule. plateau: divide by 10 when the validation error stops improving, three times (the "
+        "paper); step: four equal stages down to 1/250; hand2012: the authors' manual changes over 91 epochs",
+        choices=SCHEDULES,
+        renamed={"staged": "step"},
+    )
+    patience: int = _field(5, COMMON, "epochs without improvement before schedule plateau divides", lower=1)
+    validation_fraction: float = _field(
+        0.0,
+        COMMON,
+        "share of the training images to hold out where the dataset has no validation split; 0 holds out none",
+        upper=0.9,
+        resume=Resume.REFUSE,
+    )
+    strategy: str = _field(
+        "auto",
+        DEVICES,
+        "single: one device; mirrored: one replica per GPU; towers: one replica per pair of GPUs; multiworker: the "
+        "processes named by TF_CONFIG; auto: multiworker if TF_CONFIG names several, mirrored if there are several "
+        "GPUs, else single",
+        choices=STRATEGIES,
+    )
+    virtual_devices: int = _field(0, DEVICES, "split the CPU into this many logical devices", upper=64)
+    devices: list[str] | None = _field(
+        None, DEVICES, "devices to use, such as GPU:0,GPU:2; all GPUs, or all virtual devices, if not set"
+    )
+    seed: int = _field(
+        0,
+        COMMON,
+        "of initialization, order of images, crops, PCA colour augmentation and dropout",
+        upper=2**32 - 1,
+        resume=Resume.REFUSE,
+    )
+    checkpoint_steps: int = _field(1000, COMMON, "steps between checkpoints within an epoch", lower=1)
+    keep: int = _field(3, COMMON, "number of newest checkpoints to keep, in addition to the best", lower=1)
+    max_bad_fraction: float = _field(0.001, COMMON, "share of the images that may be undecodable", upper=1)
+    init_from: str | None = _field(
+        None,
+        COMMON,
+        "initial weights of all layers but fc8: another run directory, or a weight file",
+        resume=Resume.REFUSE,
+    )
+    freeze: str | None = _field(
+        None, COMMON, "layers that are not trained, such as conv1,conv2", resume=Resume.REFUSE
+    )
+    lr_multipliers: str | None = _field(
+        None, COMMON, "multipliers of the learning rates of layers, such as fc8=10,conv1=0.1"
+    )
+    crop_chunk: int = _field(
+        1,
+        DETAILS_2012,
+        "consecutive images that share one crop position and horizontal flip; 32 in 2012",
+        lower=1,
+        resume=Resume.REFUSE,
+    )
+    class_order: str = _field(
+        "sorted",
+        DETAILS_2012,
+        "order of the outputs. devkit: that of ImageNet's development kit, as in 2012",
+        choices=CLASS_ORDERS,
+        resume=Resume.REFUSE,
+    )
+    take: int | None = _field(
+        None, DEBUGGING, "train on this many images only", lower=1, resume=Resume.REFUSE
+    )
+    mixed_precision: str = _field(
+        "float32",
+        DEVICES,
+        "precision of the layers' computation. Weights, local response normalization and loss are float32; float16 "
+        "uses dynamic loss scaling",
+        choices=PRECISIONS,
+        resume=Resume.REFUSE,
+    )
+    steps_per_execution: int = _field(
+        1, DEVICES, "steps per call into TensorFlow; signals, checkpoints and progress wait for its end", lower=1
+    )
+    deterministic: bool = _field(False, DEBUGGING, "deterministic operations on a GPU too; slower")
+    synthetic: bool = _field(
+        False,
+        DEBUGGING,
+        "train on a fixed batch of noise, to measure images per second: without dataset, with 1000 classes unless set; "
+        "schedule plateau becomes constant; without model_dir nothing is kept",
+    )
+    data_service: str | None = _field(
+        None, DEVICES, "hosts running pipelines.service that prepare the batches: grpc://host:port,..."
+    )
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, os.PathLike):
+                value = os.fspath(value)
+            object.__setattr__(self, field.name, _checked(field, value))
 
 
-def define_flags() -> None:
-    """One flag a field of TrainingConfig."""
-    default = {field.name: field.default for field in dataclasses.fields(TrainingConfig)}
-    flags.DEFINE_string("dataset", None, f"what to train on: {FORMS}")
-    flags.DEFINE_string("model_dir", None, "gets checkpoints and logs; a run found there is resumed")
-    flags.DEFINE_string("data_dir", default["data_dir"], "where TFDS keeps datasets (~/tensorflow_datasets if not set)")
-    flags.DEFINE_enum("variant", default["variant"], list(VARIANTS), "which network")
-    flags.DEFINE_integer(
-        "classes", None, "outputs of the network; as many as the dataset has if not set", lower_bound=1
-    )
-    flags.DEFINE_enum(
-        "class_order", default["class_order"], CLASS_ORDERS, "of the outputs; devkit: ImageNet's own, as in 2012"
-    )
-    flags.DEFINE_string(
-        "data_service", None, "pipelines.service on other machines, which make the batches: grpc://host:port,..."
-    )
-    flags.DEFINE_integer("take", None, "train on so many images only, for a trial", lower_bound=1)
-    flags.DEFINE_float("width", default["width"], "multiplies filters and units; 1 is the network as published")
-    flags.DEFINE_enum("init", default["init"], ["paper", "he"], "initial values; he also scales the input by 1/64")
-    flags.DEFINE_integer("epochs", default["epochs"], "passes over the training images", lower_bound=1)
-    flags.DEFINE_integer("steps", None, "stop after so many steps in all, if that is sooner", lower_bound=1)
-    flags.DEFINE_integer("batch_size", default["batch_size"], "images a step, over all replicas", lower_bound=1)
-    flags.DEFINE_float("learning_rate", default["learning_rate"], "at the start; a resumed run keeps its own", 0.0)
-    flags.DEFINE_enum(
-        "schedule",
-        default["schedule"],
-        SCHEDULES,
-        "plateau: a tenth when validation error stops improving, three times; staged: four equal stages down to 1/250; "
-        "hand2012: what the authors did by hand in 91 epochs",
-    )
-    flags.DEFINE_integer("patience", default["patience"], "epochs without improvement that make a plateau", 1)
-    flags.DEFINE_enum(
-        "strategy",
-        default["strategy"],
-        STRATEGIES,
-        "mirrored: a replica a GPU; towers: one a pair; multiworker: processes named by TF_CONFIG; auto: multiworker "
-        "where TF_CONFIG names several, mirrored where there are several GPUs, else single",
-    )
-    flags.DEFINE_integer("virtual_devices", default["virtual_devices"], "split the CPU into so many devices", 0)
-    flags.DEFINE_list("devices", None, "which to use, such as GPU:0,GPU:2; all GPUs, or virtual devices, if not set")
-    flags.DEFINE_integer("seed", default["seed"], "of initial values, order, crops, colour shifts and dropout")
-    flags.DEFINE_integer("checkpoint_steps", default["checkpoint_steps"], "steps between checkpoints in an epoch", 1)
-    flags.DEFINE_integer(
-        "keep", default["keep"], "how many of the newest checkpoints to keep, beside the best", lower_bound=1
-    )
-    flags.DEFINE_float(
-        "max_bad_fraction", default["max_bad_fraction"], "share of images that may be undecodable", 0.0, 1.0
-    )
-    flags.DEFINE_string(
-        "init_from", None, "weights to start from, all but fc8: a --model_dir of another training, or a file of weights"
-    )
-    flags.DEFINE_string("freeze", None, "layers that keep their weights, such as conv1,conv2")
-    flags.DEFINE_string("lr_multipliers", None, "multiplies learning rates of layers, such as fc8=10,conv1=0.1")
-    flags.DEFINE_integer(
-        "crop_chunk", default["crop_chunk"], "images in a row that share one window and reflection; 32 in 2012", 1
-    )
-    flags.DEFINE_enum(
-        "mixed_precision",
-        default["mixed_precision"],
-        PRECISIONS,
-        "in which the layers compute; weights, response normalisation and loss are float32 always; float16 scales the "
-        "loss",
-    )
-    flags.DEFINE_integer(
-        "steps_per_execution",
-        default["steps_per_execution"],
-        "steps in one call of TensorFlow; signals, checkpoints and progress wait for its end",
-        lower_bound=1,
-    )
-    flags.DEFINE_bool("deterministic", default["deterministic"], "same results each time on a GPU too, and slower")
-    flags.DEFINE_bool(
-        "synthetic",
-        default["synthetic"],
-        "train on a fixed batch of noise, to measure images/s: no --dataset, 1000 classes unless set, constant instead "
-        "of --schedule=plateau; without --model_dir nothing is kept",
-    )
+def setting_of(field: dataclasses.Field) -> Setting:
+    """What a field of `TrainingConfig` declares."""
+    return field.metadata["setting"]
 
 
-def flag_values() -> TrainingConfig:
-    """The recipe that the command line asks for."""
-    return TrainingConfig(**{field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(TrainingConfig)})
+def type_of(field: dataclasses.Field) -> type:
+    """The type of a field of `TrainingConfig`, without `| None`: str, int, float, bool or list."""
+    hint = typing.get_type_hints(TrainingConfig)[field.name]
+    if isinstance(hint, types.UnionType):
+        hint = next(kind for kind in typing.get_args(hint) if kind is not types.NoneType)
+    return typing.get_origin(hint) or hint
+
+
+def _checked(field: dataclasses.Field, value: Any) -> Any:
+    """`value`, or its new name; ValueError if it is of another type than the field or out of its range."""
+    if value is None and field.default is None:
+        return None
+    kind, setting = type_of(field), setting_of(field)
+    if kind is str and isinstance(value, str):
+        value = setting.renamed.get(value, value)
+    if kind in (int, float):
+        accepted = isinstance(value, int | kind) and not isinstance(value, bool) and math.isfinite(value)
+        accepted = accepted and setting.lower <= value <= setting.upper
+        expected = f"{'an integer' if kind is int else 'a number'} from {setting.lower} to {setting.upper}"
+    elif setting.choices:
+        accepted, expected = value in setting.choices, f"one of {', '.join(setting.choices)}"
+    else:
+        accepted, expected = isinstance(value, kind), f"a {kind.__name__}"
+    if not accepted:
+        raise ValueError(f"{field.name}={value}: expected {expected}")
+    return value

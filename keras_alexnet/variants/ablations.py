@@ -28,7 +28,7 @@ def ablations(paper: Variant) -> tuple[Variant, ...]:
         conv5={"padding": all_sides(0)},
     )
     sixth = (
-        Convolution("conv6", 256, 3, padding=all_sides(1), reads="all", stddev=0.03, bias=1.0),
+        Convolution("conv6", 256, 3, padding=all_sides(1), connectivity="full", stddev=0.03, bias=1.0),
         Activation("relu_conv6"),
     )
     after_pool5 = [layer.name for layer in paper.layers].index("pool5") + 1
@@ -64,7 +64,7 @@ def _without_one_convolution(paper: Variant) -> tuple[Variant, ...]:
             "relu1": None,
             "lrn1": None,
             "pool1": None,
-            "conv2": {"strides": 4, "padding": all_sides(0), "reads": "all"},
+            "conv2": {"strides": 4, "padding": all_sides(0), "connectivity": "full"},
             # Pooling over 3 x 3 by 2, twice.
             "pool2": {"size": 7, "strides": 4},
         },

@@ -8,7 +8,7 @@ from PIL import Image
 
 from pipelines.datasets.registry import open_source
 from pipelines.datasets.source import Source
-from pipelines.prepare import prepare
+from pipelines.preparation.prepare import prepare
 from tests.helpers.image_files import encode, image_folder, photograph, pillow_resized_image, pixels, write_files
 
 
@@ -85,7 +85,7 @@ def test_files_of_many_kinds_are_stored_and_the_broken_ones_named_and_skipped(tm
 
 def test_more_bad_images_than_allowed_publish_nothing(images, tmp_path):
     write_files(images, {"train/cat/bad1.jpg": b"1", "val/dog/bad2.jpg": b"2"})
-    with pytest.raises(ValueError, match=r"2 of 18 images .*bad1.jpg, .*bad2.jpg.* --max_bad_fraction=0.1 "):
+    with pytest.raises(ValueError, match=r"max_bad_fraction=0.1: 2 of 18 images .*bad1.jpg, .*bad2.jpg"):
         prepare(folder_source(images), tmp_path / "out", max_bad_fraction=0.1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "out.incomplete"]
     prepare(folder_source(images), tmp_path / "out", max_bad_fraction=2 / 18)
@@ -93,10 +93,10 @@ def test_more_bad_images_than_allowed_publish_nothing(images, tmp_path):
 
 
 def test_too_many_bad_images_stop_the_preparation_before_all_are_read(images, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipelines.prepare._IMAGES_PER_PART", 4)
+    monkeypatch.setattr("pipelines.preparation.prepare._IMAGES_PER_SHARD", 4)
     for path in images.glob("train/*/*"):
         path.write_bytes(b"text")
-    with pytest.raises(ValueError, match=r"4 of the first 4 images .*max_bad_fraction=0.1 allows for all 16$"):
+    with pytest.raises(ValueError, match=r"max_bad_fraction=0.1: 4 of the first 4 images .*, too many for all 16$"):
         prepare(folder_source(images), tmp_path / "out", max_bad_fraction=0.1)
     assert not (tmp_path / "out").exists()
 

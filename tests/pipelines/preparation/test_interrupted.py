@@ -1,4 +1,3 @@
-import fcntl
 import os
 import signal
 import subprocess
@@ -9,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.atomic import file_lock
 from pipelines.datasets.registry import open_source
-from pipelines.preparation.shard import Shard, ShardConfig
-from pipelines.prepare import prepare
+from pipelines.preparation import shard as shards
+from pipelines.preparation.prepare import prepare
+from pipelines.preparation.shard import Shard
 from tests.helpers.image_files import encode, image_folder, photograph, write_files
 
 DEADLINE_S = 60
@@ -39,10 +40,10 @@ def wait_until(condition: Callable[[], object], process: subprocess.Popen | None
         time.sleep(0.02)
 
 
-def tallies(output: Path) -> dict[str, int]:
-    """When the tally of each finished part was written, in ns."""
-    folder = output.with_name(f"{output.name}.incomplete") / "tallies"
-    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.npz")}
+def complete_shards(output: Path) -> dict[str, int]:
+    """When the statistics of each complete shard were written, in ns."""
+    folder = output.with_name(f"{output.name}.incomplete") / "statistics"
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("[!.]*.npz")}
 
 
 def children(process: subprocess.Popen) -> list[str]:
@@ -55,8 +56,8 @@ def test_a_signal_stops_the_command_with_one_line(number: signal.Signals, images
         try:
             wait_until(lambda: list(tmp_path.glob("out.incomplete/dataset/.*")), process)
             process.send_signal(number)
-            assert process.wait(DEADLINE_S) == 130
-            assert process.stderr.read() == "interrupted: nothing is published; the same command goes on from here\n"
+            assert process.wait(DEADLINE_S) == 128 + number
+            assert process.stderr.read() == "interrupted: nothing is published; the same command resumes\n"
         finally:
             process.kill()
     # Nothing was finished, so nothing is kept.
@@ -82,17 +83,27 @@ def test_worker_processes_end_with_the_command(number: signal.Signals, images, t
 def test_after_a_kill_the_same_command_keeps_what_is_finished_and_gives_the_same_files(tmp_path, monkeypatch):
     images = image_folder(tmp_path / "images", training=80, validation=2)
     output = tmp_path / "out"
-    monkeypatch.setattr("pipelines.prepare._IMAGES_PER_PART", 40)
-    small_parts = (
-        "from pipelines import prepare; prepare._IMAGES_PER_PART = 40; prepare.run(prepare.main, prepare.define_flags)"
+    monkeypatch.setattr("pipelines.preparation.prepare._IMAGES_PER_SHARD", 40)
+    small_shards = (
+        "from pipelines import cli, prepare as command\n"
+        "from pipelines.preparation import prepare\n"
+        "prepare._IMAGES_PER_SHARD = 40\n"
+        "cli.run(command.main, command.define_flags)"
     )
-    command = [sys.executable, "-c", small_parts, f"--dataset=folder:{images}", f"--output_dir={output}", "--workers=1"]
+    command = [
+        sys.executable,
+        "-c",
+        small_shards,
+        f"--dataset=folder:{images}",
+        f"--output_dir={output}",
+        "--workers=1",
+    ]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
-            wait_until(lambda: tallies(output), process)
+            wait_until(lambda: complete_shards(output), process)
         finally:
             process.kill()
-    kept = tallies(output)
+    kept = complete_shards(output)
     assert 0 < len(kept) < 5
     finished = {name: os.stat(name).st_mtime_ns for name in output.parent.glob("out.incomplete/dataset/prepared-*")}
     prepare(open_source(f"folder:{images}"), output)
@@ -107,7 +118,7 @@ def test_after_a_kill_the_same_command_keeps_what_is_finished_and_gives_the_same
 
 @pytest.fixture
 def unfinished(tmp_path: Path) -> Path:
-    """An image folder whose preparation as `out` stopped with three of its four parts finished."""
+    """An image folder whose preparation as `out` stopped with three of its four shards complete."""
     images = image_folder(tmp_path / "images")
     calls = []
 
@@ -122,28 +133,26 @@ def unfinished(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def small_parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def small_shards(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "unfinished" in request.fixturenames:
-        monkeypatch.setattr("pipelines.prepare._IMAGES_PER_PART", 4)
+        monkeypatch.setattr("pipelines.preparation.prepare._IMAGES_PER_SHARD", 4)
 
 
-def stored_parts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names the parts that are really stored from now on."""
+def stored_shards(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names the shards that are really stored from now on."""
     names = []
 
-    def write(part: Shard, recipe: ShardConfig, *rest) -> None:
-        names.append(f"{part.split} {part.index}")
-        return original(part, recipe, *rest)
+    def write(shard: Shard, *rest) -> None:
+        names.append(f"{shard.split} {shard.index}")
+        return original(shard, *rest)
 
-    from pipelines.preparation import shard as parts
-
-    original = parts._write_records
-    monkeypatch.setattr(parts, "_write_records", write)
+    original = shards._write_records
+    monkeypatch.setattr(shards, "_write_records", write)
     return names
 
 
 def test_only_what_is_missing_is_stored(unfinished, tmp_path, monkeypatch):
-    names = stored_parts(monkeypatch)
+    names = stored_shards(monkeypatch)
     prepare(open_source(f"folder:{unfinished}"), tmp_path / "out")
     assert names == ["validation 0"]
 
@@ -156,14 +165,14 @@ def test_what_killed_processes_have_left_is_not_published(unfinished, tmp_path):
 
 
 @pytest.mark.parametrize("change", ["resize", "quality", "take", "source", "damage"])
-def test_parts_made_otherwise_are_stored_anew(change: str, unfinished, tmp_path, monkeypatch):
+def test_shards_made_with_other_settings_are_stored_again(change: str, unfinished, tmp_path, monkeypatch):
     options = {"resize": {"resize": "warp"}, "quality": {"quality": 50}, "take": {"take": 12}}.get(change, {})
     if change == "source":
         os.rename(unfinished / "train/cat/0.jpg", unfinished / "train/cat/00.jpg")
     if change == "damage":
         for path in tmp_path.glob("out.incomplete/dataset/prepared-train*"):
             path.write_bytes(path.read_bytes()[:-1])
-    names = stored_parts(monkeypatch)
+    names = stored_shards(monkeypatch)
     prepare(open_source(f"folder:{unfinished}"), tmp_path / "out", **options)
     prepare(open_source(f"folder:{unfinished}"), tmp_path / "at_once", **options)
     assert {"train 0", "train 1", "train 2", "validation 0"} >= set(names)
@@ -173,9 +182,10 @@ def test_parts_made_otherwise_are_stored_anew(change: str, unfinished, tmp_path,
 
 
 def test_two_at_once_do_not_write_into_each_others_folder(unfinished, tmp_path):
-    with (tmp_path / "out.incomplete/lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(ValueError, match=r"output_dir=.*out: another process is preparing it"):
-            prepare(open_source(f"folder:{unfinished}"), tmp_path / "out")
-    assert len(tallies(tmp_path / "out")) == 3
+    with (
+        file_lock(tmp_path / "out.incomplete/lock"),
+        pytest.raises(ValueError, match=r"output_dir=.*out: another process is preparing it"),
+    ):
+        prepare(open_source(f"folder:{unfinished}"), tmp_path / "out")
+    assert len(complete_shards(tmp_path / "out")) == 3
     prepare(open_source(f"folder:{unfinished}"), tmp_path / "out")

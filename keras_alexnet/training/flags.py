@@ -1,0 +1,93 @@
+"""The flags of `keras_alexnet.train`, their `--help` and their documentation, generated from `TrainingConfig`."""
+
+import dataclasses
+import sys
+import textwrap
+from collections.abc import Callable
+
+from absl import app, flags
+
+from keras_alexnet.training.config import GROUPS, TrainingConfig, setting_of, type_of
+
+# Bounds and choices are checked by TrainingConfig, so that programs and the command report the same errors.
+_DEFINE: dict[type, Callable[..., object]] = {
+    str: flags.DEFINE_string,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    bool: flags.DEFINE_bool,
+    list: flags.DEFINE_list,
+}
+
+
+def define_flags() -> None:
+    """Defines one flag per field of `TrainingConfig`, and the grouped `--help`."""
+    for field in dataclasses.fields(TrainingConfig):
+        setting = setting_of(field)
+        _DEFINE[type_of(field)](field.name, field.default, _description(field))
+        for alias in setting.aliases:
+            flags.DEFINE_alias(alias, field.name)
+    app.define_help_flags()
+    flags.DEFINE_flag(_GroupedHelp())
+
+
+def flag_values() -> TrainingConfig:
+    """The config that the command line asks for.
+
+    Raises:
+      ValueError: for a value out of range.
+    """
+    return TrainingConfig(**{field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(TrainingConfig)})
+
+
+def help_text() -> str:
+    """What `--help` prints: all flags by group, with their defaults."""
+    parts = [sys.modules["__main__"].__doc__ or ""]
+    for group in GROUPS:
+        parts.append(f"{group}:")
+        for field in _fields_of(group):
+            default = "" if field.default is None else f" (default: {_shown(field.default)})"
+            text = textwrap.fill(f"{_description(field)}{default}", 112, initial_indent=" " * 6, subsequent_indent=" " * 6)
+            parts.append(f"  {', '.join(f'--{name}' for name in (field.name, *setting_of(field).aliases))}\n{text}")
+        parts.append("")
+    parts.append("--flagfile=FILE reads flags from a file; --helpfull lists the flags of all modules.")
+    return "\n".join(parts)
+
+
+def flag_table_markdown() -> str:
+    """The flags as Markdown: for each group a heading and a table with flag, default, meaning and resumed runs."""
+    lines = []
+    for group in GROUPS:
+        lines += [f"### {group.capitalize()}", "", "| flag | default | meaning | in a resumed run |", "|---|---|---|---|"]
+        for field in _fields_of(group):
+            names = ", ".join(f"`--{name}`" for name in (field.name, *setting_of(field).aliases))
+            default = "" if field.default is None else f"`{_shown(field.default)}`"
+            description = _description(field).replace("|", "\\|")
+            lines.append(f"| {names} | {default} | {description} | {setting_of(field).resume.value} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _fields_of(group: str) -> list[dataclasses.Field]:
+    return [field for field in dataclasses.fields(TrainingConfig) if setting_of(field).group == group]
+
+
+def _description(field: dataclasses.Field) -> str:
+    setting = setting_of(field)
+    return f"{setting.help} [{', '.join(setting.choices)}]" if setting.choices else setting.help
+
+
+def _shown(default: object) -> str:
+    return str(default).lower() if isinstance(default, bool) else str(default)
+
+
+class _GroupedHelp(app.HelpFlag):
+    """Replaces absl's `--help`, which sorts all flags by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.allow_override = True
+
+    def parse(self, arg: str | bool) -> None:
+        if self._parse(arg):
+            print(help_text())
+            sys.exit(0)
