@@ -45,7 +45,7 @@ def define_flags() -> None:
     flags.DEFINE_string("split", "validation", "train, validation or test")
     flags.DEFINE_multi_enum("crops", list(CROPS), CROPS, "center crop, or the paper's ten crops; may be repeated")
     flags.DEFINE_alias("views", "crops")
-    define_path("results_file", None, "CSV file to append to; results.csv in the run directory, or else here, by default")
+    define_path("results_file", None, "CSV file to append to; results.csv in the run directory, else here, by default")
     flags.DEFINE_integer("batch_size", 32, "images per batch", lower_bound=1)
     flags.DEFINE_float("max_bad_fraction", 0.001, "fraction of the images that may be undecodable", 0.0, 1.0)
 
@@ -158,7 +158,7 @@ def export_probabilities(signatures: Mapping[str, Any], crops: str) -> Callable[
 
     name = wire.SIGNATURE_IMAGES if crops == "ten" else wire.SIGNATURE_CENTER
     if name not in signatures:
-        raise ValueError(f"crops={crops}: the export has no signature {name!r}; found {', '.join(signatures) or 'none'}")
+        raise ValueError(f"crops={crops}: the export has no signature {name!r}, only {', '.join(signatures)}")
     function = signatures[name]
 
     def ten_crop(images: tf.Tensor) -> tf.Tensor:
