@@ -54,11 +54,11 @@ def layer_text(layer: Layer | None, init: str) -> str:
     """The description of a layer, except for its name, in a variant with the initialization `init`."""
     if layer is None:
         return _ABSENT
+    text = _TEXTS[type(layer)](layer)
     # Rules other than "gaussian" are the same for all layers: the variant's `init` names them.
-    has_own = isinstance(layer, Convolution | Dense) and init == "gaussian"
-    return _TEXTS[type(layer)](layer) + (
-        f"; initialization: std {layer.stddev:g}, bias {layer.bias:g}" if has_own else ""
-    )
+    if isinstance(layer, Convolution | Dense) and init == "gaussian":
+        text += f"; initialization: std {layer.stddev:g}, bias {layer.bias:g}"
+    return text
 
 
 def _convolution_text(layer: Convolution) -> str:
