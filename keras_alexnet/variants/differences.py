@@ -54,11 +54,10 @@ def layer_text(layer: Layer | None, init: str) -> str:
     """The description of a layer, except for its name, in a variant with the initialization `init`."""
     if layer is None:
         return _ABSENT
-    text = _TEXTS[type(layer)](layer)
     # Rules other than "gaussian" are the same for all layers: the variant's `init` names them.
     if isinstance(layer, Convolution | Dense) and init == "gaussian":
-        text += f"; initialization: std {layer.stddev:g}, bias {layer.bias:g}"
-    return text
+        return f"{_TEXTS[type(layer)](layer)}; initialization: std {layer.stddev:g}, bias {layer.bias:g}"
+    return _TEXTS[type(layer)](layer)
 
 
 def _convolution_text(layer: Convolution) -> str:
