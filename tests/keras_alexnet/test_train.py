@@ -11,10 +11,11 @@ import pytest
 import tensorflow as tf
 
 from keras_alexnet.checkpoints import load_trained
-from keras_alexnet.evaluate import evaluate
 from keras_alexnet.run_directory import RunDirectory
+from keras_alexnet.training.evaluation import Evaluator
 from keras_alexnet.training.train_and_evaluate import train_and_evaluate
 from pipelines.datasets.registry import open_source
+from pipelines.input import evaluation_batches
 from tests.helpers.tiny_training import tiny
 
 COMMAND = [sys.executable, "-m", "keras_alexnet.train"]
@@ -45,7 +46,7 @@ def test_a_training_learns_and_leaves_everything_behind(photographs, trained):
 def test_the_trained_weights_come_back(trained, photographs):
     model, description, steps = load_trained(trained)
     assert steps == 12 and description.dataset == f"folder:{photographs}"
-    rates = evaluate(model, open_source(description.dataset), "validation", "center", "shorter_side", 4, 0.0)
+    rates = Evaluator(model)(evaluation_batches(open_source(description.dataset), "validation", batch_size=4))
     last = rows(trained)[-1]
     assert rates.images == 9 and rates.top1_error == float(last["val_top1_error"])
     assert abs(rates.loss - float(last["val_loss"])) < 1e-4
@@ -108,7 +109,7 @@ def test_a_training_on_several_devices_can_be_evaluated_on_one(photographs, tmp_
     run = subprocess.run([*COMMAND, *flag_lines(config)], capture_output=True, text=True, check=True)
     assert "2 replica(s)" in run.stdout
     model = load_trained(tmp_path / "run")[0]
-    rates = evaluate(model, open_source(config.dataset), "validation", "center", "shorter_side", 4, 0.0)
+    rates = Evaluator(model)(evaluation_batches(open_source(config.dataset), "validation", batch_size=4))
     assert abs(rates.loss - float(rows(tmp_path / "run")[-1]["val_loss"])) < 1e-4
 
 

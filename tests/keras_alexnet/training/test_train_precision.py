@@ -3,11 +3,12 @@ import pytest
 import tensorflow as tf
 
 from keras_alexnet.checkpoints import load_trained
-from keras_alexnet.evaluate import evaluate
 from keras_alexnet.export import export_model
 from keras_alexnet.run_directory import RunConfig
+from keras_alexnet.training.evaluation import Evaluator
 from keras_alexnet.training.train_and_evaluate import train_and_evaluate
 from pipelines.datasets.registry import open_source
+from pipelines.input import evaluation_batches
 from tests.helpers.tiny_training import tiny
 
 MATH = {"Conv2D", "MatMul", "BiasAdd", "MaxPool", "Relu"}
@@ -42,7 +43,7 @@ def test_a_run_in_low_precision_learns_resumes_exactly_and_is_used_in_float32(ph
     assert same_weights(model, load_trained(tmp_path / "parts")[0])
     assert last["val_loss"] < 1.0
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
-    rates = evaluate(model, open_source(f"folder:{photographs}"), "validation", "center", "shorter_side", 4, 0.0)
+    rates = Evaluator(model)(evaluation_batches(open_source(f"folder:{photographs}"), "validation", batch_size=4))
     assert abs(rates.loss - last["val_loss"]) < 0.05
     export_model(model, tmp_path / "export", ["blue", "green", "red"])
 
