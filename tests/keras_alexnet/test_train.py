@@ -63,9 +63,9 @@ def test_a_run_cut_in_two_equals_one_that_was_not(photographs, trained, tmp_path
         np.testing.assert_array_equal(got, expected)
 
 
-def test_images_that_fill_no_batch_are_told(photographs, tmp_path, capsys):
+def test_the_images_in_no_full_batch_are_reported(photographs, tmp_path, capsys):
     train_and_evaluate(tiny(photographs, tmp_path / "run", batch_size=10, epochs=1))
-    assert "24 training images, 2 steps an epoch (which leave out 4, others each time)" in capsys.readouterr().out
+    assert "24 training images, 2 steps per epoch (4 images in no full batch, others in each epoch)" in capsys.readouterr().out
 
 
 def test_a_finished_run_is_left_as_it_is(trained, photographs):
@@ -83,7 +83,7 @@ def test_a_broken_checkpoint_is_named_and_the_one_before_is_used(photographs, tr
     assert rows(tmp_path / "run") == rows(trained)
 
 
-def test_sigterm_saves_and_the_same_command_goes_on(photographs, tmp_path):
+def test_sigterm_saves_and_the_same_command_resumes(photographs, tmp_path):
     flags = flag_lines(tiny(photographs, tmp_path / "run", epochs=400))
     process = subprocess.Popen([*COMMAND, *flags], stdout=subprocess.PIPE, text=True)
     try:
@@ -92,7 +92,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(photographs, tmp_path):
                 process.send_signal(signal.SIGTERM)
                 break
         output = process.stdout.read()
-        assert process.wait(timeout=60) == 128 + signal.SIGTERM and "the same command goes on from there" in output
+        assert process.wait(timeout=60) == 128 + signal.SIGTERM and "the same command resumes the run" in output
     finally:
         process.kill()
     steps = load_trained(tmp_path / "run")[2]
@@ -142,32 +142,32 @@ def test_a_wrong_flag_ends_with_one_line_that_names_it(tmp_path, flag, says):
 @pytest.mark.parametrize(
     "changes, says",
     [
-        ({"width": -1.0}, "--width=-1.0"),
-        ({"variant": "vgg"}, "--variant='vgg' is unknown"),
-        ({"batch_size": 25}, "--batch_size=25"),
-        ({"classes": 2}, "--classes=2: .* has 3"),
-        ({"strategy": "mirrored"}, "--strategy=mirrored needs at least 2 GPUs; found none"),
+        ({"width": -1.0}, "width=-1.0"),
+        ({"variant": "vgg"}, "variant=vgg: expected one of"),
+        ({"batch_size": 25}, "batch_size=25"),
+        ({"classes": 2}, "classes=2: expected at least the 3 classes"),
+        ({"strategy": "mirrored"}, "strategy=mirrored needs at least 2 GPUs; found none"),
     ],
 )
-def test_a_recipe_that_cannot_be_is_refused(photographs, tmp_path, changes, says):
+def test_a_config_out_of_range_is_refused(photographs, tmp_path, changes, says):
     with pytest.raises(ValueError, match=says):
         train_and_evaluate(tiny(photographs, tmp_path / "run", **changes))
     assert not (tmp_path / "run").exists()
 
 
-def test_another_recipe_in_the_same_folder_is_refused(photographs, trained):
+def test_another_config_in_the_same_run_directory_is_refused(photographs, trained):
     with pytest.raises(ValueError, match=r"width=0\.125.*started with 0\.0625"):
         train_and_evaluate(tiny(photographs, trained, width=1 / 8))
 
 
-def test_a_run_without_a_checkpoint_can_be_begun_again_with_another_recipe(photographs, tmp_path):
+def test_a_run_without_a_checkpoint_can_be_started_again_with_another_config(photographs, tmp_path):
     with pytest.raises(ValueError, match="not finite at step"):
         train_and_evaluate(tiny(photographs, tmp_path / "run", learning_rate=1e30))
     assert train_and_evaluate(tiny(photographs, tmp_path / "run", batch_size=12, epochs=1))["steps"] == 2
 
 
 def test_two_trainings_in_one_folder_are_refused(photographs, tmp_path):
-    with RunDirectory(tmp_path / "run"), pytest.raises(ValueError, match="another training"):
+    with RunDirectory(tmp_path / "run").locked(), pytest.raises(ValueError, match="another training"):
         train_and_evaluate(tiny(photographs, tmp_path / "run"))
 
 
