@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from pipelines.images.crops import RESIZED_SIZE, resize_image
 from pipelines.images.exif import jpeg_orientation, upright
-from pipelines.images.jpeg_markers import MOST_SCANS, has_end, has_few_scans, holds
+from pipelines.images.jpeg_markers import MOST_SCANS, bytes_at, has_end, has_few_scans, holds
 
 # Larger pictures are refused unless the caller says otherwise: 50 million pixels are 150 MB once decoded.
 MAX_PIXELS = 50_000_000
@@ -184,10 +184,18 @@ def _decode_png(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Te
 
 
 def _decode_bmp(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Tensor:
-    # Width and height of a BITMAPINFOHEADER, signed: a negative height counts the rows from the top.
+    # BITMAPINFOHEADER: its size, width and height (negative if the rows begin at the top), bits, compression.
+    header_size, bits, compression = (_little_endian(header, *field) for field in ((14, 4), (28, 2), (30, 2)))
     sides = [_little_endian(header, start, 4) for start in (18, 22)]
     sides = [tf.where(side < 2**31, side, 2**32 - side) for side in sides]
-    return _decode_image(_only_if_size(tf.stack(sides), max_pixels, encoded), 3)
+    is_plain = (compression == 0) & ((bits == 8) | (bits == 24) | (bits == 32))
+    is_known = (header_size >= 40) & (is_plain | (compression == 3) & (bits == 32))
+    encoded = _only_if_size(tf.stack(sides), max_pixels, encoded)
+    image = _decode_image(_only_if(is_known, encoded, "a BMP that is compressed or of an unusual kind"), 3)
+    # TensorFlow returns the indices of a palette image in all three channels. The palette is in order B, G, R, 0.
+    palette = tf.reshape(bytes_at(encoded, 14 + header_size, 4 * 256), [256, 4])[:, 2::-1]
+    colours = tf.cast(palette, tf.uint8)
+    return tf.cond(bits == 8, lambda: tf.gather(colours, tf.cast(image[..., 0], tf.int32)), lambda: image)
 
 
 def _decode_gif(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Tensor:
