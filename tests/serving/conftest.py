@@ -36,9 +36,9 @@ ImagesSpec = tf.TensorSpec([None, 256, 256, 3], tf.uint8, signatures.INPUT_IMAGE
 
 
 def _decode(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    shape = tf.io.extract_jpeg_shape(encoded)
-    with tf.control_dependencies([tf.debugging.assert_less(shape[0] * shape[1], MOST_PIXELS)]):
-        image = tf.io.decode_jpeg(tf.identity(encoded), channels=3)
+    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    with tf.control_dependencies([tf.debugging.assert_less(tf.reduce_prod(tf.shape(image)[:2]), MOST_PIXELS)]):
+        image = tf.identity(image)
     return tf.reduce_mean(tf.cast(image, tf.float32), axis=(0, 1)), tf.constant(True)
 
 

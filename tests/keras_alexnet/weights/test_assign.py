@@ -77,8 +77,8 @@ def test_a_network_of_ones_own_takes_caffes_files_if_it_says_so(tmp_path, name):
 def test_the_classifier_of_a_file_is_not_looked_at_by_a_model_without_one(tmp_path, weights, blobs):
     features = small("caffe", include_top=False)
     load_weights(features, files.caffemodel(tmp_path / "w", blobs), CAFFE)
-    del weights["fc8"]
-    assert files.same_weights(features, weights)
+    convolutions = {name: arrays for name, arrays in weights.items() if name.startswith("conv")}
+    assert files.same_weights(features, convolutions)
     blobs.pop("fc8")
     files.randomize(features)
     load_weights(features, files.caffemodel(tmp_path / "w", blobs), CAFFE)

@@ -9,6 +9,7 @@ import grpc
 import pytest
 from absl import flags
 
+from serving.client import Client, output
 from serving.client import __main__ as client_module
 from tests.helpers.fake_service import FakeService, serving_at
 
@@ -36,15 +37,15 @@ def test_json_is_one_object_a_line_in_the_order_of_the_files(command, server, fi
     assert command(client_module, f"--server={server.address}", "--json", "--top_k=3", *paths) == 0
     output, errors = capsys.readouterr()
     found = records(output)
-    with client_module.Client(server.address) as client:
+    with Client(server.address) as client:
         expected = client.classify([Path(path).read_bytes() for path in paths], top_k=3)
     assert [record["file"] for record in found] == paths
-    for record, result in zip(found, expected, strict=True):
+    for record, prediction in zip(found, expected, strict=True):
         assert set(record) == {"file", "valid", "labels", "classes", "scores"}
         assert record["valid"] is True
-        assert tuple(record["labels"]) == result.labels
-        assert tuple(record["classes"]) == result.classes
-        assert tuple(record["scores"]) == result.scores
+        assert tuple(record["labels"]) == prediction.labels
+        assert tuple(record["classes"]) == prediction.classes
+        assert record["scores"] == pytest.approx(prediction.scores, abs=1e-6)
     assert errors == ""
 
 
@@ -77,7 +78,7 @@ def test_the_table_shows_file_rank_class_and_score(command, server, files, capsy
     monkeypatch.setenv("COLUMNS", "200")
     assert command(client_module, f"--server={server.address}", "--top_k=1", files["grün.jpg"]) == 0
     output = capsys.readouterr().out
-    with client_module.Client(server.address) as client:
+    with Client(server.address) as client:
         (result,) = client.classify([Path(files["grün.jpg"]).read_bytes()], top_k=1)
     for expected in ("file", "rank", "class", "score", files["grün.jpg"], "grün", f"{result.scores[0]:.4f}"):
         assert expected in output
@@ -106,7 +107,7 @@ def test_features_are_a_vector_in_json_and_a_norm_in_the_table(command, server, 
 
 def test_what_was_answered_is_shown_when_the_server_fails_on_the_way(capsys):
     record = {"file": "a.jpg", "valid": True, "labels": ["tench"], "classes": [0], "scores": [0.5]}
-    with pytest.raises(ZeroDivisionError), client_module.printed_table() as show:
+    with pytest.raises(ZeroDivisionError), output.table_printer() as show:
         show(record)
         raise ZeroDivisionError
     assert "tench" in capsys.readouterr().out
@@ -116,7 +117,7 @@ def test_csv_is_a_line_for_each_class_and_for_each_file_without(command, server,
     paths = [files["grün.jpg"], files["empty.jpg"], files["red.jpg"]]
     assert command(client_module, f"--server={server.address}", "--csv", "--top_k=2", *paths) == 1
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    with client_module.Client(server.address) as client:
+    with Client(server.address) as client:
         green, red = client.classify(paths[::2], top_k=2)
     expected = []
     for path, result in ((paths[0], green), (paths[1], None), (paths[2], red)):
@@ -124,17 +125,23 @@ def test_csv_is_a_line_for_each_class_and_for_each_file_without(command, server,
             expected.append((path, "false", "", "", "", "", ""))
             continue
         for rank in (0, 1):
-            score = str(result.scores[rank])
-            expected.append((path, "true", str(rank + 1), str(result.classes[rank]), result.labels[rank], score, ""))
-    assert [tuple(row.values()) for row in rows] == expected
+            expected.append((path, "true", str(rank + 1), str(result.classes[rank]), result.labels[rank], "", ""))
+    assert [tuple((row | {"score": ""}).values()) for row in rows] == expected
+    assert [float(row["score"]) for row in rows if row["score"]] == pytest.approx(
+        [*green.scores, *red.scores], abs=1e-6
+    )
     assert list(rows[0]) == ["file", "valid", "rank", "class", "label", "score", "error"]
 
 
 @pytest.mark.parametrize(
     "arguments, message",
-    [(["--json", "--csv"], "--json and --csv"), (["--csv", "--signature=features"], "--csv: --signature=features")],
+    [
+        (["--json", "--csv"], "json=true: expected no --csv"),
+        (["--csv", "--signature=features"], "csv=true: --signature=features"),
+        (["--signature=images"], "signature=images: .* not files; expected serving_default, center_crop or features"),
+    ],
 )
-def test_outputs_that_do_not_go_together_are_refused(command, files, arguments, message):
+def test_flags_that_do_not_go_together_are_refused(command, files, arguments, message):
     with pytest.raises(ValueError, match=message):
         command(client_module, *arguments, files["red.jpg"])
 
@@ -145,8 +152,10 @@ def test_folders_and_patterns_stand_for_their_files(command, server, photograph,
         (tmp_path / name).write_bytes(photograph((200, 40, 40)))
     arguments = (f"--server={server.address}", "--json", str(tmp_path), str(tmp_path / "*.txt"))
     assert command(client_module, *arguments) == 0
-    found = [record["file"] for record in records(capsys.readouterr().out)]
+    shown, errors = capsys.readouterr()
+    found = [record["file"] for record in records(shown)]
     assert found == [str(tmp_path / name) for name in ("a.jpg", "deep/b.jpg", "c.txt")]
+    assert errors == f"ignored 1 files: {tmp_path}/c.txt (no image by its suffix)\n"
 
 
 @pytest.mark.parametrize("concurrency, requests", [(1, 3), (3, 3), (20, 20)])
@@ -171,7 +180,7 @@ def test_a_request_that_fails_does_not_end_it(command, files, capsys):
     assert [record["file"] for record in found] == paths
     assert [record["valid"] for record in found] == [True] * 16 + [None] * 16 + [True] * 8
     assert "INTERNAL" in found[16]["error"] and found[16]["labels"] == [] and "error" not in found[0]
-    assert errors == f"error: {found[16]['error']}\n"
+    assert errors == f"error: --{found[16]['error']}\n"
 
 
 def test_files_that_were_not_answered_are_marked_in_csv_and_in_the_table(command, files, capsys, monkeypatch):
@@ -187,7 +196,7 @@ def test_files_that_were_not_answered_are_marked_in_csv_and_in_the_table(command
         table = capsys.readouterr().out
     assert (rows[-1]["file"], rows[-1]["valid"], rows[-1]["class"]) == (paths[1], "", "")
     assert "INTERNAL" in rows[-1]["error"] and rows[0]["error"] == ""
-    assert "not answered" in table and paths[1] in table
+    assert "no response" in table and paths[1] in table
 
 
 @pytest.mark.parametrize("answered, requests", [(0, 1), (1, 4)])
@@ -212,3 +221,41 @@ def test_no_file_is_an_error_that_shows_the_usage(command):
 def test_values_out_of_range_are_refused(command, flag):
     with pytest.raises(flags.Error, match=flag.partition("=")[0]):
         command(client_module, flag, "a.jpg")
+
+
+def test_dashes_keep_their_place_among_the_files(command, tmp_path, photograph, fake, capsys, monkeypatch):
+    _, address = fake
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(photograph((200, 40, 40)))
+    monkeypatch.setattr("serving.client.records._read", lambda file: b"x")
+    assert command(client_module, f"--server={address}", "--json", f"{tmp_path}/a.jpg", "-", f"{tmp_path}/b.jpg") == 0
+    assert [record["file"][-5:] for record in records(capsys.readouterr().out)] == ["a.jpg", "-", "b.jpg"]
+
+
+RECORD = {"file": "=a\x1b[2J.jpg", "valid": True, "labels": ["@x\u202e", "b\x7f"], "classes": [0, 1]}
+
+
+def test_strangers_names_reach_neither_terminal_nor_spreadsheet_as_more_than_text(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    record = RECORD | {"scores": [0.5, float("nan")]}
+    failed = {"file": "+b", "valid": None, "labels": [], "classes": [], "scores": [], "error": "-1\r\n=2"}
+    with output.csv_printer() as show:
+        show(record)
+        show(failed)
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [(row["file"], row["label"], row["error"]) for row in rows] == [
+        ("'=a\\x1b[2J.jpg", "'@x\\u202e", ""),
+        ("'=a\\x1b[2J.jpg", "b\\x7f", ""),
+        ("'+b", "", "'-1\\r\\n=2"),
+    ]
+    with output.table_printer() as show:
+        show(record)
+    assert capsys.readouterr().out.replace("\n", "").isprintable()
+
+
+def test_json_is_valid_whatever_the_numbers_are(capsys):
+    output.print_json(RECORD | {"scores": [float("inf"), float("nan"), 0.5]})
+    shown = capsys.readouterr().out
+    assert shown.rstrip("\n").isprintable()
+    parsed = json.loads(shown, parse_constant=pytest.fail)
+    assert parsed == RECORD | {"scores": [None, None, 0.5]}

@@ -13,7 +13,6 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from serving.photographs import resize_image
 
 from serving.client import Client, Prediction, ServingError
 from serving.client import __main__ as client_module
@@ -39,24 +38,30 @@ def address(model: RestModel) -> Iterator[str]:
         yield address
 
 
-@pytest.mark.parametrize("signature, times", [("serving_default", 7), ("center_crop", 2), ("images", 2)])
-def test_answers_are_those_over_grpc_to_the_last_bit(address, server, photograph, signature, times):
-    images = [photograph(colour) for colour in COLOURS] * times
+def test_predictions_and_features_are_those_over_grpc(address, server, photograph):
+    images = [photograph(colour) for colour in COLOURS] * 7
     images[4] = images[4][:90]
-    with Client(server.address) as client:
-        expected = client.classify(images, signature)
-    with Client(address) as client:
-        assert client.classify(images, signature) == expected
-    assert expected[4] == Prediction(valid=False)
-    assert expected[1].labels[0] == "grün"
-
-
-def test_features_are_those_over_grpc_to_the_last_bit(address, server, photograph):
-    images = [photograph(COLOURS[0]), b"junk", photograph(COLOURS[2])]
+    pixels = np.random.default_rng(0).integers(0, 250, (2, 256, 256, 3)).astype(np.uint8)
     with Client(address) as rest, Client(server.address) as client:
-        for found, expected in zip(rest.features(images), client.features(images), strict=True):
-            assert found.dtype == expected.dtype
-            np.testing.assert_array_equal(found, expected)
+        expected = client.classify(images) + client.classify(pixels)
+        found = rest.classify(images) + rest.classify(pixels)
+        features, expected_features = rest.features(images), client.features(images)
+    assert found[4] == expected[4] == Prediction(valid=False)
+    assert expected[1].labels[0] == "grün"
+    for one, other in zip(found, expected, strict=True):
+        assert (one.valid, one.classes, one.labels) == (other.valid, other.classes, other.labels)
+        np.testing.assert_allclose(one.scores, other.scores, rtol=0, atol=1e-6)
+    assert features[0].dtype == np.float32
+    np.testing.assert_allclose(features[0], expected_features[0], rtol=1e-6)
+    np.testing.assert_array_equal(features[1], expected_features[1])
+
+
+def test_pixels_travel_as_rows_of_numbers(model, address):
+    pixels = np.random.default_rng(0).integers(0, 250, (1, 256, 256, 3)).astype(np.uint8)
+    with Client(address) as client:
+        client.classify(pixels)
+    ((_, body),) = model.asked
+    assert json.loads(body) == {"signature_name": "images", "instances": pixels.tolist()}
 
 
 def test_files_travel_as_rows_of_base64(model, address, photograph):
@@ -67,14 +72,6 @@ def test_files_travel_as_rows_of_base64(model, address, photograph):
     assert path == "/v1/models/alexnet:predict"
     instances = [{"b64": base64.b64encode(image).decode()} for image in images]
     assert json.loads(body) == {"signature_name": "center_crop", "instances": instances}
-
-
-def test_views_travel_as_rows_of_numbers(model, address, photograph):
-    image = photograph(COLOURS[0], kind="PNG")
-    with Client(address) as client:
-        client.classify([image], "images")
-    ((_, body),) = model.asked
-    assert json.loads(body) == {"signature_name": "images", "instances": [resize_image(image).tolist()]}
 
 
 @pytest.mark.parametrize(
@@ -90,7 +87,7 @@ def test_version_and_label_are_in_the_path(model, address, photograph, arguments
 
 
 def test_names_are_quoted_in_the_path(model, address):
-    with Client(address, "a/b c:d") as client, pytest.raises(ServingError, match="--model_name=a/b c:d"):
+    with Client(address, "a/b c:d") as client, pytest.raises(ServingError, match="model_name=a/b c:d"):
         client.classify([b"x"])
     assert model.asked[0][0] == "/v1/models/a%2Fb%20c%3Ad:predict"
 
@@ -103,9 +100,9 @@ def test_signatures_are_those_of_the_model(address):
 @pytest.mark.parametrize(
     "arguments, message, code",
     [
-        ({"model_name": "resnet"}, "--model_name=resnet: ", grpc.StatusCode.NOT_FOUND),
-        ({"version": 9}, "--model_name=alexnet --version=9: ", grpc.StatusCode.NOT_FOUND),
-        ({"version_label": "nope"}, "--version_label=nope: ", grpc.StatusCode.INVALID_ARGUMENT),
+        ({"model_name": "resnet"}, "model_name=resnet: ", grpc.StatusCode.NOT_FOUND),
+        ({"version": 9}, "model_name=alexnet: ", grpc.StatusCode.NOT_FOUND),
+        ({"version_label": "nope"}, "version_label=nope: ", grpc.StatusCode.INVALID_ARGUMENT),
     ],
 )
 def test_a_model_that_is_not_served_is_named(address, arguments, message, code):
@@ -118,7 +115,7 @@ def test_a_model_that_is_not_served_is_named(address, arguments, message, code):
 def test_an_unknown_signature_is_named_with_those_there_are(address):
     with Client(address) as client, pytest.raises(ServingError) as caught:
         client.classify([b"x"], "nope")
-    assert str(caught.value).startswith("--signature=nope: ")
+    assert str(caught.value).startswith("signature=nope: ")
     assert str(caught.value).endswith("center_crop, features, images, serving_default")
 
 
@@ -131,9 +128,14 @@ def test_a_server_that_is_unavailable_for_a_moment_is_asked_again(model, address
 
 def test_a_server_that_stays_unavailable_is_asked_three_times(model, address):
     model.failures = 99
-    with Client(address) as client, pytest.raises(ServingError, match=r"no server answers \(the queue is full\)"):
+    with Client(address) as client, pytest.raises(ServingError, match=r"not available \(the queue is full\)"):
         client.classify([b"x"])
     assert len(model.asked) == 3
+
+
+def response(**changed: Any) -> str:
+    row = {"labels": ["a", "b"], "classes": [0, 1], "scores": [0.6, 0.4], "valid": True}
+    return json.dumps({"predictions": [row | changed]})
 
 
 @pytest.mark.parametrize(
@@ -142,9 +144,14 @@ def test_a_server_that_stays_unavailable_is_asked_three_times(model, address):
         ((500, '{"error": "out of\\nmemory"}'), "INTERNAL: out of memory"),
         ((429, "<html>slow down</html>"), "RESOURCE_EXHAUSTED: HTTP 429: <html>slow down</html>"),
         ((418, ""), "UNKNOWN: HTTP 418:"),
-        ((200, "<html>hello</html>"), "not TensorFlow Serving's answer for this model: <html>hello</html>"),
-        ((200, '{"predictions": [{"labels": 3}]}'), "not TensorFlow Serving's answer"),
-        ((200, '{"predictions": [0.5]}'), "not TensorFlow Serving's answer"),
+        ((200, "<html>hello</html>"), "not a response of an exported model: <html>hello</html>"),
+        ((200, '{"predictions": [{"labels": 3}]}'), "not a response of an exported model"),
+        ((200, '{"predictions": []}'), "not a response of an exported model"),
+        ((200, response(labels=["a"] * 3)), "not a response of an exported model"),
+        ((200, response(classes=[10**400, 1])), "not a response of an exported model"),
+        ((200, response(scores=["1", "2"])), "not a response of an exported model"),
+        ((200, "[" * 100_000), "not a response of an exported model"),
+        ((200, '{"predictions": [0.5]}'), "not a response of an exported model"),
     ],
 )
 def test_another_refusal_is_passed_on_in_one_line_and_not_repeated(model, address, failure, message):
@@ -159,7 +166,7 @@ def test_another_refusal_is_passed_on_in_one_line_and_not_repeated(model, addres
 def test_a_server_that_is_too_slow_names_the_timeout(model, address):
     model.hold = threading.Event()
     try:
-        with Client(address, timeout_s=0.2) as client, pytest.raises(ServingError, match=r"--timeout_s=0\.2: "):
+        with Client(address, timeout_s=0.2) as client, pytest.raises(ServingError, match=r"timeout_s=0\.2: "):
             client.classify([b"x"])
     finally:
         model.hold.set()
@@ -168,7 +175,7 @@ def test_a_server_that_is_too_slow_names_the_timeout(model, address):
 def test_no_server_names_address_and_remedy():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"http://127.0.0.1:{taken.getsockname()[1]}"
-    with Client(address) as client, pytest.raises(ServingError, match=f"--server={address}: .*--rest_api_port"):
+    with Client(address) as client, pytest.raises(ServingError, match=f"server={address}: .*REST port"):
         client.classify([b"x"])
 
 
@@ -201,7 +208,7 @@ def test_https_is_checked_against_the_certificates(model, photograph):
             assert client.classify([photograph(COLOURS[0])])[0].valid
         with (
             Client(address, ca_certificate=str(TLS / "other.crt")) as client,
-            pytest.raises(ServingError, match=r"signed by --ca_certificate=.*other\.crt"),
+            pytest.raises(ServingError, match=r"signed by ca_certificate=.*other\.crt"),
         ):
             client.classify([b"x"])
 
