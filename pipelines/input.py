@@ -59,8 +59,8 @@ def training_batches(
 
     Returns:
       Elements (images float32 [batch/count,crop,crop,3], labels int32 [batch/count]). The images are RGB 0..255 plus
-      the colour shift: the mean is not subtracted, and nothing is clipped. Once the network has subtracted `mean` they
-      are
+      the colour augmentation: the mean is not subtracted, and nothing is clipped. Once the network has subtracted
+      `mean` they are
         (crop - mean + shift) / divisor
       where the divisor is 1.1 for "source2012" and otherwise 1; with mean_crop="crop", `mean` in this formula is
       the same crop of the mean image. Iterating raises tf.errors.InvalidArgumentError at an image that cannot be
