@@ -88,7 +88,7 @@ def AlexNet(  # noqa: N802 (named as the models of keras.applications are)
     if include_top:
         outputs = keras.layers.Activation(classifier_activation, dtype="float32", name="predictions")(towers)
     else:
-        outputs = keras.layers.Concatenate(name="features")(towers) if variant.towers > 1 else towers
+        outputs = keras.layers.Concatenate(name="features")(towers) if isinstance(towers, list) else towers
         if pooling:
             outputs = _POOLING[pooling](name=f"{pooling}_pool")(outputs)
     model = keras.Model(images, outputs, name=name or f"alexnet_{variant.name}")

@@ -48,7 +48,7 @@ class TowerDropout(keras.layers.Layer):
         self.rate, self.rescale, self.seed = rate, rescale, seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
-    def call(self, inputs, training: bool = False):
+    def call(self, inputs: Any, training: bool = False) -> Any:
         keep = 1.0 - self.rate
         if not training:
             return per_tower(lambda values: values * keep if self.rescale == "inference" else values, inputs)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -12,7 +12,8 @@ from keras_alexnet.distribute.towers import on_tower, read_by, tower
 register = keras.saving.register_keras_serializable(package="keras_alexnet")
 
 Connectivity = Literal["grouped", "full"]
-Initializer = str | dict[str, Any] | keras.initializers.Initializer
+# A name, a config or a `keras.initializers.Initializer`; Keras has no type information.
+Initializer: TypeAlias = str | dict[str, Any] | Any
 
 # The keyword and its values until version 0.1, which saved models still contain.
 _READS: dict[str, Connectivity] = {"own": "grouped", "all": "full"}

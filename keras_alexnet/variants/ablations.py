@@ -1,6 +1,7 @@
 """The networks that the paper compares its own with, each changed in one thing."""
 
 import dataclasses
+from typing import Any
 
 from keras_alexnet.variants.architecture import Activation, Convolution, Variant, all_sides
 
@@ -59,7 +60,7 @@ def _without_one_convolution(paper: Variant) -> tuple[Variant, ...]:
     The paper does not say what becomes of the layers around it. Here its ReLU and normalisation go with it, and its
     stride and pooling stay, so that from the pooling behind it on all maps keep their sizes.
     """
-    also = {
+    also: dict[int, dict[str, dict[str, Any] | None]] = {
         1: {
             "relu1": None,
             "lrn1": None,
@@ -75,7 +76,7 @@ def _without_one_convolution(paper: Variant) -> tuple[Variant, ...]:
             f"without_conv{number}",
             f"without conv{number}",
             "paper, section 7",
-            **{f"conv{number}": None, **also.get(number, {f"relu{number}": None})},
+            **({f"conv{number}": None} | also.get(number, {f"relu{number}": None})),
         )
         for number in range(1, 6)
     )

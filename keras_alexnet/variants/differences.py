@@ -55,10 +55,9 @@ def layer_text(layer: Layer | None, init: str) -> str:
     if layer is None:
         return _ABSENT
     # Rules other than "gaussian" are the same for all layers: the variant's `init` names them.
-    has_own = isinstance(layer, Convolution | Dense) and init == "gaussian"
-    return _TEXTS[type(layer)](layer) + (
-        f"; initialization: std {layer.stddev:g}, bias {layer.bias:g}" if has_own else ""
-    )
+    if isinstance(layer, Convolution | Dense) and init == "gaussian":
+        return f"{_TEXTS[type(layer)](layer)}; initialization: std {layer.stddev:g}, bias {layer.bias:g}"
+    return _TEXTS[type(layer)](layer)
 
 
 def _convolution_text(layer: Convolution) -> str:

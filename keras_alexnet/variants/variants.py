@@ -194,8 +194,8 @@ def _torchvision() -> Variant:
         towers=1,
         init="fan_in_uniform",
         mean="constant",
-        rgb_mean=tuple(255 * value for value in (0.485, 0.456, 0.406)),
-        input_scale=tuple(1 / (255 * value) for value in (0.229, 0.224, 0.225)),
+        rgb_mean=(255 * 0.485, 255 * 0.456, 255 * 0.406),
+        input_scale=(1 / (255 * 0.229), 1 / (255 * 0.224), 1 / (255 * 0.225)),
         color_augmentation="none",
         weight_decay=0.0001,
         sources=(

@@ -9,8 +9,8 @@ import numpy as np
 
 from serving import signatures as wire
 from serving.client.endpoint import Endpoint
+from serving.client.image_inputs import Images
 from serving.client.requests import (
-    Images,
     Prediction,
     Request,
     build_requests,

@@ -11,8 +11,9 @@ import grpc
 from serving import signatures as wire
 from serving.client.api import Client
 from serving.client.endpoint import ServingError
+from serving.client.image_inputs import check_image_bytes, read_image_file
 from serving.client.output import Record, printable
-from serving.client.requests import IMAGES_PER_REQUEST, Prediction, check_image_bytes, read_image_file
+from serving.client.requests import IMAGES_PER_REQUEST, Prediction
 
 STDIN = "-"
 

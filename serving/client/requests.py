@@ -1,23 +1,17 @@
 """Cuts images into requests and reads the outputs of their responses, whatever the transport."""
 
-import io
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, Union
+from typing import Any
 
 import numpy as np
 
-from pipelines.images.find import image_format, not_regular
 from serving import signatures as wire
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from serving.client.image_inputs import ImageInput, Images, as_list, encoded, is_array, pixels
 
 IMAGES_PER_REQUEST = 16
 BYTES_PER_REQUEST = 64_000_000
 
-_FORMATS = ("jpeg", "png")
 _BYTE_SIGNATURES = f"{wire.SIGNATURE_TEN_CROP!r} or {wire.SIGNATURE_CENTER!r}"
 _CLASS_OUTPUTS = (wire.OUTPUT_SCORES, wire.OUTPUT_CLASSES, wire.OUTPUT_LABELS)
 # Kind of NumPy dtype, dtype and rank of each output.
@@ -28,10 +22,6 @@ _OUTPUTS: dict[str, tuple[str, Any, int]] = {
     wire.OUTPUT_VALID: ("b", np.bool_, 1),
     wire.OUTPUT_FEATURES: ("f", np.float32, 2),
 }
-
-# An encoded JPEG or PNG file (its content, its path, or a file opened for reading bytes), or pixels.
-ImageInput = Union[bytes, bytearray, memoryview, str, os.PathLike[str], IO[bytes], "Image", np.ndarray]
-Images = Sequence[ImageInput] | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -88,46 +78,15 @@ def build_requests(images: Images, signature: str | None) -> Iterator[Request]:
     Raises:
         ValueError: not a list of images, or images that do not go with the signature.
     """
-    listed = _as_list(images)
+    listed = as_list(images)
     if signature is None:
-        pixels = bool(listed) and all(_is_array(image) for image in listed)
-        signature = wire.SIGNATURE_IMAGES if pixels else wire.SIGNATURE_TEN_CROP
+        all_pixels = bool(listed) and all(is_array(image) for image in listed)
+        signature = wire.SIGNATURE_IMAGES if all_pixels else wire.SIGNATURE_TEN_CROP
     if signature == wire.SIGNATURE_IMAGES:
         return _array_requests(listed)
     outputs = (wire.OUTPUT_FEATURES,) if signature == wire.SIGNATURE_FEATURES else _CLASS_OUTPUTS
     outputs = (*outputs, wire.OUTPUT_VALID)
     return (Request(signature, wire.INPUT_BYTES, _object_array(part), outputs) for part in _parts(listed))
-
-
-def read_image_file(path: str | os.PathLike[str]) -> bytes:
-    """Returns the content of a JPEG or PNG file. Decoding is left to the server.
-
-    Raises:
-        ValueError: the file is not a regular file, cannot be read, or does not begin as a JPEG or PNG file.
-    """
-    reason = not_regular(path)
-    if reason is not None:
-        raise ValueError(f"{os.fspath(path)}: {reason}; expected a JPEG or PNG file")
-    try:
-        with open(path, "rb") as file:
-            first = file.read(8)
-            # A file of another kind may have any size: no more of it is read.
-            return check_image_bytes(first + file.read() if image_format(first) in _FORMATS else first, os.fspath(path))
-    except OSError as error:
-        raise ValueError(f"{os.fspath(path)}: {error.strerror}; expected a JPEG or PNG file") from error
-
-
-def check_image_bytes(content: bytes, name: str) -> bytes:
-    """Returns `content` if it begins as a JPEG or PNG file.
-
-    Raises:
-        ValueError: it does not; the message begins with `name`.
-    """
-    if not content:
-        raise ValueError(f"{name}: the file is empty; expected a JPEG or PNG file")
-    if image_format(content[:8]) not in _FORMATS:
-        raise ValueError(f"{name}: begins with {content[:8]!r}; expected a JPEG or PNG file")
-    return content
 
 
 def check_outputs(request: Request, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -175,26 +134,14 @@ def read_features(responses: Sequence[dict[str, np.ndarray]]) -> tuple[np.ndarra
     return features, valid
 
 
-def _as_list(images: Images) -> list[ImageInput]:
-    if isinstance(images, np.ndarray):
-        images = images[None] if images.ndim == 3 else images
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
-            raise ValueError(f"images: expected uint8 pixels [N,R,R,3] or [R,R,3], found {_described(images)}")
-        return list(images)
-    is_single = isinstance(images, bytes | bytearray | memoryview | str | os.PathLike) or hasattr(images, "read")
-    if is_single or not hasattr(images, "__iter__"):
-        raise ValueError(f"images: expected a list of images, found a single one ({type(images).__name__}): [image]")
-    return list(images)
-
-
 def _array_requests(images: list[ImageInput]) -> Iterator[Request]:
     for image in images:
-        if not _is_array(image):
+        if not is_array(image):
             raise ValueError(
                 f"signature={wire.SIGNATURE_IMAGES}: takes uint8 arrays [R,R,3], found {type(image).__name__}; "
                 f"files and bytes go to {_BYTE_SIGNATURES}"
             )
-    arrays = [_pixels(image) for image in images]
+    arrays = [pixels(image) for image in images]
     if len({array.shape for array in arrays}) > 1:
         raise ValueError(f"signature={wire.SIGNATURE_IMAGES}: takes arrays of one shape, found several")
     size = max(1, min(IMAGES_PER_REQUEST, BYTES_PER_REQUEST // max(1, arrays[0].nbytes))) if arrays else 1
@@ -207,58 +154,13 @@ def _array_requests(images: list[ImageInput]) -> Iterator[Request]:
 def _parts(images: list[ImageInput]) -> Iterator[list[bytes]]:
     part: list[bytes] = []
     for image in images:
-        content = _content(image)
+        content = encoded(image)
         if part and (len(part) == IMAGES_PER_REQUEST or sum(map(len, part)) + len(content) > BYTES_PER_REQUEST):
             yield part
             part = []
         part.append(content)
     if part:
         yield part
-
-
-def _content(image: Any) -> bytes:
-    """The bytes of an encoded image; pixels become a PNG file."""
-    if isinstance(image, bytes):
-        return image
-    if isinstance(image, bytearray | memoryview):
-        return bytes(image)
-    if isinstance(image, str | os.PathLike):
-        return read_image_file(image)
-    if hasattr(image, "read"):
-        content = image.read()
-        if not isinstance(content, bytes):
-            raise ValueError(f"images: expected a file opened for reading bytes, found {type(image).__name__}")
-        return content
-    if hasattr(image, "save") and hasattr(image, "convert"):  # a PIL image, without importing PIL for the others
-        return _png(image)
-    if _is_array(image):
-        from PIL import Image
-
-        return _png(Image.fromarray(_pixels(image)))
-    raise ValueError(
-        f"images: expected bytes, paths, binary files, PIL images or uint8 arrays [R,R,3], found {type(image).__name__}"
-    )
-
-
-def _png(image: "Image") -> bytes:
-    buffer = io.BytesIO()
-    image.convert("RGB").save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
-
-
-def _is_array(image: Any) -> bool:
-    return isinstance(image, np.ndarray) or (hasattr(image, "__array__") and not hasattr(image, "convert"))
-
-
-def _pixels(image: Any) -> np.ndarray:
-    array = np.asarray(image)
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] != 3:
-        raise ValueError(f"images: expected uint8 pixels [R,R,3], found {_described(array)}")
-    return array
-
-
-def _described(array: np.ndarray) -> str:
-    return f"{array.dtype} {list(array.shape)}"
 
 
 def _object_array(items: list[bytes]) -> np.ndarray:

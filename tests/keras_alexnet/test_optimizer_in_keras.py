@@ -20,6 +20,7 @@ from tests.helpers.linear_network import (
     trained,
 )
 
+pytestmark = pytest.mark.numeric
 Y = np.zeros(len(X))
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -101,6 +102,7 @@ def test_a_layer_with_multiplier_0_does_not_move_under_fit():
     assert np.all(fc8 != START[2])
 
 
+@pytest.mark.subprocess
 def test_multipliers_on_two_replicas():
     for found, expected in zip(on_four_devices("multipliers"), after_steps(3), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5)

@@ -7,20 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 from google.protobuf import text_format
-from serving.batching import batching_options
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 import serving
-from serving import release, server_options
 from serving.client.requests import IMAGES_PER_REQUEST
-from serving.server.config_files import (
-    BatchingParameters,
-    MonitoringConfig,
-    SSLConfig,
-    problem_in,
-    read_text_proto,
-    single_model,
-)
+from serving.server import __main__ as server_command
+from serving.server.config_files import SSLConfig, problem_in, read_text_proto, single_model
 
 CONFIG = Path(serving.__file__).parent / "config"
 GRPC, REST = 8500, 8501
@@ -51,27 +43,21 @@ COMPOSE = load("docker-compose.yaml")
 SERVERS = {"compose": COMPOSE["services"]["serving"]["command"], "kubernetes": container()["args"]}
 
 
-def test_models_config_serves_two_versions_by_the_labels_that_release_moves():
+def test_models_config_serves_two_versions_by_labels():
     (model,) = models().model_config_list.config
     assert problem_in(models()) is None
     assert set(model.model_version_policy.specific.versions) == set(model.version_labels.values())
-    assert dict(model.version_labels) == {release.STABLE: 1, release.CANARY: 2}
-
-
-def test_release_leaves_models_config_as_it_is_written(tmp_path):
-    path = tmp_path / "models.config"
-    path.write_text((CONFIG / "models.config").read_text())
-    with release.edited(path):
-        pass
-    assert path.read_text() == (CONFIG / "models.config").read_text()
+    assert dict(model.version_labels) == {"stable": 1, "canary": 2}
 
 
 def test_batching_parameters_hold_what_clients_send():
-    parameters = read_text_proto(CONFIG / "batching_parameters.txt", BatchingParameters, "batching_parameters_file")
-    options = batching_options(parameters, "batching_parameters.txt", threads=1)
-    assert options.max_batch_size >= IMAGES_PER_REQUEST
-    assert options.allowed_batch_sizes[0] == 1
-    assert options.max_enqueued_batches * options.max_batch_size >= 200  # one image each of 200 clients may wait
+    text = re.sub("#.*", "", (CONFIG / "batching_parameters.txt").read_text())
+    given = {name: int(value) for name, value in re.findall(r"(\w+) { value: (\d+) }", text)}
+    sizes = [int(size) for size in re.findall(r"allowed_batch_sizes: (\d+)", text)]
+    assert set(given) == {"max_batch_size", "batch_timeout_micros", "num_batch_threads", "max_enqueued_batches"}
+    assert given["max_batch_size"] == sizes[-1] >= IMAGES_PER_REQUEST
+    assert sizes == sorted(set(sizes)) and sizes[0] == 1
+    assert given["max_enqueued_batches"] * sizes[-1] >= 200  # one image each of 200 clients may wait
 
 
 def test_ssl_config_has_every_field():
@@ -83,11 +69,12 @@ def test_ssl_config_has_every_field():
 
 
 def test_prometheus_looks_where_the_server_shows_its_figures():
-    config = read_text_proto(CONFIG / "monitoring.config", MonitoringConfig, "monitoring_config_file").prometheus_config
+    (path,) = re.findall(
+        r'prometheus_config {\s+enable: true\s+path: "(.+)"\s+}', (CONFIG / "monitoring.config").read_text()
+    )
     (scrape,) = load("prometheus.yaml")["scrape_configs"]
     annotations = kubernetes("Deployment")["spec"]["template"]["metadata"]["annotations"]
-    assert config.enable
-    assert scrape["metrics_path"] == annotations["prometheus.io/path"] == config.path
+    assert scrape["metrics_path"] == annotations["prometheus.io/path"] == path
     assert scrape["static_configs"] == [{"targets": [f"serving:{REST}"]}]
     assert annotations["prometheus.io/port"] == str(REST)
     assert "serving" in COMPOSE["services"]
@@ -101,11 +88,12 @@ def test_servers_are_started_on_the_same_ports_with_files_that_exist(name):
     assert files == {f"/config/{name}" for name in ("models.config", "batching_parameters.txt", "monitoring.config")}
     assert all((CONFIG / Path(file).name).exists() for file in files)
     assert given["allow_version_labels_for_unavailable_models"] == given["enable_batching"] == "true"
+    assert int(given["grpc_max_threads"]) >= 200  # clients at once
 
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_the_embedded_server_knows_the_same_flags_but_for_rest_and_monitoring(name):
-    known = set(re.findall(r'"(\w+)", ', Path(server_options.__file__).read_text()))
+    known = set(re.findall(r'"(\w+)", ', Path(server_command.__file__).read_text()))
     assert set(flags_of(SERVERS[name])) - known == {"rest_api_port", "monitoring_config_file"}
 
 
@@ -184,9 +172,12 @@ def test_kubernetes_volumes_are_where_the_configuration_says():
     assert set(generated["files"]) == files
 
 
-def test_images_have_the_version_of_this_project_s_tensorflow():
-    images = {COMPOSE["services"]["serving"]["image"], container()["image"]}
-    assert images == {"tensorflow/serving:2.21.0"}
+def test_servers_run_an_image_that_exists_and_can_be_replaced_with_onednn_on():
+    (image,) = load("kustomization.yaml")["images"]
+    assert COMPOSE["services"]["serving"]["image"] == f"${{TF_SERVING_IMAGE:-{image['name']}:{image['newTag']}}}"
+    assert (container()["image"], image["newTag"]) == ("tensorflow/serving", "2.20.0")
+    assert COMPOSE["services"]["serving"]["environment"] == {"TF_ENABLE_ONEDNN_OPTS": "1"}
+    assert container()["env"] == [{"name": "TF_ENABLE_ONEDNN_OPTS", "value": "1"}]
 
 
 def test_one_model_becomes_the_configuration_that_tensorflow_serving_makes_of_it():

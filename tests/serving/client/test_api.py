@@ -16,7 +16,8 @@ import serving
 import serving.client
 import serving.server
 from serving.client import Client, Prediction, ServingError
-from serving.client.requests import BYTES_PER_REQUEST, read_image_file
+from serving.client.image_inputs import read_image_file
+from serving.client.requests import BYTES_PER_REQUEST
 
 COLOURS = [(200, 60, 25), (25, 200, 60), (60, 25, 200)]
 
