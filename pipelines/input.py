@@ -16,14 +16,11 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.choices import MEAN_CROPS, RESIZED_SIZE
-from pipelines.datasets.source import Source
+from pipelines.datasets.source import UNDECODABLE, Source
 from pipelines.images import augment
 from pipelines.images.crops import center_crop, check_resize, crop
 from pipelines.images.decode import FORMATS, resized_image_or_zeros
 from pipelines.statistics import Statistics
-
-# Begins the error of a training image that broke after it was checked; the key follows.
-UNDECODABLE = "this training image cannot be decoded:"
 
 # As a function, the decoders are traced once per process, which takes half a second, and not once per pipeline.
 _resized_image_or_zeros = tf.function(resized_image_or_zeros)

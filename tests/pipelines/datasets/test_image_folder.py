@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pipelines.datasets.registry import open_source
-from pipelines.datasets.source import Source
+from pipelines.datasets.source import Source, read_errors
+from pipelines.input import training_batches
 from pipelines.preparation.compute_statistics import compute_statistics
 from pipelines.preparation.prepare import prepare
 from tests.helpers.image_files import encode, image_folder, photograph, write_files
@@ -117,3 +118,21 @@ def test_paths_of_datasets_expand_the_home_directory(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     prepare(open_source(f"folder:{image_folder(tmp_path / 'images')}"), tmp_path / "prepared")
     assert open_source("folder:~/images").splits == open_source("~/prepared").splits
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (lambda path: path.write_bytes(b"text"), "train/cat/0.jpg can no longer be decoded"),
+        (lambda path: path.unlink(), "train/cat/0.jpg; No such file or directory"),
+    ],
+    ids=["damaged", "removed"],
+)
+def test_an_image_that_breaks_between_epochs_is_named_in_one_line(damage, expected, tmp_path):
+    source = open_source(f"folder:{image_folder(tmp_path, training=1)}")
+    statistics, _ = compute_statistics(source)
+    batches = training_batches(source, statistics, batch_size=2)
+    damage(tmp_path / "train/cat/0.jpg")
+    with pytest.raises(ValueError, match=f"^dataset=folder:.*{expected}$") as raised, read_errors(source):
+        list(batches)
+    assert "\n" not in str(raised.value)
