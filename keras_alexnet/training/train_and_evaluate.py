@@ -28,7 +28,7 @@ from keras_alexnet.training.input import (
     synthetic_input,
 )
 from keras_alexnet.training.loop import TrainingLoop
-from pipelines.datasets.source import Source
+from pipelines.datasets.source import Source, read_errors
 from pipelines.input_service import watched
 from pipelines.statistics import Statistics
 
@@ -87,7 +87,7 @@ def _train(context: TrainingContext) -> Row:
         with cluster.chief_first():
             initial = _initial_weights(context)
             run_config, statistics = load_or_create_run(context, source, initial)
-        with cluster.only_chief_prints(), watched(service_addresses(config)):
+        with cluster.only_chief_prints(), watched(service_addresses(config)), read_errors(source):
             loop = _create_loop(context, source, run_config, statistics, initial)
             return loop.run(config.epochs, config.steps)
 

@@ -173,7 +173,7 @@ def test_two_trainings_in_one_folder_are_refused(photographs, tmp_path):
 
 def test_a_plateau_needs_a_validation_split(photographs, tmp_path):
     shutil.copytree(photographs / "train", tmp_path / "data" / "train")
-    with pytest.raises(ValueError, match="schedule=plateau needs a validation split"):
+    with pytest.raises(ValueError, match="schedule='plateau': needs a validation split"):
         train_and_evaluate(tiny(tmp_path / "data", tmp_path / "run", schedule="plateau"))
     assert "val_loss" not in train_and_evaluate(tiny(tmp_path / "data", tmp_path / "run", steps=1))
 
@@ -181,7 +181,7 @@ def test_a_plateau_needs_a_validation_split(photographs, tmp_path):
 def test_bad_photographs_are_skipped_up_to_a_ceiling(photographs, tmp_path, capsys):
     shutil.copytree(photographs, tmp_path / "data")
     (tmp_path / "data" / "train" / "red" / "broken.jpg").write_bytes(b"\xff\xd8\xff not a photograph")
-    with pytest.raises(ValueError, match=r"1 of 25 images .*red/broken\.jpg.*--max_bad_fraction=0\.001"):
+    with pytest.raises(ValueError, match=r"max_bad_fraction=0\.001: 1 of 25 images .*red/broken\.jpg"):
         train_and_evaluate(tiny(tmp_path / "data", tmp_path / "run", steps=1))
     assert not (tmp_path / "run" / "model.json").exists()
     train_and_evaluate(tiny(tmp_path / "data", tmp_path / "run", steps=4, max_bad_fraction=0.05))
