@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_alexnet.layers import MeanSubtraction
+from keras_alexnet.layers import MeanSubtraction, TowerDropout
 from keras_alexnet.ten_crop import PREPROCESSING, Preprocessing, check_preprocessing
 from pipelines.choices import RESIZED_SIZE
 
@@ -71,7 +71,9 @@ def resolve_inputs_and_outputs(
 
 
 def classifier_features(model: keras.Model) -> keras.Model:
-    """The model from the input of `model` to the input of its last layer with weights, as a list of tensors.
+    """The model from the input of `model` to the input of its last layer with weights, before dropout.
+
+    Its outputs are a list of tensors; an `AlexNet` has one per tower.
 
     Raises:
       ValueError: that layer is a model in the model.
@@ -82,4 +84,12 @@ def classifier_features(model: keras.Model) -> keras.Model:
             f"model: the classifier of {model.name} is inside of its layer {last.name!r}; expected a model whose last "
             "layer with weights is the classifier"
         )
-    return keras.Model(model.inputs, keras.tree.flatten(last.input))
+    tensors = keras.tree.flatten(last.input)
+    for layer in model.layers:
+        # The paper's dropout halves its input in inference.
+        if isinstance(layer, keras.layers.Dropout | TowerDropout):
+            outputs = keras.tree.flatten(layer.output)
+            if len(outputs) == len(tensors) and all(a is b for a, b in zip(outputs, tensors, strict=True)):
+                tensors = keras.tree.flatten(layer.input)
+                break
+    return keras.Model(model.inputs, tensors)

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from keras_alexnet.checkpoints import load_trained
-from keras_alexnet.export import export_model
+from keras_alexnet import export_model
 from keras_alexnet.run_directory import RunConfig
 from keras_alexnet.train import train
 from keras_alexnet.training.evaluation import Evaluator
