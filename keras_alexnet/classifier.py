@@ -1,5 +1,7 @@
 """What can be known about a Keras classifier from its layers: geometry, preprocessing, and kind of output."""
 
+from typing import Any
+
 import keras
 
 from keras_alexnet.layers import MeanSubtraction, TowerDropout
@@ -23,13 +25,15 @@ def resized_size(model: keras.Model) -> int:
     return RESIZED_SIZE if alexnet_input(model) is not None else round(model.input_shape[1] / _CROP_FRACTION)
 
 
-def check_classifier(model: keras.Model) -> None:
+def check_classifier(model: Any) -> None:
     """Raises ValueError unless `model` maps `[N, S, S, 3]` to `[N, classes]` with a fixed S."""
     if not isinstance(model, keras.Model):
         raise ValueError(f"model: received a {type(model).__name__}; expected a keras.Model")
+    inputs: Any
+    outputs: Any
     inputs, outputs = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
-    is_image = isinstance(inputs, tuple) and len(inputs) == 4 and inputs[3] == 3
-    if not is_image or inputs[1] is None or inputs[1] != inputs[2]:
+    is_image = isinstance(inputs, tuple) and len(inputs) == 4 and inputs[1] is not None
+    if not is_image or inputs[1:] != (inputs[1], inputs[1], 3):
         raise ValueError(f"model: {model.name} has the input shape {inputs}; expected (None, S, S, 3)")
     if not isinstance(outputs, tuple) or len(outputs) != 2 or outputs[1] is None:
         raise ValueError(

@@ -16,7 +16,7 @@ from keras_alexnet import networks
 from keras_alexnet.checkpoints import load_trained
 from keras_alexnet.classifier import alexnet_input, check_classifier, resized_size, resolve_inputs_and_outputs
 from keras_alexnet.model import imagenet_names, imagenet_wnids
-from keras_alexnet.run_directory import RunConfig
+from keras_alexnet.run_directory import RunConfig, RunDirectory
 from keras_alexnet.ten_crop import Preprocessing
 from keras_alexnet.variants import VARIANTS, find_variant
 from keras_alexnet.weights import check_keras_file, recognise
@@ -111,7 +111,7 @@ def load_network(
         raise ValueError(f"path={path}: no such file or directory; expected {_KINDS}")
     if path.is_dir():
         version = _export_version(path)
-        if version is None and not RunConfig.exists(path):
+        if version is None and not RunDirectory(path).exists():
             raise ValueError(f"path={path}: found neither model.json nor {_SAVED_MODEL}; expected {_KINDS}")
         _refuse(given, path, "the directory")
         return _from_run(path) if version is None else _from_export(path, version)
@@ -150,7 +150,7 @@ def training_record(model_dir: Path, config: RunConfig, steps: int) -> dict[str,
     fields = dataclasses.asdict(config)
     bad_images = fields.pop("bad_images")
     del fields["class_names"], fields["label_names"]
-    statistics = RunConfig.statistics(model_dir)
+    statistics = RunDirectory(model_dir).statistics
     return fields | {
         "steps": steps,
         "bad_images_left_out": len(bad_images),
@@ -233,6 +233,7 @@ def _from_keras_file(path: Path, given: dict[str, Any]) -> LoadedNetwork:
     check_classifier(model)
     preprocessing, from_logits = resolve_inputs_and_outputs(model, preprocessing, from_logits)
     centring = alexnet_input(model)
+    names, labels = _imagenet_classes(model.output_shape[-1])
     return LoadedNetwork(
         source=str(path),
         model=model,
@@ -241,7 +242,8 @@ def _from_keras_file(path: Path, given: dict[str, Any]) -> LoadedNetwork:
         resize=centring.resize if centring is not None else "shorter_side",
         resized_size=resized_size(model),
         training={"weights": str(path)},
-        **_imagenet_classes(model.output_shape[-1]),
+        class_names=names,
+        display_names=labels,
     )
 
 
@@ -261,6 +263,7 @@ def _from_weights(path: Path, given: dict[str, Any]) -> LoadedNetwork:
         assign(model, file, find_variant(name))
     else:
         _assign_by_name(model, file)
+    names, labels = _imagenet_classes(classes)
     size = registered.resize_size if model.input_shape[1] == registered.image_size else resized_size(model)
     return LoadedNetwork(
         source=str(path),
@@ -271,7 +274,8 @@ def _from_weights(path: Path, given: dict[str, Any]) -> LoadedNetwork:
         training={"weights": str(path)},
         network=name,
         options=given,
-        **_imagenet_classes(classes),
+        class_names=names,
+        display_names=labels,
     )
 
 
@@ -282,9 +286,9 @@ def _assign_by_name(model: keras.Model, file: WeightFile) -> None:
         found = "found no such layer" if name in layers else "found a layer that the network does not have"
         raise ValueError(f"{file.path}: {name}: {found}; expected weights of {model.name}")
     for name, layer in layers.items():
-        found, expected = ([array.shape for array in arrays] for arrays in (file.layers[name], layer.get_weights()))
-        if found != expected:
-            raise ValueError(f"{file.path}: {name}: found {found}; expected {expected}")
+        shapes, expected = ([array.shape for array in arrays] for arrays in (file.layers[name], layer.get_weights()))
+        if shapes != expected:
+            raise ValueError(f"{file.path}: {name}: found {shapes}; expected {expected}")
     for name, layer in layers.items():
         layer.set_weights(file.layers[name])
 
@@ -308,10 +312,9 @@ def _classes(file: WeightFile, name: str) -> int:
     return arrays[-1].size
 
 
-def _imagenet_classes(classes: int) -> dict[str, tuple[str, ...]]:
-    """ImageNet's names for networks of 1000 classes; others are unknown."""
+def _imagenet_classes(classes: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Class names and display names of ImageNet for networks of 1000 classes; those of others are unknown."""
     wnids = imagenet_wnids()
     if classes != len(wnids):
-        return {"class_names": (), "display_names": ()}
-    labels = (f"{wnid} {name}" for wnid, name in zip(wnids, imagenet_names(), strict=True))
-    return {"class_names": wnids, "display_names": tuple(labels)}
+        return (), ()
+    return wnids, tuple(f"{wnid} {name}" for wnid, name in zip(wnids, imagenet_names(), strict=True))

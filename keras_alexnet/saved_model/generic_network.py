@@ -44,8 +44,10 @@ class GenericNetwork:
         """Class probabilities of uint8 `[N, R, R, 3]`, the mean over ten crops: float32 `[N, classes]`."""
 
         def of_slice(images: tf.Tensor) -> tuple[tf.Tensor]:
-            options = {"from_logits": self._from_logits, "preprocessing": self._preprocessing}
-            return (crop_probabilities(self._model, images, "ten", **options),)
+            probabilities = crop_probabilities(
+                self._model, images, "ten", from_logits=self._from_logits, preprocessing=self._preprocessing
+            )
+            return (probabilities,)
 
         return by_slices(of_slice, images, CROPS_PER_SLICE // 10, [self._classes])[0]
 

@@ -65,7 +65,7 @@ class ServingModule(tf.Module):
         image_bytes = tf.TensorSpec([None], tf.string, wire.INPUT_BYTES)
         images = tf.TensorSpec([None, self._size, self._size, 3], tf.uint8, wire.INPUT_IMAGES)
 
-        def concrete(function: Callable, spec: tf.TensorSpec):
+        def concrete(function: Callable, spec: tf.TensorSpec) -> tf.types.experimental.ConcreteFunction:
             return tf.function(
                 function, input_signature=[spec], autograph=False, jit_compile=False
             ).get_concrete_function()

@@ -64,7 +64,7 @@ class ServingNetwork:
 
         return by_slices(of_slice, images, CROPS_PER_SLICE // 10, [self._classes])[0]
 
-    def center_crop_and_features(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def center_crop_and_features(self, images: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """Class probabilities of uint8 `[N,256,256,3]` from the centre crop; fc7's outputs, float32 `[N, units]`."""
 
         def of_slice(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -72,7 +72,7 @@ class ServingNetwork:
             return self._top(_run(self._trunk, [self._centring(crop)]))
 
         units = sum(maps.shape[-1] for maps in as_list(self._dense[-1].output))
-        return by_slices(of_slice, images, CROPS_PER_SLICE, [self._classes, units])
+        return tuple(by_slices(of_slice, images, CROPS_PER_SLICE, [self._classes, units]))
 
     def _ten_trunks(self, images: tf.Tensor) -> list[tf.Tensor]:
         """The trunk's outputs for ten crops, `[10 N, ...]` per tower; the N images of the first crop come first."""
@@ -131,7 +131,7 @@ def _copy(model: keras.Model, precision: str) -> keras.Model:
     return copy
 
 
-def _run(layers: Sequence[keras.layers.Layer], towers):
+def _run(layers: Sequence[keras.layers.Layer], towers: list[tf.Tensor]) -> list[tf.Tensor]:
     for layer in layers:
         if isinstance(layer, LocalResponseNormalization):
             towers = _normalized(layer, towers)
