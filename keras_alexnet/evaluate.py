@@ -1,173 +1,227 @@
-"""Command: top-1 and top-5 error of a trained network, over every image exactly once.
+"""Command: top-1 and top-5 error of a network, over every image of a split exactly once.
 
-python -m keras_alexnet.evaluate --model_dir=build/photos
+python -m keras_alexnet.evaluate --model=build/photos
+python -m keras_alexnet.evaluate --model=bvlc_alexnet.npy --dataset=prepared_imagenet2012 --crops=ten
 """
+
+from __future__ import annotations
 
 import csv
 import datetime
-import fcntl
 import os
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import keras
 from absl import flags
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from keras_alexnet.pretrained import define_network_flags, open_network
-from keras_alexnet.run_directory import RunConfig
-from keras_alexnet.training.evaluation import ErrorRates, Evaluator
-from pipelines.cli import reason_of, run
-from pipelines.datasets.class_order import reordered
-from pipelines.datasets.registry import FORMS, open_source
-from pipelines.datasets.source import Source
-from pipelines.input import evaluation_batches
+from keras_alexnet.model_flags import define_model_flags, load_model
+from pipelines.atomic import FileLockedError, file_lock
+from pipelines.choices import CROPS, DATASET_FORMS, RESIZED_SIZE
+from pipelines.cli import define_path, progress_bar, reason_of, run
 
-VIEWS = ("center", "ten")
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from keras_alexnet.pretrained import LoadedNetwork
+    from keras_alexnet.training.evaluation import ErrorRates
+    from pipelines.datasets.source import Source
+
+# Of results.csv. They keep their names, so that rows can be appended to files of older versions.
 COLUMNS = (
-    "time",
-    "model_dir",
-    "steps",
-    "dataset",
-    "split",
-    "views",
-    "images",
-    "skipped",
-    "top1_error",
-    "top5_error",
-    "loss",
+    *("time", "model_dir", "steps", "dataset", "split", "views", "images", "skipped"),
+    *("top1_error", "top5_error", "loss"),
 )
+_LOCK_TIMEOUT_S = 60.0
+_MAX_NAMED = 20
 
 
 def define_flags() -> None:
-    """Flags of this command."""
-    define_network_flags()
-    flags.DEFINE_string("dataset", None, f"{FORMS}; what the network was trained on if not set")
-    flags.DEFINE_string("data_dir", None, "where TFDS keeps datasets; as in training if not set")
-    flags.DEFINE_string("split", "validation", "which images: train, validation or test")
-    flags.DEFINE_multi_enum("views", list(VIEWS), VIEWS, "center crop, or the paper's ten; may be given twice")
-    flags.DEFINE_string(
-        "results_file", None, "CSV to append to; <model_dir>/results.csv, or results.csv here, if not set"
-    )
-    flags.DEFINE_integer("batch_size", 32, "images at a time", lower_bound=1)
-    flags.DEFINE_float("max_bad_fraction", 0.001, "share of images that may be undecodable", 0.0, 1.0)
-
-
-def open_evaluation_source(description: RunConfig, dataset: str | None, data_dir: str | None) -> Source:
-    """The dataset to evaluate on: `dataset`, or what the network was trained on.
-
-    Raises:
-      ValueError: if there is no such dataset, or its classes are not the network's.
-    """
-    if not (dataset or description.dataset):
-        raise ValueError("dataset is missing: expected what to evaluate published weights on")
-    source = open_source(dataset or description.dataset, data_dir or description.data_dir)
-    known = description.class_names[: len(source.class_names)]
-    if sorted(known) == sorted(source.class_names):
-        source = reordered(source, known)
-    for label, (expected, found) in enumerate(zip(known, source.class_names, strict=False)):
-        if expected != found:
-            raise ValueError(f"dataset={source.name}: class {label} is {found!r}; the network's is {expected!r}")
-    if len(known) < len(source.class_names):
-        raise ValueError(f"dataset={source.name} has {len(source.class_names)} classes; the network has {len(known)}")
-    return source
+    """Defines the flags of this command."""
+    define_model_flags()
+    flags.DEFINE_string("dataset", None, f"{DATASET_FORMS}; the dataset of the training by default")
+    define_path("data_dir", None, "where TFDS keeps datasets; as in training by default")
+    flags.DEFINE_string("split", "validation", "train, validation or test")
+    flags.DEFINE_multi_enum("crops", list(CROPS), CROPS, "center crop, or the paper's ten crops; may be repeated")
+    flags.DEFINE_alias("views", "crops")
+    define_path("results_file", None, "CSV file to append to; results.csv in the run directory, or else here, by default")
+    flags.DEFINE_integer("batch_size", 32, "images per batch", lower_bound=1)
+    flags.DEFINE_float("max_bad_fraction", 0.001, "fraction of the images that may be undecodable", 0.0, 1.0)
 
 
 def evaluate(
-    model: keras.Model,
-    source: Source,
-    split: str,
-    views: str,
-    resize: str,
-    batch_size: int,
-    max_bad_fraction: float,
+    network: LoadedNetwork,
+    dataset: str | Source | None = None,
+    *,
+    split: str = "validation",
+    crops: str = "ten",
+    data_dir: str | None = None,
+    batch_size: int = 32,
+    max_bad_fraction: float = 0.001,
 ) -> ErrorRates:
-    """Error rates of `model` (which gives logits) over a split, with a progress bar on a terminal.
+    """Computes the error rates of a network over a split; shows a progress bar on a terminal.
+
+    Predictions do not depend on the batch size (within 1e-6).
+
+    Args:
+      network: of `load_network`.
+      dataset: see `pipelines.datasets.registry.open_source`; the dataset of the training by default.
+      split: "train", "validation" or "test".
+      crops: "ten" or "center".
+      data_dir: where TFDS keeps datasets; as in training by default.
+      batch_size: images per batch, at least 1.
+      max_bad_fraction: fraction 0..1 of the images that may be undecodable; they are skipped and named on stderr.
 
     Raises:
-      ValueError: if the split is missing or empty, or more images than allowed cannot be decoded.
+      ValueError: the dataset or split does not exist, its classes are not the network's, an argument is out of range,
+        or too many images cannot be decoded.
+
+    Example:
+
+    ```python
+    rates = evaluate(load_network("build/photos"), crops="center")
+    print(f"{rates.top1_error:.1%}")
+    ```
     """
+    from keras_alexnet.training.evaluation import Evaluator
+    from pipelines.input import evaluation_batches
+
+    if crops not in CROPS:
+        raise ValueError(f"crops={crops!r}: expected one of {', '.join(CROPS)}")
+    source = open_evaluation_source(network, dataset, data_dir)
     images = source.splits[source.split(split)]
-    batches = evaluation_batches(source, split, batch_size=batch_size, resize=resize)
-    columns = (
-        "[progress.description]{task.description}",
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(f"{views} view{'s' if views == 'ten' else ''}", total=images)
-        rates = Evaluator(model, views)(batches, lambda seen: progress.update(task, completed=seen))
-    for key in rates.bad[:20]:
-        print(f"skipped {key}: cannot be decoded", file=sys.stderr)
-    if not rates.images or len(rates.bad) > max_bad_fraction * images:
+    batches = evaluation_batches(source, split, batch_size=batch_size, resize=network.resize)
+    if network.resized_size != RESIZED_SIZE:
         raise ValueError(
-            f"{len(rates.bad)} of {images} images cannot be decoded ({', '.join(rates.bad[:3])}); "
-            f"--max_bad_fraction={max_bad_fraction:g} allows {int(max_bad_fraction * images)}"
+            f"model={network.source}: reads images resized to {network.resized_size}; expected {RESIZED_SIZE}"
+        )
+    if network.model is None:
+        evaluator = Evaluator(export_probabilities(network.signatures or {}, crops))
+    else:
+        options: dict[str, Any] = {"from_logits": network.from_logits, "preprocessing": network.preprocessing}
+        evaluator = Evaluator(network.model, crops, **options)
+    with progress_bar(f"{crops} crop{'s' if crops == 'ten' else ''}", images) as bar:
+        rates = evaluator(batches, bar.update)
+    for key in rates.bad[:_MAX_NAMED]:
+        print(f"skipped {key}: cannot be decoded", file=sys.stderr)
+    allowed = int(max_bad_fraction * images)
+    if not rates.images or len(rates.bad) > allowed:
+        raise ValueError(
+            f"max_bad_fraction={max_bad_fraction:g}: {len(rates.bad)} of {images} images cannot be decoded "
+            f"({', '.join(rates.bad[:3])}); expected at most {allowed}"
         )
     return rates
 
 
-def append_result(path: Path, result: dict[str, object]) -> None:
-    """Appends one row, with a header if the file is new. Safe with several processes at once.
+def open_evaluation_source(network: LoadedNetwork, dataset: str | Source | None, data_dir: str | None) -> Source:
+    """Opens the dataset to evaluate on, with its classes in the network's order.
 
     Raises:
-      ValueError: if the file cannot be written.
+      ValueError: there is no such dataset, or its classes are not the network's.
+    """
+    from pipelines.datasets.class_order import reordered
+    from pipelines.datasets.registry import open_source
+
+    dataset = dataset or network.training.get("dataset")
+    if not dataset:
+        raise ValueError("dataset is missing: the model does not name the dataset of its training")
+    source = open_source(dataset, data_dir or network.training.get("data_dir")) if isinstance(dataset, str) else dataset
+    known = network.class_names
+    if not known and network.model is not None:
+        # Without names only their number can be checked.
+        known = source.class_names[: network.model.output_shape[-1]]
+    known = known[: len(source.class_names)]
+    if sorted(known) == sorted(source.class_names):
+        source = reordered(source, known)
+    for label, (expected, found) in enumerate(zip(known, source.class_names, strict=False)):
+        if expected != found:
+            raise ValueError(f"dataset={source.name}: class {label} is {found!r}, but {expected!r} in the network")
+    if len(known) < len(source.class_names):
+        raise ValueError(f"dataset={source.name}: has {len(source.class_names)} classes, but the network {len(known)}")
+    return source
+
+
+def export_probabilities(signatures: Mapping[str, Any], crops: str) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The function from resized images uint8 `[N, R, R, 3]` to probabilities `[N, classes]` of an export.
+
+    Args:
+      signatures: of the loaded SavedModel.
+      crops: "ten" or "center".
+
+    Raises:
+      ValueError: the export has no signature for these crops.
+    """
+    import tensorflow as tf
+
+    from serving import signatures as wire
+
+    name = wire.SIGNATURE_IMAGES if crops == "ten" else wire.SIGNATURE_CENTER
+    if name not in signatures:
+        raise ValueError(f"crops={crops}: the export has no signature {name!r}; found {', '.join(signatures) or 'none'}")
+    function = signatures[name]
+
+    def ten_crop(images: tf.Tensor) -> tf.Tensor:
+        return function(**{wire.INPUT_IMAGES: images})[wire.OUTPUT_PROBABILITIES]
+
+    def center_crop(images: tf.Tensor) -> tf.Tensor:
+        # This signature takes files; PNG is lossless, and an image of this size is not resized again.
+        files = tf.map_fn(tf.io.encode_png, images, fn_output_signature=tf.string)
+        return function(**{wire.INPUT_BYTES: files})[wire.OUTPUT_PROBABILITIES]
+
+    return ten_crop if crops == "ten" else center_crop
+
+
+def append_result(path: Path, result: Mapping[str, object]) -> None:
+    """Appends one row to a CSV file, after a header if the file is new. Several processes may append at once.
+
+    Args:
+      path: the file; its directory is created if necessary.
+      result: one value for each of `COLUMNS`.
+
+    Raises:
+      ValueError: the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "a", newline="") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        lock = path.with_name(f".{path.name}.lock")
+        with file_lock(lock, timeout_s=_LOCK_TIMEOUT_S), open(path, "a", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            # Others may have written between opening and locking.
             if file.seek(0, os.SEEK_END) == 0:
                 table.writeheader()
             table.writerow(result)
+    except FileLockedError as error:
+        raise ValueError(f"results_file={path}: {error}") from error
     except OSError as error:
         raise ValueError(f"results_file={path}: {reason_of(error)}; expected a file that can be written") from error
 
 
-def main(argv: list[str]) -> None:
-    """Evaluates, prints and appends one row for each kind of views."""
+def main(argv: Sequence[str]) -> None:
+    """Evaluates, prints and appends one row for each kind of crops."""
     options = flags.FLAGS
-    model, description, steps = open_network(options)
-    evaluated = options.model_dir or options.weights
-    source = open_evaluation_source(description, options.dataset, options.data_dir)
-    default = Path(options.model_dir) / "results.csv" if options.model_dir else Path("results.csv")
-    results_file = Path(options.results_file or default)
-    for views in dict.fromkeys(options.views):
-        rates = evaluate(
-            model,
-            source,
-            options.split,
-            views,
-            description.resize,
-            options.batch_size,
-            options.max_bad_fraction,
-        )
-        result = {
-            "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "model_dir": evaluated,
-            "steps": steps,
-            "dataset": source.name,
-            "split": options.split,
-            "views": views,
-            "images": rates.images,
-            "skipped": len(rates.bad),
-            "top1_error": rates.top1_error,
-            "top5_error": rates.top5_error,
-            "loss": rates.loss,
-        }
-        append_result(results_file, result)
+    network = load_model(options)
+    source = open_evaluation_source(network, options.dataset, options.data_dir)
+    is_run = Path(options.model, "model.json").is_file()
+    results_file = Path(options.results_file or (Path(options.model, "results.csv") if is_run else "results.csv"))
+    limits = {"batch_size": options.batch_size, "max_bad_fraction": options.max_bad_fraction}
+    for crops in dict.fromkeys(options.crops):
+        rates = evaluate(network, source, split=options.split, crops=crops, **limits)
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        row = (now, options.model, network.steps, source.name, options.split, crops, rates.images, rates.skipped)
+        numbers = (rates.top1_error, rates.top5_error, rates.loss)
+        append_result(results_file, dict(zip(COLUMNS, (*row, *numbers), strict=True)))
         print(
-            f"{views:6} {rates.images} images of {source.name} {options.split} ({len(rates.bad)} skipped): "
+            f"{crops:6} {rates.images} images of {source.name} {options.split} ({rates.skipped} skipped): "
             f"top-1 error {rates.top1_error:.2%}, top-5 error {rates.top5_error:.2%}",
             flush=True,
         )
     print(f"appended to {results_file}")
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """Entry point of the command."""
     run(main, define_flags)
+
+
+if __name__ == "__main__":
+    command()

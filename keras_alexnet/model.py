@@ -1,40 +1,31 @@
-"""`AlexNet(...)`: a Keras model built from a Variant and nothing else."""
+"""`AlexNet(...)` as a Keras model, and what goes with it: features, preprocessing, and names of predictions."""
 
-import dataclasses
 import functools
-import math
+import numbers
+import operator
+import os
+import warnings
 from collections.abc import Sequence
+from importlib import resources
+from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from keras_alexnet.layers import (
-    LocalResponseNormalization,
-    MapResponseNormalization,
-    MeanSubtraction,
-    OverlappingMaxPool,
-    TowerActivation,
-    TowerConv2D,
-    TowerDense,
-    TowerDropout,
-)
-from keras_alexnet.variants import find_variant
-from keras_alexnet.variants.architecture import (
-    Activation,
-    Convolution,
-    Dense,
-    Dropout,
-    MapNormalization,
-    Normalization,
-    Pooling,
-    Variant,
-)
+from keras_alexnet import environment
+from keras_alexnet.layers import MeanSubtraction, TowerActivation
+from keras_alexnet.variant_layers import apply_layer
+from keras_alexnet.variants import VARIANTS, find_variant
+from keras_alexnet.variants.architecture import Dense, Dropout, Layer, Variant
 from keras_alexnet.weights import load_weights
+
+_POOLING = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}
 
 
 def AlexNet(  # noqa: N802 (named as the models of keras.applications are)
     variant: str | Variant = "paper",
-    weights: str | None = None,
+    weights: str | os.PathLike | None = None,
     classes: int = 1000,
     include_top: bool = True,
     classifier_activation: str | None = "softmax",
@@ -43,203 +34,317 @@ def AlexNet(  # noqa: N802 (named as the models of keras.applications are)
     *,
     width: float = 1.0,
     init: str | None = None,
+    pooling: str | None = None,
 ) -> keras.Model:
     """The network of Krizhevsky, Sutskever and Hinton (NIPS 2012) as a functional Keras model.
 
-    Takes RGB images `[N, S, S, 3]`, grey levels 0..255, uint8 or float, with S the variant's `crop_size` (224;
-    227 for Caffe's). Gives `[N, classes]` float32: probabilities, or whatever `classifier_activation` makes of the
-    logits (None: the logits); with `include_top=False` the `[N, 4096 * width]` outputs of fc7 after ReLU, before
-    dropout.
+    The input is RGB images `[N, S, S, 3]` with pixel values in 0..255, uint8 or float, where S is the variant's
+    `crop_size` (224; 227 for Caffe's networks). The network subtracts its mean itself.
 
     Args:
-      variant: a name in VARIANTS or a Variant of your own.
-      weights: a file written by `model.save_weights` for the same variant, classes and width, or published weights:
-        Caffe's `.caffemodel` or its `.npy` conversions, PyTorch's `.pth`. What it is, is seen from its content
-        (`keras_alexnet.weights`). Nothing in it is executed.
-      classes: number of classes, at least 1.
-      include_top: whether the classifier fc8 is part of the model.
-      classifier_activation: of fc8's outputs; a name that Keras knows, or None.
-      mean: what is subtracted from the images: RGB means `[3]`, a mean image `[S, S, 3]`, or a larger one such as
-        `Statistics.mean_image` `[256, 256, 3]`, whose central window is taken. By default the RGB means that
-        published weights of the variant expect, those of ILSVRC-2012.
-      name: of the model.
-      width: multiplies the number of filters and units, for small machines.
-      init: "paper" for the variant's own initial values (the default), "he" for He's, with input scaled by 1/64.
+      variant: a name in `keras_alexnet.VARIANTS`, or a `Variant` of your own.
+      weights: None for random initialization, or the path of a weight file: Keras `.weights.h5` or `.keras` of the
+        same variant, classes and width, Caffe `.caffemodel` or its `.npy` conversion, PyTorch `.pth`. The format is
+        detected from the content; nothing in the file is executed.
+      classes: int, at least 1. The number of classes.
+      include_top: bool. Whether to include the fully connected layers.
+      classifier_activation: str or None. The activation of the last layer; None returns the logits.
+      mean: what is subtracted from the images: RGB means `[3]`, a mean image `[S, S, 3]`, or a larger square one, such
+        as `[256, 256, 3]`, of which the central window is taken. By default the RGB means that pretrained weights of
+        the variant expect, those of ILSVRC-2012.
+      name: str, the model's name.
+      width: float, greater than 0. Multiplies the number of filters and units.
+      init: "paper" for the variant's own initialization (default), or "he" for He's, with the input scaled by 1/64.
+      pooling: "avg" or "max", with `include_top=False` only: global pooling of the feature maps.
+
+    Returns:
+      A `keras.Model`. Its output is `[N, classes]` float32; with `include_top=False` the maps of the last pooling
+      `[N, 6, 6, 256 * width]`, towers concatenated along the channels, or `[N, 256 * width]` with `pooling`.
 
     Raises:
-      ValueError: for an unknown variant or `init`, a width or number of classes that is not positive, a mean of
-        another shape, or weights that cannot be read or are of another network; the message names the layer and both
-        shapes, and nothing is loaded.
+      ValueError: if an argument has a wrong type or value, or if weights cannot be read or belong to another network;
+        the message names the layer and both shapes, and no weight is changed.
+
+    Example:
+
+    ```python
+    model = keras_alexnet.AlexNet(classes=10, init="he")
+    features = keras_alexnet.AlexNet("caffe", weights="bvlc_alexnet.caffemodel", include_top=False, pooling="avg")
+    ```
+
+    References:
+      - Krizhevsky, Sutskever, Hinton: ImageNet Classification with Deep Convolutional Neural Networks, NIPS 2012.
     """
-    variant = find_variant(variant) if isinstance(variant, str) else variant
-    if classes < 1:
-        raise ValueError(f"classes={classes}; expected at least 1")
-    if init not in (None, "paper", "he"):
-        raise ValueError(f"init={init!r}; expected 'paper' or 'he'")
+    variant = _variant(variant, hint=" (include_top and classes are keywords: AlexNet(include_top=False))")
+    _check_weights(weights)
+    _check_arguments(classes, include_top, classifier_activation, name, width, init, pooling)
     variant = (variant.with_he_initialization() if init == "he" else variant).scaled(width)
 
     images = keras.Input((variant.crop_size, variant.crop_size, 3), name="images")
     centring = MeanSubtraction(_mean(mean, variant), variant.input_scale, variant.resize, name="mean_subtraction")
-    towers = [centring(images)]
-    for layer in variant.layers:
-        towers = _BUILDERS[type(layer)](layer, variant, towers)
+    towers = centring(images)
+    for layer in _with_classes(variant, classes) if include_top else _convolutional_layers(variant):
+        towers = apply_layer(layer, variant, towers)
     if include_top:
-        for layer in variant.head:
-            layer = dataclasses.replace(layer, units=classes) if isinstance(layer, Dense) else layer
-            towers = _BUILDERS[type(layer)](layer, variant, towers)
-        outputs = keras.layers.Activation(classifier_activation, dtype="float32", name="predictions")(towers[0])
+        outputs = keras.layers.Activation(classifier_activation, dtype="float32", name="predictions")(towers)
     else:
-        outputs = keras.layers.Concatenate(name="features")(towers) if variant.towers > 1 else towers[0]
+        outputs = keras.layers.Concatenate(name="features")(towers) if isinstance(towers, list) else towers
+        if pooling:
+            outputs = _POOLING[pooling](name=f"{pooling}_pool")(outputs)
     model = keras.Model(images, outputs, name=name or f"alexnet_{variant.name}")
     if weights is not None:
         load_weights(model, weights, variant)
     return model
 
 
-def _convolution(layer: Convolution, variant: Variant, towers: list) -> list:
-    read = towers[:1] if layer.reads == "own" else towers
-    fan_in = layer.kernel_size**2 * sum(maps.shape[-1] for maps in read)
-    return TowerConv2D(
-        layer.filters,
-        layer.kernel_size,
-        layer.strides,
-        layer.padding,
-        towers=variant.towers,
-        reads=layer.reads,
-        **_initial_values(layer, variant, fan_in),
-        name=layer.name,
-    )(towers)
+def _variant(variant: Any, hint: str = "") -> Variant:
+    if isinstance(variant, Variant):
+        return variant
+    if not isinstance(variant, str):
+        raise ValueError(f"variant={variant!r}: expected one of {', '.join(VARIANTS)}, or a Variant{hint}")
+    return find_variant(variant)
 
 
-def _dense(layer: Dense, variant: Variant, towers: list) -> list:
-    fan_in = sum(math.prod(maps.shape[1:]) for maps in towers)
-    initial_values = _initial_values(layer, variant, fan_in)
-    # Not split, it lives with the softmax on the first GPU, as the last layer did in 2012.
-    count = variant.towers if layer.split else 1
-    return TowerDense(layer.units, towers=count, reads="all", **initial_values, name=layer.name)(towers)
+def _check_weights(weights: Any) -> None:
+    if weights == "imagenet":
+        raise ValueError(
+            "weights='imagenet': nothing is downloaded; expected the path of a file. ImageNet weights that load: "
+            "bvlc_alexnet.caffemodel (variant='caffe') and bvlc_reference_caffenet.caffemodel (variant='caffenet') "
+            "from Caffe's model zoo, and alexnet-owt-7be5be79.pth (variant='torchvision') from torchvision. Example: "
+            "AlexNet('caffe', weights='bvlc_alexnet.caffemodel')"
+        )
+    if weights is not None and not isinstance(weights, str | os.PathLike):
+        raise ValueError(f"weights={weights!r}: expected the path of a weight file, or None")
 
 
-def _initial_values(
-    layer: Convolution | Dense, variant: Variant, fan_in: int
-) -> dict[str, keras.initializers.Initializer]:
-    if variant.init == "gaussian":
-        kernel = keras.initializers.RandomNormal(stddev=layer.stddev)
-        bias = keras.initializers.Constant(layer.bias)
-    elif variant.init == "he":
-        kernel = keras.initializers.RandomNormal(stddev=math.sqrt(2 / fan_in))
-        bias = keras.initializers.Zeros()
-    else:
-        limit = 1 / math.sqrt(fan_in)
-        kernel, bias = (keras.initializers.RandomUniform(-limit, limit) for _ in range(2))
-    return {"kernel_initializer": kernel, "bias_initializer": bias}
+def _check_arguments(
+    classes: Any, include_top: Any, classifier_activation: Any, name: Any, width: Any, init: Any, pooling: Any
+) -> None:
+    def check(is_valid: bool, argument: str, value: Any, expected: str) -> None:
+        if not is_valid:
+            raise ValueError(f"{argument}={value!r}: expected {expected}")
+
+    is_index = isinstance(classes, numbers.Integral) and not isinstance(classes, bool)
+    check(is_index and operator.index(classes) >= 1, "classes", classes, "an integer, at least 1")
+    check(isinstance(include_top, bool | np.bool_), "include_top", include_top, "True or False")
+    is_activation = classifier_activation is None or isinstance(classifier_activation, str)
+    try:
+        is_activation = is_activation and callable(keras.activations.get(classifier_activation))
+    except ValueError:
+        is_activation = False
+    check(is_activation, "classifier_activation", classifier_activation, "the name of a Keras activation, or None")
+    check(name is None or isinstance(name, str), "name", name, "a string or None")
+    is_number = isinstance(width, numbers.Real) and not isinstance(width, bool)
+    check(is_number, "width", width, "a positive number")
+    check(init in (None, "paper", "he"), "init", init, "'paper' or 'he'")
+    check(pooling in (None, *_POOLING), "pooling", pooling, "'avg', 'max' or None")
+    check(pooling is None or not include_top, "pooling", pooling, "None, unless include_top=False")
 
 
-def _normalization(layer: Normalization, variant: Variant, towers: list) -> list:
-    return LocalResponseNormalization(layer.n // 2, layer.k, layer.alpha, layer.beta, layer.across, name=layer.name)(
-        towers
-    )
+def _with_classes(variant: Variant, classes: int) -> tuple[Layer, ...]:
+    *head, classifier = variant.head
+    assert isinstance(classifier, Dense)
+    return (*variant.layers, *head, Dense(**{**vars(classifier), "units": operator.index(classes)}))
 
 
-# Kind of layer in a Variant -> function of (layer, variant, towers below) that gives the towers above it.
-_BUILDERS = {
-    Convolution: _convolution,
-    Dense: _dense,
-    Normalization: _normalization,
-    MapNormalization: lambda layer, variant, towers: MapResponseNormalization(
-        layer.n, layer.k, layer.alpha, layer.beta, name=layer.name
-    )(towers),
-    Activation: lambda layer, variant, towers: TowerActivation(layer.function, name=layer.name)(towers),
-    Pooling: lambda layer, variant, towers: OverlappingMaxPool(
-        layer.size, layer.strides, layer.overhang, name=layer.name
-    )(towers),
-    Dropout: lambda layer, variant, towers: TowerDropout(layer.rate, layer.rescale, name=layer.name)(towers),
-}
+def _convolutional_layers(variant: Variant) -> tuple[Layer, ...]:
+    """The layers below the first fully connected one."""
+    first_dense = next(index for index, layer in enumerate(variant.layers) if isinstance(layer, Dense))
+    return tuple(layer for layer in variant.layers[:first_dense] if not isinstance(layer, Dropout))
 
 
 def _mean(mean: Sequence | np.ndarray | None, variant: Variant) -> np.ndarray:
-    mean = np.asarray(variant.rgb_mean if mean is None else mean, np.float32)
+    values: np.ndarray
+    try:
+        values = np.asarray(variant.rgb_mean if mean is None else mean, np.float32)
+    except (TypeError, ValueError):
+        values = np.zeros(0, np.float32)
     size = variant.crop_size
-    is_image = mean.ndim == 3 and mean.shape[0] == mean.shape[1] >= size and mean.shape[2] == 3
-    if mean.shape != (3,) and not is_image:
+    is_image = values.ndim == 3 and values.shape[0] == values.shape[1] >= size and values.shape[2] == 3
+    if values.shape != (3,) and not is_image:
         raise ValueError(
-            f"mean has shape {mean.shape}; expected (3,), ({size}, {size}, 3) or a larger square such as (256, 256, 3)"
+            f"mean has shape {values.shape}; expected (3,), ({size}, {size}, 3) or a larger square such as "
+            "(256, 256, 3)"
         )
     if is_image:
-        first = (mean.shape[0] - size) // 2
-        mean = mean[first : first + size, first : first + size]
-    return mean
+        first = (values.shape[0] - size) // 2
+        values = values[first : first + size, first : first + size]
+    return values
 
 
-def preprocess_input(
-    images: np.ndarray | Sequence[np.ndarray], crop_size: int | None = None, *, variant: str | Variant = "paper"
-) -> np.ndarray:
-    """Makes network input of RGB images: resized to 256 as the variant has it, then the centre crop.
-
-    For the paper's network the shorter side becomes 256 (section 2); Caffe's networks expect both sides to.
+def features_model(model: keras.Model, layer: str = "fc7") -> keras.Model:
+    """The part of a network from its input to one of its layers, for use as feature extractor.
 
     Args:
-      images: one image `[H, W, 3]`, a batch `[N, H, W, 3]`, or a sequence of images of any sizes; grey levels 0..255.
-      crop_size: side of the crop, at most 256; the variant's if not given. Images that already are `crop_size` square
-        are left as they are.
-      variant: the network that gets the images.
+      model: a functional Keras model, such as an `AlexNet`. The result shares its layers and weights.
+      layer: name of a layer. The output is that of the activation that directly follows it, if there is one: with
+        "fc7" the `[N, 4096 * width]` vector after ReLU and before dropout. The outputs of towers are concatenated
+        along their last axis.
 
     Returns:
-      float32 `[N, crop_size, crop_size, 3]`, grey levels 0..255. The network subtracts its mean itself.
+      A `keras.Model`.
+
+    Raises:
+      ValueError: if the model has no such layer; the message lists those that it has.
+
+    Example:
+
+    ```python
+    features = keras_alexnet.features_model(model)
+    vectors = features.predict(keras_alexnet.preprocess_input(images))
+    ```
+    """
+    layers = {candidate.name: candidate for candidate in model.layers}
+    if layer not in layers:
+        raise ValueError(f"layer={layer!r}: expected one of {', '.join(layers)}")
+    outputs = keras.tree.flatten(layers[layer].output)
+    for candidate in model.layers:
+        if isinstance(candidate, TowerActivation | keras.layers.Activation | keras.layers.ReLU):
+            inputs = keras.tree.flatten(candidate.input)
+            if len(inputs) == len(outputs) and all(a is b for a, b in zip(inputs, outputs, strict=True)):
+                outputs = keras.tree.flatten(candidate.output)
+                break
+    output = keras.layers.Concatenate(name="features")(outputs) if len(outputs) > 1 else outputs[0]
+    return keras.Model(model.inputs, output, name=f"{model.name}_{layer}")
+
+
+def preprocess_input(images: Any, crop_size: int | None = None, *, variant: str | Variant = "paper") -> Any:
+    """Prepares RGB images for a network: resized to 256 x 256 by the variant's rule, then the centre crop.
+
+    For the paper's network the shorter side becomes 256 (section 2); for Caffe's networks both sides do. The network
+    subtracts its mean itself.
+
+    Args:
+      images: RGB with pixel values in 0..255. A NumPy or PIL image `[H, W, 3]`, a NumPy batch `[N, H, W, 3]`, or a list
+        of images of any sizes; or a TensorFlow tensor `[H, W, 3]` or `[N, H, W, 3]`, eager or in `Dataset.map`.
+      crop_size: int, at most 256. The side of the crop; by default the variant's. Images that already are
+        `crop_size` x `crop_size` are only cast.
+      variant: name or `Variant` of the network that receives the images.
+
+    Returns:
+      float32 with values in 0..255: for NumPy, PIL and lists an array `[N, crop_size, crop_size, 3]`, where a single
+      image becomes a batch of one; for a tensor a tensor of the same rank.
 
     Raises:
       ValueError: if an image is not `[H, W, 3]`.
+
+    Example:
+
+    ```python
+    probabilities = model.predict(keras_alexnet.preprocess_input(image))
+    dataset = dataset.map(lambda image, label: (keras_alexnet.preprocess_input(image), label)).batch(32)
+    ```
     """
+    variant = _variant(variant)
+    crop_size = crop_size or variant.crop_size
+    if not 0 < crop_size <= 256:
+        raise ValueError(f"crop_size={crop_size}: expected 1 to 256")
+    if isinstance(images, tf.Tensor):
+        return _preprocessed_tensor(images, crop_size, variant.resize)
+    if not isinstance(images, list | tuple):
+        images = np.asarray(images)
+        images = images[None] if images.ndim == 3 else images
+    batch = [_preprocessed_tensor(_image_tensor(image), crop_size, variant.resize).numpy() for image in images]
+    return np.stack(batch) if batch else np.zeros((0, crop_size, crop_size, 3), np.float32)
+
+
+def _image_tensor(image: Any) -> tf.Tensor:
+    image = np.asarray(image)
+    if image.ndim != 3:
+        raise ValueError(f"images: an image has shape {image.shape}; expected [height, width, 3]")
+    return tf.convert_to_tensor(image)
+
+
+def _preprocessed_tensor(images: tf.Tensor, crop_size: int, resize: str) -> tf.Tensor:
+    if images.shape.rank not in (3, 4) or images.shape[-1] not in (3, None):
+        raise ValueError(f"images: found a tensor of shape {images.shape}; expected [H, W, 3] or [N, H, W, 3]")
+    if images.dtype.is_floating:
+        tf.py_function(_warn_if_scaled, [tf.reduce_max(images)], [])
+    if images.shape.rank == 3:
+        return _preprocessed_image(images, crop_size, resize)
+    if images.shape[1:3] == (crop_size, crop_size):
+        return tf.cast(images, tf.float32)
+    spec = tf.TensorSpec([crop_size, crop_size, 3], tf.float32)
+    return tf.map_fn(lambda image: _preprocessed_image(image, crop_size, resize), images, fn_output_signature=spec)
+
+
+def _preprocessed_image(image: tf.Tensor, crop_size: int, resize: str) -> tf.Tensor:
+    environment.check_pipelines()
     from pipelines.images import crops
 
-    variant = find_variant(variant) if isinstance(variant, str) else variant
-    crop_size = crop_size or variant.crop_size
-    if isinstance(images, np.ndarray) and images.ndim == 3:
-        images = [images]
-    batch = []
-    for image in images:
-        image = np.asarray(image)
-        if image.ndim != 3 or image.shape[-1] != 3:
-            raise ValueError(f"an image has shape {image.shape}; expected [height, width, 3]")
-        if image.shape[:2] != (crop_size, crop_size):
-            stored = crops.resize_image(np.clip(np.round(image), 0, 255).astype(np.uint8), variant.resize)
-            image = np.asarray(crops.center_crop(stored[None], crop_size)[0])
-        batch.append(image.astype(np.float32))
-    return np.stack(batch) if batch else np.zeros((0, crop_size, crop_size, 3), np.float32)
+    def resized() -> tf.Tensor:
+        pixels = tf.cast(tf.clip_by_value(tf.round(tf.cast(image, tf.float32)), 0, 255), tf.uint8)
+        return tf.cast(crops.center_crop(crops.resize_image(pixels, resize)[None], crop_size)[0], tf.float32)
+
+    is_network_input = tf.reduce_all(tf.shape(image)[:2] == crop_size)
+    preprocessed = tf.cond(is_network_input, lambda: tf.cast(image, tf.float32), resized)
+    return tf.ensure_shape(preprocessed, [crop_size, crop_size, 3])
+
+
+def _warn_if_scaled(largest: tf.Tensor) -> None:
+    if 0 < float(largest) <= 1:
+        warnings.warn(
+            "images: all pixel values are at most 1; expected values in 0..255. Multiply images in 0..1 by 255.",
+            stacklevel=2,
+        )
 
 
 def decode_predictions(
     predictions: np.ndarray, top: int = 5, class_names: Sequence[str] | None = None
-) -> list[list[tuple[int, str, float]]]:
-    """Names the best classes, best first.
+) -> list[list[tuple[Any, str, float]]]:
+    """Names the best classes of each image.
 
     Args:
-      predictions: `[N, classes]` probabilities (or logits).
-      top: how many classes an image; all of them if there are fewer.
-      class_names: one name a class. By default, for 1000 classes, ImageNet's wnids in sorted order.
+      predictions: `[N, classes]` probabilities or logits.
+      top: int, at least 1. How many classes per image; all of them if there are fewer.
+      class_names: one name per class. By default, for 1000 classes, those of ImageNet (ILSVRC-2012) in the order of
+        their sorted wnids, as in Caffe, torchvision, keras.applications and TFDS.
 
     Returns:
-      For each image a list of `(class index, class name, score)`.
+      For each image a list of tuples, best class first: `(wnid, name, score)` for ImageNet as in keras.applications,
+      `(class index, name, score)` with `class_names`.
 
     Raises:
-      ValueError: if predictions are not two-dimensional, or names are missing or not one a class.
+      ValueError: if predictions are not two-dimensional, or if there is not one name per class.
+
+    Example:
+
+    ```python
+    for wnid, name, score in keras_alexnet.decode_predictions(model.predict(images))[0]:
+        print(f"{score:.1%} {name}")
+    ```
     """
     predictions = np.asarray(predictions)
     if predictions.ndim != 2:
         raise ValueError(f"predictions have shape {predictions.shape}; expected [N, classes]")
-    if class_names is None and predictions.shape[1] == 1000:
-        class_names = imagenet_wnids()
-    if class_names is None or len(class_names) != predictions.shape[1]:
+    if not isinstance(top, numbers.Integral) or top < 1:
+        raise ValueError(f"top={top!r}: expected an integer, at least 1")
+    classes = predictions.shape[1]
+    keys: Sequence[Any] = range(classes)
+    if class_names is None and classes == len(imagenet_wnids()):
+        keys, class_names = imagenet_wnids(), imagenet_names()
+    if class_names is None or len(class_names) != classes:
         found = "none" if class_names is None else len(class_names)
-        raise ValueError(f"class_names: found {found}; expected {predictions.shape[1]}, one a class")
+        raise ValueError(f"class_names: found {found}; expected {classes}, one per class")
     best = np.argsort(-predictions, axis=1, kind="stable")[:, :top]
     return [
-        [(int(k), class_names[k], float(row[k])) for k in order] for row, order in zip(predictions, best, strict=True)
+        [(keys[index], class_names[index], float(row[index])) for index in order.tolist()]
+        for row, order in zip(predictions, best, strict=True)
     ]
 
 
-@functools.cache
 def imagenet_wnids() -> tuple[str, ...]:
-    """The 1000 wnids of ILSVRC-2012 in sorted order: the label order of Caffe, torchvision, Keras and TFDS."""
-    import tensorflow_datasets as tfds
+    """The 1000 wnids of ILSVRC-2012, sorted: the label order of Caffe, torchvision, keras.applications and TFDS."""
+    return tuple(wnid for wnid, _ in _imagenet_classes())
 
-    return tuple(tfds.builder("imagenet2012").info.features["label"].names)
+
+def imagenet_names() -> tuple[str, ...]:
+    """A display name for each of the classes of `imagenet_wnids`, in the same order."""
+    return tuple(name for _, name in _imagenet_classes())
+
+
+@functools.cache
+def _imagenet_classes() -> tuple[tuple[str, str], ...]:
+    file = resources.files("keras_alexnet") / "imagenet_classes.tsv"
+    rows = (line.split("\t") for line in file.read_text(encoding="utf-8").splitlines())
+    return tuple((wnid, name) for wnid, name in rows)

@@ -1,9 +1,12 @@
 """The paper's update rule."""
 
+import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -12,27 +15,48 @@ from keras_alexnet.distribute.towers import TowerMirroredStrategy
 
 @keras.saving.register_keras_serializable(package="keras_alexnet")
 class PaperSGD(keras.optimizers.Optimizer):
-    """Stochastic gradient descent as printed in the paper (section 5):
+    """Stochastic gradient descent with momentum and weight decay, as printed in the AlexNet paper (section 5).
 
-        v <- momentum * v - weight_decay * rate * w - rate * gradient
+        v <- momentum * v - weight_decay * learning_rate * w - learning_rate * gradient
         w <- w + v
 
-    Weight decay sits inside the velocity; Keras' own `weight_decay=` is applied beside it and is another rule.
+    Weight decay is inside the momentum. The `weight_decay` of Keras' own optimizers is decoupled from it, which is
+    another rule. The rule is the same under `fit`, `train_on_batch`, custom loops, mixed precision, `jit_compile`,
+    every distribution strategy, and after saving and loading.
 
     Args:
-      learning_rate: a number or a Keras schedule; 0.01 at the start (paper, section 5).
-      momentum: 0.9 (paper, section 5).
-      weight_decay: 0.0005 (paper, section 5).
-      bias_lr_multiplier: multiplies the rate of biases; 1 in the paper, 2 in the 2012 code's runs.
-      decay_biases: whether biases decay; the paper makes no exception, the 2012 code does (weights.cu).
-      layer_lr_multipliers: layer name -> what multiplies the rate of all its variables; 1 for layers not named. With 0
-        they stay exactly as they are, velocity and decay included, as in the 2012 code (weights.cu).
+      learning_rate: float, or a `keras.optimizers.schedules.LearningRateSchedule`. The paper starts with 0.01.
+      momentum: float in [0, 1). 0.9 in the paper.
+      weight_decay: float, at least 0. 0.0005 in the paper.
+      bias_lr_multiplier: float, at least 0. Multiplies the learning rate of biases: 1 in the paper, 2 in the runs of
+        the 2012 code. A variable is a bias if its name contains "bias".
+      decay_biases: bool. Whether weight decay applies to biases. The paper makes no exception, the 2012 code does
+        (weights.cu).
+      layer_lr_multipliers: dict from layer name to a float, at least 0, that multiplies the learning rate of the
+        layer's variables; 1 for layers that are not named. With 0 the variables stay exactly as they are, and their
+        momentum is 0.
+      name: str, the optimizer's name.
+      **kwargs: other arguments of `keras.optimizers.Optimizer`, such as `clipnorm`.
 
-    A variable is a bias if its name contains "bias". Both multipliers may be set again in the course of training.
+    `bias_lr_multiplier` and `layer_lr_multipliers` can be assigned between training steps, for example by a callback.
+    The values in effect are saved and restored with the optimizer's variables.
 
     Raises:
-      ValueError: if momentum is outside [0, 1), if weight_decay or a multiplier is negative, or if a layer named
-        in layer_lr_multipliers has no variable among those trained.
+      ValueError: if an argument is out of range, or, when the optimizer is built, if no trained variable belongs to a
+        layer in `layer_lr_multipliers`.
+
+    Example:
+
+    ```python
+    model = keras_alexnet.AlexNet(classes=10, init="he")
+    model.compile(
+        keras_alexnet.PaperSGD(0.01, layer_lr_multipliers={"conv1": 0.0}),
+        loss="sparse_categorical_crossentropy",
+    )
+    ```
+
+    References:
+      - Krizhevsky, Sutskever, Hinton: ImageNet Classification with Deep Convolutional Neural Networks, NIPS 2012.
     """
 
     def __init__(
@@ -44,78 +68,85 @@ class PaperSGD(keras.optimizers.Optimizer):
         decay_biases: bool = True,
         layer_lr_multipliers: Mapping[str, float] | None = None,
         name: str = "paper_sgd",
-        **kwargs,
+        **kwargs: Any,
     ):
         if not 0 <= momentum < 1:
-            raise ValueError(f"momentum={momentum}; expected 0 <= momentum < 1")
-        if weight_decay < 0 or bias_lr_multiplier < 0:
-            raise ValueError(
-                f"weight_decay={weight_decay}, bias_lr_multiplier={bias_lr_multiplier}; expected neither below 0"
-            )
-        for layer, multiplier in (layer_lr_multipliers or {}).items():
-            if not multiplier >= 0:
-                raise ValueError(f"layer_lr_multipliers: {layer}={multiplier}; expected a number not below 0")
+            raise ValueError(f"momentum={momentum}: expected 0 <= momentum < 1")
+        _check_not_negative(weight_decay=weight_decay)
         # The base class must not see weight_decay: it would apply Keras' decoupled rule as well.
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.momentum, self.decay, self.decay_biases = momentum, weight_decay, decay_biases
-        self._bias_lr_multiplier, self._layer_lr_multipliers = bias_lr_multiplier, dict(layer_lr_multipliers or {})
+        self._is_from_config = False
+        self._bias_lr_multiplier = 1.0
+        self._layer_lr_multipliers: dict[str, float] = {}
+        self.bias_lr_multiplier = bias_lr_multiplier
+        self.layer_lr_multipliers = layer_lr_multipliers or {}
 
     def build(self, variables: list) -> None:
-        """Creates one velocity a variable, zero at first, on the variable's own device."""
+        """Creates the momentum of each variable, on the variable's device, and the learning rate multipliers."""
         if self.built:
             return
-        super().build(variables)
-        self.velocities = self.add_optimizer_variables(variables, "velocity")
-        self._is_bias = ["bias" in variable.name for variable in variables]
         # A variable's path ends in layer/variable.
-        self._layers = [variable.path.split("/")[-2:][0] for variable in variables]
+        self._layers = tuple(variable.path.split("/")[-2:][0] for variable in variables)
+        self._is_bias = tuple("bias" in variable.name for variable in variables)
         unknown = sorted(self._layer_lr_multipliers.keys() - set(self._layers))
         if unknown:
             known = ", ".join(dict.fromkeys(self._layers))
             raise ValueError(f"layer_lr_multipliers: found {unknown[0]!r}; expected some of {known}")
-        # In the checkpoint, because schedules change them.
-        self._multipliers = self.add_variable((len(variables),), "ones", name="lr_multipliers")
-        self._set_multipliers()
+        super().build(variables)
+        self.momentums = self.add_optimizer_variables(variables, "momentum")
+        # A variable, because callbacks change the multipliers between the steps of a compiled function. Its values
+        # come from an initializer: Keras may build an optimizer while it traces a function or inside a replica, where
+        # an assignment would become part of a graph that is discarded, or fail.
+        self._multipliers = self.add_variable((len(variables),), self._initial_multipliers, name="lr_multipliers")
 
     @property
     def bias_lr_multiplier(self) -> float:
-        """What multiplies the rate of biases."""
+        """Multiplies the learning rate of biases."""
         return self._bias_lr_multiplier
 
     @bias_lr_multiplier.setter
     def bias_lr_multiplier(self, multiplier: float) -> None:
-        self._bias_lr_multiplier = multiplier
-        self._set_multipliers()
+        _check_not_negative(bias_lr_multiplier=multiplier)
+        self._bias_lr_multiplier = float(multiplier)
+        self._assign_multipliers()
 
     @property
-    def layer_lr_multipliers(self) -> dict[str, float]:
-        """Layer name -> what multiplies the rate of all its variables."""
-        return self._layer_lr_multipliers
+    def layer_lr_multipliers(self) -> Mapping[str, float]:
+        """Layer name -> multiplier of the learning rate of its variables; read-only, assign a new dict to change it."""
+        return MappingProxyType(dict(self._layer_lr_multipliers))
 
     @layer_lr_multipliers.setter
     def layer_lr_multipliers(self, multipliers: Mapping[str, float]) -> None:
-        self._layer_lr_multipliers = dict(multipliers)
-        self._set_multipliers()
+        for layer, multiplier in multipliers.items():
+            _check_not_negative(**{f"layer_lr_multipliers: {layer}": multiplier})
+        self._layer_lr_multipliers = {layer: float(multiplier) for layer, multiplier in multipliers.items()}
+        self._assign_multipliers()
 
-    def _set_multipliers(self) -> None:
-        if not self.built:
-            return
-        multipliers = [
+    def _multiplier_values(self) -> np.ndarray:
+        values = [
             self._layer_lr_multipliers.get(layer, 1.0) * (self._bias_lr_multiplier if is_bias else 1.0)
             for layer, is_bias in zip(self._layers, self._is_bias, strict=True)
         ]
-        self._multipliers.assign(multipliers)
+        return np.array(values, np.float32)
 
-    def update_step(self, gradient, variable, learning_rate) -> None:
+    def _initial_multipliers(self, shape: tuple[int, ...], dtype: Any = None) -> tf.Tensor:
+        return ops.convert_to_tensor(self._multiplier_values(), dtype)
+
+    def _assign_multipliers(self) -> None:
+        if self.built:
+            self._multipliers.assign(self._multiplier_values())
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Applies the rule to one variable."""
         index = self._get_variable_index(variable)
-        velocity, multiplier = self.velocities[index], ops.cast(self._multipliers[index], variable.dtype)
-        rate = ops.cast(learning_rate, variable.dtype) * multiplier
+        previous, multiplier = self.momentums[index], ops.cast(self._multipliers[index], variable.dtype)
+        learning_rate = ops.cast(learning_rate, variable.dtype) * multiplier
         momentum = self.momentum * ops.cast(multiplier > 0, variable.dtype)
-        change = velocity * momentum - rate * ops.cast(gradient, variable.dtype)
+        change = previous * momentum - learning_rate * ops.cast(gradient, variable.dtype)
         if self.decay and (self.decay_biases or not self._is_bias[index]):
-            change = change - self.decay * rate * variable
-        self.assign(velocity, change)
+            change = change - self.decay * learning_rate * variable
+        self.assign(previous, change)
         self.assign_add(variable, change)
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
@@ -127,6 +158,13 @@ class PaperSGD(keras.optimizers.Optimizer):
         gradients, variables = zip(*pairs, strict=True)
         return list(zip(strategy.sum_at(gradients, variables), variables, strict=True))
 
+    def load_own_variables(self, store: Any) -> None:
+        """Restores the variables of a `.keras` or `.weights.h5` file."""
+        super().load_own_variables(store)
+        # Versions up to 0.1 could save multipliers of 1 whatever their config said; `fit` had ignored them.
+        if self.built and self._is_from_config and np.all(ops.convert_to_numpy(self._multipliers) == 1):
+            self._assign_multipliers()
+
     def get_config(self) -> dict[str, Any]:
         """Arguments for `from_config`."""
         return super().get_config() | {
@@ -134,5 +172,18 @@ class PaperSGD(keras.optimizers.Optimizer):
             "weight_decay": self.decay,
             "bias_lr_multiplier": self.bias_lr_multiplier,
             "decay_biases": self.decay_biases,
-            "layer_lr_multipliers": self.layer_lr_multipliers,
+            "layer_lr_multipliers": dict(self.layer_lr_multipliers),
         }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "PaperSGD":
+        """The inverse of `get_config`."""
+        optimizer = super().from_config(config, custom_objects)
+        optimizer._is_from_config = True
+        return optimizer
+
+
+def _check_not_negative(**values: float) -> None:
+    for name, value in values.items():
+        if not (math.isfinite(value) and value >= 0):
+            raise ValueError(f"{name}={value}: expected a number that is not negative")

@@ -28,7 +28,7 @@ from keras_alexnet.training.signals import TrainingInterrupted
 from keras_alexnet.variants import find_variant
 from pipelines.cli import run
 from pipelines.datasets.source import Source
-from pipelines.service import watched
+from pipelines.input_service import watched
 from pipelines.statistics import Statistics
 
 

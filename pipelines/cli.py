@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 
+# The flags that `define_path` defines belong to the module that calls it, and appear in its --help.
+flags.disclaim_key_flags()
+
+
 class UsageError(ValueError):
     """A command was used in a way that cannot work; the message says what was received and what was expected."""
 
@@ -64,13 +68,11 @@ def run(
             print("interrupted", file=sys.stderr)
             return 128 + signal.SIGINT
         except BrokenPipeError:
-            # The reader of our output has left, as `| head` does. What is still buffered has nowhere to go.
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (stays open until the process ends)
-            return 128 + signal.SIGPIPE
+            return _reader_left()
         except (ValueError, OSError) as error:
             if flags.FLAGS["verbosity"].present and flags.FLAGS.verbosity > 0:
                 raise
-            sys.exit(f"error: {_with_flag(str(error))}")
+            sys.exit(f"error: {with_flag(str(error))}")
 
     startup.set_environment()
     startup.open_standard_streams()
@@ -85,7 +87,14 @@ def run(
         flags.FLAGS.unparse_flags()
 
 
-def _with_flag(message: str) -> str:
+def _reader_left() -> int:
+    """The exit code after the reader of our output has left, as `| head` does."""
+    # What is still buffered has nowhere to go.
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (stays open until the process ends)
+    return 128 + signal.SIGPIPE
+
+
+def with_flag(message: str) -> str:
     """`message`, which begins with `argument=value:`, with "--" in front if the command has such a flag."""
     name = re.match(r"(\w+)(?:=| is missing)", message)
     return f"--{message}" if name and name[1] in flags.FLAGS else message
@@ -225,18 +234,30 @@ def progress_bar(
         TimeRemainingColumn(),
         TextColumn("{task.fields[status]}", markup=False),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(
+        *columns,
+        console=console,
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),  # otherwise what a pipe should receive appears on stderr
+        disable=not console.is_terminal,
+    ) as bar:
         yield ProgressBar(bar, bar.add_task(description, total=total, completed=completed, status=""), completed)
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
     """Parses `argv` into absl's FLAGS; a wrong flag, value or flagfile ends the process with one line."""
     try:
-        return flags.FLAGS([argv[0], *expand_flagfiles(argv[1:])])
+        arguments = expand_flagfiles(argv[1:])
+    except (OSError, UnicodeDecodeError) as error:
+        sys.exit(f"error: --flagfile: {error}")
+    except flags.Error as error:
+        sys.exit(f"error: {error}")
+    try:
+        return flags.FLAGS([argv[0], *arguments])
+    except BrokenPipeError:
+        sys.exit(_reader_left())
     except flags.Error as error:
         missing = re.findall(r"Flag (--\w+) must have a value other than None", str(error))
         if missing:
             sys.exit(f"error: missing {', '.join(missing)} (--help lists the flags)")
         sys.exit(f"error: {' '.join(str(error).split())} (--help lists the flags)")
-    except (OSError, UnicodeDecodeError) as error:
-        sys.exit(f"error: --flagfile: {error}")

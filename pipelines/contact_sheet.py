@@ -1,4 +1,4 @@
-"""A picture of what training makes of photographs."""
+"""A picture of the crops that training makes of photographs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageDraw
 
+from pipelines.choices import RESIZED_SIZE
 from pipelines.datasets.source import Source
-from pipelines.images.crops import RESIZED_SIZE
+from pipelines.images.resized import resized_pixels
 from pipelines.input import training_batches
-from pipelines.preparation.convert import resized_pixels
 from pipelines.statistics import Accumulator, Statistics
 
 ROWS, CROPS = 6, 5
@@ -20,18 +20,18 @@ _BACKGROUND, _INK = (255, 255, 255), (0, 0, 0)
 
 
 def contact_sheet(source: Source, seed: int = 0) -> Image.Image:
-    """A row for each of some training photographs: its stored view, then the crops of five epochs, shifts clipped.
+    """A row per photograph, for some training photographs: the resized image, then the crops of five epochs, clipped.
 
-    Statistics of a source that is not prepared are those of these photographs alone, so their colour shifts are only
-    about those of a training.
+    Statistics of a source that is not prepared are those of these photographs alone, so the colour augmentation is only
+    about that of a training run.
 
     Raises:
       ValueError: no training image can be decoded.
     """
     photographs = _photographs(source, seed)
-    views = np.stack([pixels for _, _, pixels in photographs])
-    statistics = source.statistics or _statistics_of(views)
-    rows = [[view] for view in views]
+    resized = np.stack([pixels for _, _, pixels in photographs])
+    statistics = source.statistics or _statistics_of(resized)
+    rows = [[image] for image in resized]
     for epoch in range(CROPS):
         for row, crop in zip(rows, _crops(source, photographs, statistics, seed, epoch), strict=True):
             row.append(crop)
@@ -39,11 +39,11 @@ def contact_sheet(source: Source, seed: int = 0) -> Image.Image:
 
 
 def _photographs(source: Source, seed: int) -> list[tuple[bytes, int, np.ndarray]]:
-    """File, label and stored view of the first training images, in the order of `seed`, that can be decoded."""
+    """File, label and resized image of the first training images, in the order of `seed`, that can be decoded."""
     photographs: list[tuple[bytes, int, np.ndarray]] = []
-    for encoded, label, _ in source.encoded("train", shuffle_seed=seed).as_numpy_iterator():
+    for encoded, label, _ in source.examples("train", shuffle_seed=seed):
         try:
-            photographs.append((encoded, int(label), resized_pixels(encoded, source.resize)))
+            photographs.append((encoded, label, resized_pixels(encoded, source.resize)))
         except ValueError:
             continue
         if len(photographs) == ROWS:
@@ -53,9 +53,9 @@ def _photographs(source: Source, seed: int) -> list[tuple[bytes, int, np.ndarray
     return photographs
 
 
-def _statistics_of(views: np.ndarray) -> Statistics:
+def _statistics_of(images: np.ndarray) -> Statistics:
     accumulator = Accumulator()
-    accumulator.update(views)
+    accumulator.update(images)
     return accumulator.result()
 
 
@@ -66,11 +66,11 @@ def _crops(
     count = len(photographs)
     files = tf.constant([encoded for encoded, _, _ in photographs])
     keys = tf.strings.as_string(tf.range(count))
-    # The label is the row, which tells the photographs of a batch apart.
+    # The label is the row, which identifies the photograph in a batch.
     rows = tf.data.Dataset.from_tensor_slices((files, tf.range(count), keys))
     few = dataclasses.replace(source, splits={"train": count}, read=lambda split, shuffle_seed, start: rows)
-    options = {"batch_size": count, "seed": seed, "epoch": epoch, "resize": source.resize}
-    images, labels = next(training_batches(few, statistics, **options).as_numpy_iterator())
+    batches = training_batches(few, statistics, batch_size=count, seed=seed, epoch=epoch, resize=source.resize)
+    images, labels = next(batches.as_numpy_iterator())
     return np.clip(np.round(images[np.argsort(labels)]), 0, 255).astype(np.uint8)
 
 

@@ -1,34 +1,32 @@
-"""From encoded photographs to batches: the tf.data pipelines of training and evaluation.
+"""Encoded images to batches: the tf.data pipelines of training and evaluation.
 
 A training batch is a pure function of (source, seed, epoch, step): the order comes from (seed, epoch), and what is
 done to an example from (seed, epoch, its key).
 
-The work is divided for speed: of a prepared record only the window is decoded, what follows is uint8 for as long as it
-can be, and the arithmetic is done for whole batches.
+For speed, only the crop of a prepared record is decoded, the pixels stay uint8 for as long as they can, and the
+arithmetic is done for whole batches.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from pipelines.choices import MEAN_CROPS, RESIZED_SIZE
+from pipelines.datasets.source import Source
 from pipelines.images import augment
-from pipelines.images.crops import RESIZED_SIZE, center_crop, check_resize, window
+from pipelines.images.crops import center_crop, check_resize, crop
 from pipelines.images.decode import FORMATS, resized_image_or_zeros
+from pipelines.statistics import Statistics
 
-if TYPE_CHECKING:
-    from pipelines.datasets.source import Source
-    from pipelines.statistics import Statistics
+# Begins the error of a training image that broke after it was checked; the key follows.
+UNDECODABLE = "this training image cannot be decoded:"
 
-# As a function, the decoders are traced once a process, which takes half a second, and not once a pipeline.
+# As a function, the decoders are traced once per process, which takes half a second, and not once per pipeline.
 _resized_image_or_zeros = tf.function(resized_image_or_zeros)
-
-# Which part of the mean image counts for a crop. central: the middle, wherever the crop is from (2012 code).
-# crop: the part where the crop is from, mirrored with it (Caffe).
-MEAN_CROPS = ("central", "crop")
 
 
 def steps_per_epoch(source: Source, batch_size: int, bad_keys: Collection[str] = frozenset()) -> int:
@@ -49,13 +47,13 @@ def training_batches(
     *,
     crop_size: int = 224,
     mean: np.ndarray | None = None,
-    **options,
+    **options: Any,
 ) -> tf.data.Dataset:
-    """One epoch's full batches: random windows, reflections and colour shifts.
+    """One epoch's full batches: random crops, horizontal flips and PCA colour augmentation.
 
     Args:
       source, statistics, crop_size: see `crop_batches`.
-      mean: what the network will subtract, float32 [crop,crop,3] or [3]; None for the central window of
+      mean: what the network will subtract, float32 [crop,crop,3] or [3]; None for the central crop of
         `statistics.mean_image`.
       **options: the others of `crop_batches`, `batch_size` among them.
 
@@ -63,10 +61,10 @@ def training_batches(
       Elements (images float32 [batch/count,crop,crop,3], labels int32 [batch/count]). The images are RGB 0..255 plus
       the colour shift: the mean is not subtracted, and nothing is clipped. Once the network has subtracted `mean` they
       are
-        (window - mean + shift) / divisor
+        (crop - mean + shift) / divisor
       where the divisor is 1.1 for "source2012" and otherwise 1; with mean_crop="crop", `mean` in this formula is
-      the mean image's own window. Iterating raises tf.errors.InvalidArgumentError at an image that cannot be decoded;
-      the message has its key, unless the source is a prepared one.
+      the same crop of the mean image. Iterating raises tf.errors.InvalidArgumentError at an image that cannot be
+      decoded; the message has its key, unless the source is a prepared one.
 
     Raises:
       ValueError: see `crop_batches`.
@@ -75,11 +73,11 @@ def training_batches(
         mean = center_crop(statistics.mean_image[np.newaxis], crop_size)[0]
     mean = np.asarray(mean, np.float32)
 
-    def finish(windows: augment.AugmentedCrops, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return _finished(windows, mean), labels
+    def finish(crops: augment.AugmentedCrops, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return _augment_on_device(crops, mean), labels
 
-    windows = crop_batches(source, statistics, crop_size=crop_size, **options)
-    return windows.map(finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+    crops = crop_batches(source, statistics, crop_size=crop_size, **options)
+    return crops.map(finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
 
 
 def crop_batches(
@@ -102,18 +100,18 @@ def crop_batches(
 
     Args:
       source: its split "train" is read.
-      statistics: of that split; its eigenvalues and eigenvectors scale the colour shift.
-      batch_size: images a batch; those left over at the end of an epoch are left out of it.
+      statistics: of that split; its eigenvalues and eigenvectors scale the colour augmentation.
+      batch_size: images per batch; an incomplete last batch is dropped.
       crop_size: side of the crops in pixels.
       seed: of the run.
       epoch: from 0.
-      start_step: batches to leave out; their images are not decoded.
-      color_augmentation: one of `augment.COLOR_AUGMENTATIONS`.
-      resize: one of `crops.RESIZE_POLICIES`; of no effect on prepared records, which are 256 x 256 already.
+      start_step: batches to skip; their images are not decoded.
+      color_augmentation: one of `choices.COLOR_AUGMENTATIONS`.
+      resize: one of `choices.RESIZE_POLICIES`; without effect on prepared records, which are 256 x 256 already.
       bad_keys: keys of images that cannot be decoded; they are left out.
-      mean_crop: one of MEAN_CROPS.
-      crop_chunk: so many consecutive images of the epoch share one window and one reflection (32 in the 2012 code).
-      shard: (index, count) of `count` machines that train together: each gets its even share of every batch.
+      mean_crop: one of `choices.MEAN_CROPS`.
+      crop_chunk: so many consecutive images of the epoch share one crop position and one flip (32 in the 2012 code).
+      shard: (index, count) of `count` machines that train together: each gets an equal share of every batch.
 
     Returns:
       Elements (`augment.AugmentedCrops`, labels int32 [batch/count]).
@@ -122,23 +120,23 @@ def crop_batches(
       ValueError: an option that is not one of those above, or a batch size that gives no full batch or that `count`
         does not divide.
     """
-    # Checked here, because errors raised as the pipeline is traced come wrapped in a call stack.
+    # Checked here, because errors raised while the pipeline is traced come wrapped in a call stack.
     steps_per_epoch(source, batch_size, bad_keys)
     check_resize(resize)
     augment.check_color_augmentation(color_augmentation)
     _check_layout(mean_crop, crop_chunk, batch_size, shard)
     epoch_seed = augment.epoch_seed(seed, epoch)
 
-    def example(position: tf.Tensor, stored: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
-        encoded, label, key = stored
-        window_key = key if crop_chunk == 1 else tf.strings.as_string(position // crop_chunk)
-        y, x, flip = augment.random_crop(window_key, epoch_seed, RESIZED_SIZE, crop_size)
+    def example(position: tf.Tensor, element: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
+        encoded, label, key = element
+        crop_key = key if crop_chunk == 1 else tf.strings.as_string(position // crop_chunk)
+        y, x, flip = augment.random_crop(crop_key, epoch_seed, RESIZED_SIZE, crop_size)
         if source.prepared:
-            image = _prepared_window(encoded, y, x, crop_size)
+            image = _prepared_crop(encoded, y, x, crop_size)
         else:
-            image = window(_resized_image(encoded, key, resize), y, x, crop_size)
+            image = crop(_resized_image(encoded, key, resize), y, x, crop_size)
         if mean_crop == "crop":
-            image = tf.cast(image, tf.float32) - window(tf.constant(statistics.mean_image), y, x, crop_size)
+            image = tf.cast(image, tf.float32) - crop(tf.constant(statistics.mean_image), y, x, crop_size)
         return tf.cond(flip, lambda: tf.reverse(image, axis=[1]), lambda: image), label, key
 
     divisor = augment.SOURCE2012_DIVISOR if color_augmentation == "source2012" else 1.0
@@ -166,14 +164,14 @@ def crop_batches(
 def evaluation_batches(
     source: Source, split: str, *, batch_size: int, resize: str = "shorter_side", shard: tuple[int, int] = (0, 1)
 ) -> tf.data.Dataset:
-    """Every image of `split` exactly once, in a fixed order; the last batch is as short as it must be.
+    """Every image of `split` exactly once, in a fixed order; the last batch may be shorter.
 
     Args:
       source: where from.
       split: one of its splits.
-      batch_size: images a batch.
-      resize: one of `crops.RESIZE_POLICIES`; of no effect on prepared records, which are 256 x 256 already.
-      shard: (index, count) of `count` machines that evaluate together: each gets every so-many-th image.
+      batch_size: images per batch.
+      resize: one of `choices.RESIZE_POLICIES`; without effect on prepared records, which are 256 x 256 already.
+      shard: (index, count) of `count` machines that evaluate together: each gets every `count`-th image.
 
     Returns:
       Elements (images uint8 [n,256,256,3], labels int32 [n], valid bool [n], keys string [n]). An image that cannot
@@ -201,24 +199,24 @@ def evaluation_batches(
 
 def _resized_image(encoded: tf.Tensor, key: tf.Tensor, resize: str) -> tf.Tensor:
     """uint8 [256,256,3]; when run, an InvalidArgumentError that names `key` if `encoded` cannot be decoded."""
-    view, valid = _resized_image_or_zeros(encoded, resize, FORMATS)
-    with tf.control_dependencies([tf.Assert(valid, ["this training image cannot be decoded:", key])]):
-        return tf.identity(view)
+    image, valid = _resized_image_or_zeros(encoded, resize, FORMATS)
+    with tf.control_dependencies([tf.Assert(valid, [UNDECODABLE, key])]):
+        return tf.identity(image)
 
 
-def _prepared_window(encoded: tf.Tensor, y: tf.Tensor, x: tf.Tensor, size: int) -> tf.Tensor:
-    """uint8 [size,size,3]: the window at y, x of a prepared record, which needs neither guard nor resize."""
-    # One pixel more on each side where there is one: at the edges of what is decoded the chroma is interpolated
-    # from less, so the window itself would differ by some grey levels from that of the whole image.
+def _prepared_crop(encoded: tf.Tensor, y: tf.Tensor, x: tf.Tensor, size: int) -> tf.Tensor:
+    """uint8 [size,size,3]: the crop at y, x of a prepared record, which needs neither checks nor resizing."""
+    # One pixel more on each side where there is one: at the edges of the decoded area the chroma is interpolated
+    # from fewer pixels, so the crop would differ by some pixel values from that of the whole image.
     top, left = tf.maximum(y - 1, 0), tf.maximum(x - 1, 0)
     height, width = (tf.minimum(start + size + 1, RESIZED_SIZE) for start in (y, x))
     decoded = tf.io.decode_and_crop_jpeg(
         encoded, [top, left, height - top, width - left], channels=3, dct_method="INTEGER_ACCURATE"
     )
-    return window(decoded, y - top, x - left, size)
+    return crop(decoded, y - top, x - left, size)
 
 
-_finished = tf.function(augment.augment_on_device, jit_compile=True)
+_augment_on_device = tf.function(augment.augment_on_device, jit_compile=True)
 
 
 def _good_examples(source: Source, shuffle_seed: int, start: int, bad_keys: Collection[str]) -> tf.data.Dataset:
@@ -231,13 +229,13 @@ def _good_examples(source: Source, shuffle_seed: int, start: int, bad_keys: Coll
 
 
 def _check_layout(mean_crop: str, crop_chunk: int, batch_size: int, shard: tuple[int, int]) -> None:
-    """Raises ValueError for what `training_batches` cannot use."""
+    """Raises ValueError for options that `crop_batches` cannot use."""
     if mean_crop not in MEAN_CROPS:
         raise ValueError(f"mean_crop={mean_crop}: expected one of {', '.join(MEAN_CROPS)}")
     if crop_chunk < 1:
         raise ValueError(f"crop_chunk={crop_chunk}: expected at least 1")
     index, count = shard
     if not 0 <= index < count:
-        raise ValueError(f"shard {index} of {count}: expected 0 to {count - 1}")
+        raise ValueError(f"shard={index}, {count}: expected an index of 0 to {count - 1}")
     if batch_size % count:
         raise ValueError(f"batch_size={batch_size}: expected a multiple of {count}, the machines that share it")

@@ -1,11 +1,11 @@
-"""Command: what is in a dataset, and what training makes of it.
+"""Command: reports what is in a dataset, and shows the crops that training makes of it.
 
     python -m pipelines.inspect folder:photographs --output=contact_sheet.png
 
 Prints images and sizes per split, images per class, files that cannot be opened, and duplicates: files of the same
-bytes, within a split and, what spoils every validation, across splits. Only headers are decoded, so a file that is
-broken further on is not noticed here; `pipelines.prepare` notices. The contact sheet has a photograph a row: the stored
-view, then crops as training sees them.
+bytes, within a split and across splits, which makes validation results useless. Only headers are decoded;
+`pipelines.prepare` also finds files that are damaged after the header. The contact sheet has a row per photograph: the
+resized image, then crops as training sees them.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import hashlib
 import io
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-import tensorflow as tf
 from absl import flags
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
-from tqdm import tqdm
 
-from pipelines.cli import reason_of, run
-from pipelines.contact_sheet import contact_sheet
-from pipelines.datasets.registry import FORMS, open_source
-from pipelines.datasets.source import Source
+from pipelines.choices import DATASET_FORMS
+from pipelines.cli import UsageError, define_path, progress_bar, reason_of, run
+
+if TYPE_CHECKING:
+    from pipelines.datasets.source import Source
 
 # More classes than that are not listed one by one.
 _LISTED_CLASSES = 30
@@ -37,9 +37,9 @@ _NAMED = 5
 
 def define_flags() -> None:
     """Flags of this command."""
-    flags.DEFINE_string("dataset", None, f"{FORMS}; may be given without --dataset= as well")
-    flags.DEFINE_string("data_dir", None, "where TFDS keeps its datasets; ~/tensorflow_datasets if not set")
-    flags.DEFINE_string("output", None, "contact sheet to write, a .png; none if not set")
+    flags.DEFINE_string("dataset", None, f"{DATASET_FORMS}; may also be given without --dataset=")
+    define_path("data_dir", None, "where TFDS keeps its datasets; ~/tensorflow_datasets if not set")
+    define_path("output", None, "contact sheet to write, a .png; none if not set")
     flags.DEFINE_integer("seed", 0, "which photographs the contact sheet shows")
 
 
@@ -50,7 +50,8 @@ class Findings:
     Attributes:
       classes: images of each class, by label.
       sizes: images of each (width, height), from their headers.
-      unreadable: keys of files whose header Pillow does not know, or refuses for the number of pixels in it.
+      unreadable: keys of files that are no regular files, or whose header Pillow cannot read or refuses for its number
+        of pixels.
       duplicates: (key, key of an earlier image of the same bytes), both in this split.
       leaked: (key, key of an image of the same bytes in an earlier split, name of that split).
       relabelled: (key, key of an earlier image of the same bytes that has another label), in any split.
@@ -80,36 +81,36 @@ def inspect(source: Source) -> dict[str, Findings]:
 def _inspect_split(source: Source, split: str, seen: dict[bytes, tuple[str, str, int]]) -> Findings:
     """Adds to `seen`: digest of the bytes -> (split, key, label) of the first image that has them."""
     found = Findings()
-    examples = tqdm(_examples(source, split), total=source.splits[split], desc=split, disable=None, leave=False)
-    for encoded, label, key_bytes in examples:
-        key, label = key_bytes.decode(), int(label)
-        found.classes[label] += 1
-        size = _size(encoded)
-        if size is None:
-            found.unreadable.append(key)
-        else:
-            found.sizes[size] += 1
-        first = seen.setdefault(hashlib.blake2b(encoded, digest_size=16).digest(), (split, key, label))
-        if first == (split, key, label):
-            continue
-        if first[0] == split:
-            found.duplicates.append((key, first[1]))
-        else:
-            found.leaked.append((key, first[1], first[0]))
-        if first[2] != label:
-            found.relabelled.append((key, first[1]))
+    found.unreadable += source.bad_files.get(split, {})
+    with progress_bar(split, source.splits[split]) as bar:
+        for encoded, label, key in source.examples(split):
+            bar.update()
+            _inspect_image(found, split, encoded, label, key, seen)
     return found
 
 
-def _examples(source: Source, split: str) -> Iterator[tuple[bytes, int, bytes]]:
-    try:
-        yield from source.encoded(split).as_numpy_iterator()
-    except tf.errors.OpError as error:
-        raise ValueError(f"dataset={source.name}: reading {split} failed: {reason_of(error)}") from None
+def _inspect_image(
+    found: Findings, split: str, encoded: bytes, label: int, key: str, seen: dict[bytes, tuple[str, str, int]]
+) -> None:
+    found.classes[label] += 1
+    size = _size(encoded)
+    if size is None:
+        found.unreadable.append(key)
+    else:
+        found.sizes[size] += 1
+    first = seen.setdefault(hashlib.blake2b(encoded, digest_size=16).digest(), (split, key, label))
+    if first == (split, key, label):
+        return
+    if first[0] == split:
+        found.duplicates.append((key, first[1]))
+    else:
+        found.leaked.append((key, first[1], first[0]))
+    if first[2] != label:
+        found.relabelled.append((key, first[1]))
 
 
 def _size(encoded: bytes) -> tuple[int, int] | None:
-    """Width and height that the header of an image file says, or None if it has none or Pillow refuses them."""
+    """Width and height in the header of an image file, or None if it has none or Pillow refuses them."""
     try:
         with Image.open(io.BytesIO(encoded)) as image:
             return image.size
@@ -122,10 +123,15 @@ def main(argv: Sequence[str]) -> None:
     values = flags.FLAGS
     names = [*argv[1:], *([values.dataset] if values.dataset else [])]
     if len(names) != 1:
-        raise ValueError(f"found {len(names)} datasets, expected one: python -m pipelines.inspect folder:photographs")
+        raise UsageError(f"found {len(names)} datasets, expected one: python -m pipelines.inspect folder:photographs")
     if values.output and os.path.splitext(values.output)[1].lower() != ".png":
         raise ValueError(f"output={values.output}: expected a name that ends in .png")
+    from pipelines.contact_sheet import contact_sheet
+    from pipelines.datasets.registry import open_source
+    from pipelines.preparation.convert import report_ignored
+
     source = open_source(names[0], values.data_dir)
+    report_ignored(source.ignored_files)
     findings = inspect(source)
     console = Console()
     console.print(_splits_table(source.name, findings))
@@ -138,9 +144,6 @@ def main(argv: Sequence[str]) -> None:
         except OSError as error:
             raise ValueError(f"output={values.output}: cannot be written: {reason_of(error)}") from None
         console.print(f"contact sheet: {values.output}", highlight=False, markup=False, soft_wrap=True)
-
-
-main.takes_arguments = True
 
 
 def _splits_table(name: str, findings: dict[str, Findings]) -> Table:
@@ -171,10 +174,10 @@ def _classes_table(class_names: Sequence[str], findings: dict[str, Findings]) ->
 
 
 def _complaints(findings: dict[str, Findings]) -> list[str]:
-    """A line for each kind of trouble in each split, or one that says that there is none."""
+    """A line for each kind of problem in each split, or one that says that there is none."""
     lines = []
     for split, found in findings.items():
-        for trouble, items in (
+        for problem, items in (
             ("files that cannot be opened", found.unreadable),
             ("duplicates within the split", [f"{key} = {first}" for key, first in found.duplicates]),
             ("images that another split has too", [f"{key} = {first} ({of})" for key, first, of in found.leaked]),
@@ -182,9 +185,14 @@ def _complaints(findings: dict[str, Findings]) -> list[str]:
         ):
             if items:
                 more = ", ..." if len(items) > _NAMED else ""
-                lines.append(f"{split}, {trouble} ({len(items)}): {', '.join(items[:_NAMED])}{more}")
+                lines.append(f"{split}, {problem} ({len(items)}): {', '.join(items[:_NAMED])}{more}")
     return lines or ["no unreadable files, no duplicates, nothing that two splits share"]
 
 
+def command() -> None:
+    """Runs the command, as `python -m pipelines.inspect` does."""
+    run(main, define_flags, takes_arguments=True, needs="tensorflow")
+
+
 if __name__ == "__main__":
-    run(main, define_flags)
+    command()

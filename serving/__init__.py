@@ -1,21 +1,26 @@
-"""What stands on either side of the wire; knows the signatures, not the network.
+"""Client and server side of the wire. Knows the signatures of an export, not the network behind them.
 
-`serving.Client` and `serving.AsyncClient` ask a server for answers, `serving.ModelServer` is the embedded server. They
-are loaded when first used, so that `import serving` costs nothing.
+`serving.Client` and `serving.AsyncClient` send requests to TensorFlow Serving or to the embedded server,
+`serving.ModelServer`. They are loaded on first use, so that `import serving` costs nothing.
 """
 
 import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from serving.client.api import AsyncClient, Client
+    from serving.server.model_server import ModelServer
+
+__all__ = ["AsyncClient", "Client", "ModelServer"]
 
 _MODULES = {
-    "AsyncClient": "serving.client_library",
-    "Client": "serving.client_library",
-    "ModelServer": "serving.server",
+    "AsyncClient": "serving.client.api",
+    "Client": "serving.client.api",
+    "ModelServer": "serving.server.model_server",
 }
-__all__ = list(_MODULES)
 
 
-def __getattr__(name: str) -> type:
+def __getattr__(name: str) -> Any:
     if name not in _MODULES:
-        raise AttributeError(f"module 'serving' has no attribute {name!r}")
-    importlib.import_module("pipelines.cli")  # first: it loads TensorFlow without its start-up chatter
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_MODULES[name]), name)

@@ -1,17 +1,18 @@
-"""The wire: the one place where signatures, their inputs and their outputs are named.
+"""Names of signatures, inputs and outputs: the only place that spells them.
 
-Exporter, embedded server, client and tests all read these names. The batch is the first dimension everywhere.
+Exporter, embedded server, client and tests read these names. The batch is the first dimension everywhere.
 
-| signature            | input                               | outputs                                              |
-|----------------------|-------------------------------------|------------------------------------------------------|
-| SIGNATURE_TEN_CROP   | INPUT_BYTES string [N], JPEG or PNG | PROBABILITIES f32 [N,C], SCORES f32 [N,K],           |
-|                      |                                     | CLASSES i32 [N,K], LABELS string [N,K], VALID bool[N]|
-| SIGNATURE_CENTER     | the same                            | the same, from one view: ten times cheaper           |
-| SIGNATURE_IMAGES     | INPUT_IMAGES uint8 [N,256,256,3] RGB| the same without VALID, from ten views               |
-| SIGNATURE_FEATURES   | INPUT_BYTES                         | FEATURES f32 [N,4096] (fc7, centre view), VALID      |
+| signature            | input                                 | outputs                                              |
+|----------------------|---------------------------------------|------------------------------------------------------|
+| SIGNATURE_TEN_CROP   | INPUT_BYTES string [N], JPEG or PNG   | PROBABILITIES f32 [N,C], SCORES f32 [N,K],           |
+|                      |                                       | CLASSES i32 [N,K], LABELS string [N,K], VALID bool[N]|
+| SIGNATURE_CENTER     | the same                              | the same, from the centre crop: ten times cheaper    |
+| SIGNATURE_IMAGES     | INPUT_IMAGES uint8 [N,R,R,3] RGB      | the same without VALID, from ten crops               |
+| SIGNATURE_FEATURES   | INPUT_BYTES                           | FEATURES f32 [N,F] (fc7, centre crop), VALID         |
 
-K is TOP_K, or the number of classes C where that is smaller. An image that cannot be decoded has VALID false, zeros
-(and empty labels) in its own row, and changes no other row.
+K is TOP_K unless the export chose another number, or the number of classes C where that is smaller. R is the resize
+size of the network, 256 for AlexNet. An image that cannot be decoded has VALID false, zeros (and empty labels) in its
+own row, and changes no other row.
 """
 
 SIGNATURE_TEN_CROP = "serving_default"
@@ -30,7 +31,7 @@ OUTPUT_VALID = "valid"
 OUTPUT_FEATURES = "features"
 
 TOP_K = 5
-# Files in assets/, one line a class: its name in the dataset, and what OUTPUT_LABELS answers for it, such as
-# "n02124075" and "n02124075 Egyptian cat". They are the same where nobody has named the classes for people.
+# Files in assets/ with one line per class: its name in the dataset, and its value in OUTPUT_LABELS, such as
+# "n02124075" and "n02124075 Egyptian cat". The two are equal where there are no display names.
 CLASS_NAMES_ASSET = "class_names.txt"
 LABELS_ASSET = "labels.txt"

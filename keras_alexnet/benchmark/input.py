@@ -1,8 +1,8 @@
-"""How many images a second the training input delivers, beside decoding alone and the pipeline that tutorials show.
+"""Throughput of the training input, next to decoding alone and to the pipeline of common tutorials.
 
     python -m keras_alexnet.benchmark --part=input --batch=128
 
-All contenders read the same prepared records in the same way and take turns.
+All contenders read the same prepared shards in the same way and take turns.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from pipelines.datasets.registry import open_source
 from pipelines.datasets.source import Source
 from pipelines.images.crops import RESIZED_SIZE
 from pipelines.input import crop_batches, training_batches
-from pipelines.prepare import prepare
+from pipelines.preparation.prepare import prepare
 
 _IMAGES = 512
 _SECONDS_A_TURN = 3.0
@@ -33,41 +33,43 @@ _SECONDS_A_TURN = 3.0
 _SPECTRAL_SLOPE = 1.55
 
 
-def report(dataset: str | None, batch: int, repeats: int) -> None:
-    """Measures and prints a table.
+def report_input(dataset: str | None, batch: int, repeats: int) -> None:
+    """Measures the throughput and prints a table.
 
     Args:
-      dataset: a prepared folder; None for synthetic photographs, prepared in a temporary folder.
-      batch: images a batch.
-      repeats: turns that each contender takes; the median counts.
+      dataset: a directory written by pipelines.prepare; None for synthetic images in a temporary directory.
+      batch: images per batch.
+      repeats: timed turns of each contender; the table shows medians.
 
     Raises:
-      ValueError: `dataset` is not a prepared folder.
+      ValueError: `dataset` was not written by pipelines.prepare.
     """
     with _records(dataset) as source:
         rates = images_per_second(contenders(source, batch), batch, repeats)
         size = np.mean([len(encoded) for encoded, _, _ in source.encoded("train").take(_IMAGES).as_numpy_iterator()])
-    limit = next(iter(rates.values())).a_core
+    limit = next(iter(rates.values())).per_core
     table = Table(
         title=f"training input, batch {batch}, records of {size / 1000:.1f} kB, {os.cpu_count()} cores",
-        caption="the train command shifts colours in its step, on the device",
+        caption="the train command applies the PCA colour augmentation in its training step, on the device",
     )
-    for heading in ("contender", "images/s", "a core", "ratio"):
+    for heading in ("contender", "images/s", "per core", "ratio"):
         table.add_column(heading, justify="left" if heading == "contender" else "right")
     for name, rate in rates.items():
-        table.add_row(name, f"{rate.total:.0f}", f"{rate.a_core:.0f}", f"{rate.a_core / limit:.2f}")
+        table.add_row(name, f"{rate.total:.0f}", f"{rate.per_core:.0f}", f"{rate.per_core / limit:.2f}")
     Console().print(table)
 
 
 class Rate(NamedTuple):
-    """Images a second: of the clock, and of processor time, which is what a core does that has nothing else to do."""
+    """Images per second of wall-clock time, and per second of processor time, which is the throughput of one core."""
 
     total: float
-    a_core: float
+    per_core: float
 
 
 def contenders(source: Source, batch: int) -> dict[str, tf.data.Dataset]:
-    """Contender -> endless batches from the training records of `source`, a prepared one; the first is the limit."""
+    """Contender -> endless batches of the training images of `source`, a prepared one; the first is the upper limit."""
+    statistics = source.statistics
+    assert statistics is not None, source.name  # a prepared source has them
     endless = dataclasses.replace(
         source,
         splits={**source.splits, "train": 2**40},
@@ -93,8 +95,8 @@ def contenders(source: Source, batch: int) -> dict[str, tf.data.Dataset]:
     return {
         "decode alone, images dropped": records.map(decode_only, **parallel).batch(batch).prefetch(tf.data.AUTOTUNE),
         "decode alone, images batched": records.map(decode, **parallel).batch(batch).prefetch(tf.data.AUTOTUNE),
-        "ours, for the train command: windows": crop_batches(endless, source.statistics, batch_size=batch),
-        "ours, for model.fit: shifted, float32": training_batches(endless, source.statistics, batch_size=batch),
+        "ours, for the train command: uint8 crops": crop_batches(endless, statistics, batch_size=batch),
+        "ours, for model.fit: float32": training_batches(endless, statistics, batch_size=batch),
         "tutorials: resize, crop, flip, float32": records.map(tutorial).batch(batch),
     }
 
@@ -110,7 +112,7 @@ def images_per_second(datasets: dict[str, tf.data.Dataset], batch: int, repeats:
 
 def _turn(dataset: tf.data.Dataset, batch: int) -> Rate:
     iterator = iter(dataset)
-    # Starting costs once an epoch, so it is not counted; nor is what was read ahead meanwhile.
+    # Not timed: the start of the pipeline, and the batches that it prefetches meanwhile.
     for _ in range(3):
         next(iterator)
     images, clock, processor = 0, time.perf_counter(), time.process_time()
@@ -125,28 +127,28 @@ def _records(dataset: str | None) -> Iterator[Source]:
     if dataset is not None:
         source = open_source(dataset)
         if not source.prepared:
-            raise ValueError(f"dataset={dataset}: expected a folder written by pipelines.prepare")
+            raise ValueError(f"dataset={dataset}: expected a directory written by pipelines.prepare")
         yield source
         return
     with tempfile.TemporaryDirectory() as folder:
         images = Path(folder, "images", "train", "synthetic")
         images.mkdir(parents=True)
         for i in range(_IMAGES):
-            Image.fromarray(synthetic_photograph(i)).save(images / f"{i}.jpg", quality=95)
+            Image.fromarray(synthetic_image(i)).save(images / f"{i}.jpg", quality=95)
         prepared = Path(folder, "prepared")
         prepare(open_source(f"folder:{folder}/images"), prepared)
         yield open_source(os.fspath(prepared))
 
 
-def synthetic_photograph(seed: int) -> np.ndarray:
-    """uint8 [256,256,3] noise that is as much work to decode as a photograph: some 30 kB as a JPEG of quality 95.
+def synthetic_image(seed: int) -> np.ndarray:
+    """uint8 [256,256,3] noise with the decoding cost of a photograph: about 30 kB as a JPEG of quality 95.
 
     The amplitude of its frequencies falls by a power law, as that of photographs does.
     """
     random = np.random.default_rng(seed)
     frequencies = np.hypot(np.fft.fftfreq(RESIZED_SIZE)[:, None], np.fft.rfftfreq(RESIZED_SIZE)[None])
     amplitude = np.maximum(frequencies, 1 / RESIZED_SIZE) ** -_SPECTRAL_SLOPE
-    # Grey structure and, weaker, colour.
+    # Luminance and, weaker, colour.
     planes = [
         np.fft.irfft2(np.fft.rfft2(random.standard_normal((RESIZED_SIZE, RESIZED_SIZE))) * amplitude) for _ in range(4)
     ]

@@ -1,4 +1,4 @@
-"""A training step in bare TensorFlow operations: the cost that our layers and optimizer are measured against."""
+"""A training step in plain TensorFlow operations, which our layers and optimizer are measured against."""
 
 import dataclasses
 import math
@@ -18,11 +18,17 @@ from keras_alexnet.variants.architecture import (
     Variant,
 )
 
+Towers = list[tf.Tensor]
+# Function of the towers below that returns the towers above.
+Layer = Callable[[Towers], Towers]
+# Function of a shape that creates a variable.
+Weight = Callable[..., tf.Variable]
 
-def bare_step(variant: Variant, classes: int, images: tf.Tensor, labels: tf.Tensor) -> Callable[[], tf.Tensor]:
-    """One step of the paper's training (forward, backward, update) of `variant` on one batch, returning the loss.
 
-    No Keras: variables, `tf.nn` operations and assignments. Values do not matter here, only the work does.
+def plain_step(variant: Variant, classes: int, images: tf.Tensor, labels: tf.Tensor) -> Callable[[], tf.Tensor]:
+    """One training step of `variant` (forward, backward, update) on a fixed batch; returns the loss.
+
+    Variables, `tf.nn` operations and assignments without Keras. The initialization is arbitrary.
 
     Args:
       images: float32 `[N, S, S, 3]`, mean subtracted.
@@ -36,7 +42,7 @@ def bare_step(variant: Variant, classes: int, images: tf.Tensor, labels: tf.Tens
         return weights[-1]
 
     layers = _layers(variant, classes, weight)
-    velocities = [tf.Variable(tf.zeros_like(w)) for w in weights]
+    momentums = [tf.Variable(tf.zeros_like(w)) for w in weights]
 
     @tf.function
     def step() -> tf.Tensor:
@@ -45,7 +51,7 @@ def bare_step(variant: Variant, classes: int, images: tf.Tensor, labels: tf.Tens
             for layer in layers:
                 towers = layer(towers)
             loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, towers[0]))
-        for w, v, gradient in zip(weights, velocities, tape.gradient(loss, weights), strict=True):
+        for w, v, gradient in zip(weights, momentums, tape.gradient(loss, weights), strict=True):
             v.assign(0.9 * v - 0.01 * (0.0005 * w + gradient))
             w.assign_add(v)
         return loss
@@ -53,18 +59,20 @@ def bare_step(variant: Variant, classes: int, images: tf.Tensor, labels: tf.Tens
     return step
 
 
-def _layers(variant: Variant, classes: int, weight: Callable[..., tf.Variable]) -> list[Callable[[list], list]]:
+def _layers(variant: Variant, classes: int, weight: Weight) -> list[Layer]:
     """One function of a list of towers per layer of the variant. Shapes come from running it on one blank image."""
-    layers, blank = [], [tf.zeros([1, variant.crop_size, variant.crop_size, 3])]
+    layers: list[Layer] = []
+    blank = [tf.zeros([1, variant.crop_size, variant.crop_size, 3])]
     for layer in (*variant.layers, *variant.head):
-        layer = dataclasses.replace(layer, units=classes) if layer is variant.head[-1] else layer
+        if isinstance(layer, Dense) and layer is variant.head[-1]:
+            layer = dataclasses.replace(layer, units=classes)
         layers.append(_KINDS[type(layer)](layer, variant, blank, weight))
         blank = layers[-1](blank)
     return layers
 
 
-def _convolution(layer: Convolution, variant: Variant, below: list, weight) -> Callable[[list], list]:
-    channels = sum(maps.shape[-1] for maps in (below[:1] if layer.reads == "own" else below))
+def _convolution(layer: Convolution, variant: Variant, below: Towers, weight: Weight) -> Layer:
+    channels = sum(maps.shape[-1] for maps in (below[:1] if layer.connectivity == "grouped" else below))
     size, outputs = layer.kernel_size, layer.filters // variant.towers
     kernels = [weight(size, size, channels, outputs) for _ in range(variant.towers)]
     biases = [weight(outputs) for _ in range(variant.towers)]
@@ -73,7 +81,7 @@ def _convolution(layer: Convolution, variant: Variant, below: list, weight) -> C
     def forward(towers: list) -> list:
         outputs = []
         for index, (kernel, bias) in enumerate(zip(kernels, biases, strict=True)):
-            maps = towers[index] if layer.reads == "own" else tf.concat(towers, -1)
+            maps = towers[index] if layer.connectivity == "grouped" else tf.concat(towers, -1)
             if layer.strides > 1:
                 maps = tf.pad(maps, [[0, 0], [top, bottom], [left, right], [0, 0]])
                 maps = tf.nn.conv2d(maps, kernel, layer.strides, "VALID")
@@ -85,7 +93,7 @@ def _convolution(layer: Convolution, variant: Variant, below: list, weight) -> C
     return forward
 
 
-def _dense(layer: Dense, variant: Variant, below: list, weight) -> Callable[[list], list]:
+def _dense(layer: Dense, variant: Variant, below: Towers, weight: Weight) -> Layer:
     towers = variant.towers if layer.split else 1
     rows = sum(math.prod(part.shape[1:]) for part in below)
     kernels = [weight(rows, layer.units // towers) for _ in range(towers)]
@@ -98,7 +106,7 @@ def _dense(layer: Dense, variant: Variant, below: list, weight) -> Callable[[lis
     return forward
 
 
-def _normalization(layer: Normalization, variant: Variant, below: list, weight) -> Callable[[list], list]:
+def _normalization(layer: Normalization, variant: Variant, below: Towers, weight: Weight) -> Layer:
     def normalize(maps: tf.Tensor) -> tf.Tensor:
         return tf.nn.local_response_normalization(maps, layer.n // 2, layer.k, layer.alpha, layer.beta)
 
@@ -107,7 +115,7 @@ def _normalization(layer: Normalization, variant: Variant, below: list, weight) 
     return lambda towers: tf.split(normalize(tf.concat(towers, -1)), len(towers), -1)
 
 
-def _map_normalization(layer: MapNormalization, variant: Variant, below: list, weight) -> Callable[[list], list]:
+def _map_normalization(layer: MapNormalization, variant: Variant, below: Towers, weight: Weight) -> Layer:
     edge = layer.n // 2
 
     def normalize(maps: tf.Tensor) -> tf.Tensor:
@@ -119,17 +127,17 @@ def _map_normalization(layer: MapNormalization, variant: Variant, below: list, w
     return lambda towers: [normalize(maps) for maps in towers]
 
 
-def _activation(layer: Activation, variant: Variant, below: list, weight) -> Callable[[list], list]:
+def _activation(layer: Activation, variant: Variant, below: Towers, weight: Weight) -> Layer:
     function = getattr(tf.nn, layer.function)
     return lambda towers: [function(maps) for maps in towers]
 
 
-def _pooling(layer: Pooling, variant: Variant, below: list, weight) -> Callable[[list], list]:
+def _pooling(layer: Pooling, variant: Variant, below: Towers, weight: Weight) -> Layer:
     padding = "SAME" if layer.overhang else "VALID"
     return lambda towers: [tf.nn.max_pool2d(maps, layer.size, layer.strides, padding) for maps in towers]
 
 
-def _dropout(layer: Dropout, variant: Variant, below: list, weight) -> Callable[[list], list]:
+def _dropout(layer: Dropout, variant: Variant, below: Towers, weight: Weight) -> Layer:
     def drop(values: tf.Tensor) -> tf.Tensor:
         kept = values * tf.cast(tf.random.uniform(tf.shape(values)) >= layer.rate, values.dtype)
         return kept if layer.rescale == "inference" else kept / (1 - layer.rate)
@@ -137,7 +145,7 @@ def _dropout(layer: Dropout, variant: Variant, below: list, weight) -> Callable[
     return lambda towers: [drop(values) for values in towers]
 
 
-_KINDS = {
+_KINDS: dict[type, Callable[..., Layer]] = {
     Activation: _activation,
     Convolution: _convolution,
     Dense: _dense,

@@ -1,4 +1,4 @@
-"""Whether training on several devices does the same as on one, what is where, and how long a step takes."""
+"""Compares training on several devices with training on one: weights, placement and time per step."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -7,30 +7,32 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_alexnet.benchmark.timing import interleaved, print_table
 from keras_alexnet.distribute.placement import placement_table, placement_text
 from keras_alexnet.distribute.strategies import make_strategy
 from keras_alexnet.model import AlexNet
 from keras_alexnet.optimizer import PaperSGD
 from keras_alexnet.training.train_step import TrainingSteps
 from keras_alexnet.variants import Variant
-from keras_alexnet.variants.architecture import Dropout
+from keras_alexnet.variants.architecture import Dropout, Layer
 
+CLASSES = 1000
 STEPS = 5
-# Of weights after STEPS steps, which sums of float32 in another order make.
+# Of weights after STEPS steps: float32 sums in another order.
 TOLERANCE = 1e-5
 
 
 def strategies(devices: Sequence[str], towers: int) -> dict[str, tf.distribute.Strategy]:
-    """Title -> each strategy that `devices` allow a network of `towers` towers, "single" first.
+    """Title -> strategy, for those that `devices` allow for a network of `towers` towers; "single" first.
 
     Raises:
       ValueError: if there are fewer than two devices.
     """
     if len(devices) < 2:
         found = f"{len(devices)} ({', '.join(devices)})" if devices else "no GPU"
-        raise ValueError(f"part=strategies needs at least 2 devices; found {found}; --virtual_devices=2 plays them")
+        raise ValueError(f"part=strategies needs at least 2 devices; found {found}; --virtual_devices=2 splits the CPU")
     chosen = {"single": make_strategy("single", devices=devices[:1])}
-    # One only: collectives of two MirroredStrategy of different sizes cannot tell each other apart.
+    # Only one: collectives of two MirroredStrategy of different sizes interfere.
     chosen[f"mirrored x{len(devices)}"] = make_strategy("mirrored", devices=devices)
     for count in sorted({2, len(devices) // 2 * 2} if towers > 1 else ()):
         chosen[f"towers x{count}"] = make_strategy("towers", devices=devices[:count])
@@ -42,9 +44,9 @@ class Training:
 
     Args:
       variant: the network.
-      classes: its outputs.
-      strategy: where it is trained.
-      batch: images a step, over all replicas; a multiple of their number.
+      classes: number of classes.
+      strategy: distribution strategy.
+      batch: images per step over all replicas, a multiple of their number.
     """
 
     def __init__(self, variant: Variant, classes: int, strategy: tf.distribute.Strategy, batch: int):
@@ -57,41 +59,41 @@ class Training:
         self._steps = TrainingSteps(self.model, strategy, batch)
 
     def batches(self, seed: int) -> Iterator[tuple]:
-        """Batch after batch of noise, the same whatever the strategy, shared out among the replicas."""
+        """Batches of noise, the same under every strategy, distributed to the replicas."""
         random, size = np.random.default_rng(seed), self._variant.crop_size
         while True:
             images = random.uniform(0, 255, (self._batch, size, size, 3)).astype(np.float32)
             labels = random.integers(0, self._classes, self._batch).astype(np.int32)
-            yield self._shared_out(images), self._shared_out(labels)
+            yield self._distributed(images), self._distributed(labels)
 
-    def _shared_out(self, values: np.ndarray) -> tf.distribute.DistributedValues:
+    def _distributed(self, values: np.ndarray) -> tf.distribute.DistributedValues:
         shares = np.split(values, self.strategy.num_replicas_in_sync)
         return self.strategy.experimental_distribute_values_from_function(
             lambda context: tf.constant(shares[context.replica_id_in_sync_group])
         )
 
     def take(self, batches: Iterator[tuple], count: int = 1) -> float:
-        """Takes steps, one by one, and gives the loss, summed over all images so far."""
+        """Takes `count` steps; returns the loss summed over all images so far."""
         for _ in range(count):
             self._steps.take(batches, 1)
         return float(self._steps.sums[0])
 
     def placement(self) -> str:
-        """What is where, to be read."""
+        """The placement as text."""
         return placement_text(placement_table(self.model, strategy=self.strategy), self.strategy)
 
 
 def weight_differences(
     variant: Variant, classes: int, chosen: dict[str, tf.distribute.Strategy], batch: int
 ) -> tuple[float, dict[str, float]]:
-    """How far training on several devices leads from where training on the first one does, without dropout.
+    """Compares the weights after STEPS steps without dropout with those of the first strategy.
 
     Returns:
-      The largest change of a weight in STEPS steps of the first strategy, and for each other one the largest
-      difference of a weight from the first's, nan if a weight is no number.
+      The largest change of a weight under the first strategy, and for each other strategy the largest difference of a
+      weight from the first's (NaN if a weight is NaN).
     """
     variant = without_dropout(variant)
-    # Ten bits of mantissa would make differences of another size than float32 does.
+    # TensorFloat-32 has ten bits of mantissa: larger differences than float32.
     is_coarse = tf.config.experimental.tensor_float_32_execution_enabled()
     tf.config.experimental.enable_tensor_float_32_execution(False)
     start, expected, differences, moved = None, None, {}, 0.0
@@ -110,15 +112,12 @@ def weight_differences(
 
 
 def without_dropout(variant: Variant) -> Variant:
-    """The same network, whose dropout layers silence nothing."""
-    layers = {
-        name: tuple(
-            dataclasses.replace(layer, rate=0.0) if isinstance(layer, Dropout) else layer
-            for layer in getattr(variant, name)
-        )
-        for name in ("layers", "head")
-    }
-    return dataclasses.replace(variant, **layers)
+    """The same network with dropout of rate 0."""
+
+    def without(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+        return tuple(dataclasses.replace(layer, rate=0.0) if isinstance(layer, Dropout) else layer for layer in layers)
+
+    return dataclasses.replace(variant, layers=without(variant.layers), head=without(variant.head))
 
 
 def _largest_difference(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> float:
@@ -126,10 +125,43 @@ def _largest_difference(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) 
 
 
 def timed_steps(trainings: dict[str, Training]) -> dict[str, Callable[[], float]]:
-    """Title -> one step on a batch that stays where the replicas are."""
+    """Title -> one step on a batch that stays on the devices of the replicas."""
 
     def step(training: Training) -> Callable[[], float]:
         batch = next(training.batches(seed=2))
         return lambda: training.take(iter([batch]))
 
     return {title: step(training) for title, training in trainings.items()}
+
+
+def report_strategies(variant: Variant, subject: str, batch: int, repeats: int, devices: Sequence[str]) -> bool:
+    """Prints placement, equality of the weights and step times of the strategies that `devices` allow.
+
+    Returns:
+      Whether all strategies train the same weights.
+
+    Raises:
+      ValueError: if there are fewer than two devices, or `batch` is not a multiple of the replicas.
+    """
+    chosen = strategies(devices, variant.towers)
+    for title, strategy in chosen.items():
+        if batch % strategy.num_replicas_in_sync:
+            replicas = strategy.num_replicas_in_sync
+            raise ValueError(f"batch={batch}; expected a multiple of the {replicas} replicas of {title}")
+    # TensorFlow warns that the step is traced often: once per strategy.
+    tf.get_logger().setLevel("ERROR")
+    moved, differences = weight_differences(variant, CLASSES, chosen, batch)
+    print(f"{STEPS} steps without dropout on {devices[0]} moved weights by up to {moved:.1e}")
+    # NaN counts as different.
+    equal = {title: difference <= TOLERANCE for title, difference in differences.items()}
+    for title, difference in differences.items():
+        verdict = "equal" if equal[title] else "NOT EQUAL"
+        print(f"{title}: weights differ by at most {difference:.1e} (tolerance {TOLERANCE:g}): {verdict}")
+    trainings = {title: Training(variant, CLASSES, strategy, batch) for title, strategy in chosen.items()}
+    for training in trainings.values():
+        print(training.placement())
+    medians = interleaved(timed_steps(trainings), repeats)
+    print_table(f"{subject}, batch {batch}: one training step", medians, batch)
+    if any(name.startswith("CPU") for name in devices):
+        print("devices on one CPU share its cores: of the above, only placement and equality hold for GPUs")
+    return all(equal.values())

@@ -82,7 +82,7 @@ def layer_norms(model: keras.Model) -> dict[str, float]:
     optimizer = inner_optimizer(model.optimizer)
     updates = {
         variable.path: velocity
-        for variable, velocity in zip(model.trainable_variables, optimizer.velocities, strict=True)
+        for variable, velocity in zip(model.trainable_variables, optimizer.momentums, strict=True)
     }
     norms = {}
     for layer in model.layers:

@@ -1,8 +1,8 @@
-"""Training by several processes, on one machine or on many, each with devices of its own.
+"""Training by several processes on one or more machines, each with its own devices.
 
-All are started with the same command. TF_CONFIG tells each of them who the others are and which of them it is. The
-first one (the chief) writes checkpoints and logs and tells how the training goes; the others read what it has written,
-so `--model_dir` is a folder that all of them share.
+All processes are started with the same command. The environment variable TF_CONFIG holds the addresses of all workers
+and the index of this one. The first worker (the chief) writes checkpoints and logs and prints progress; the others read
+what it has written, so the run directory must be on a file system that all of them share.
 """
 
 import contextlib
@@ -16,20 +16,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from keras_alexnet.distribute.rendezvous import answers, meet
+from keras_alexnet.distribute.rendezvous import is_listening, wait_for_all
 from pipelines.cli import reason_of
 
 TF_CONFIG = "TF_CONFIG"
 _EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
-# What TensorFlow raises in a worker when another one is gone.
+# TensorFlow's errors in a worker after another worker has ended.
 _GONE = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError)
 
 
-def cluster() -> tuple[list[str], int]:
-    """Addresses of all workers, the chief first, and which of them this process is, as TF_CONFIG says.
+def parse_tf_config() -> tuple[list[str], int]:
+    """Reads TF_CONFIG.
+
+    Returns:
+      host:port of all workers, the chief first, and the index of this process among them.
 
     Raises:
-      ValueError: if TF_CONFIG is missing or does not say so.
+      ValueError: if TF_CONFIG is missing, malformed, or describes a cluster with jobs other than chief and worker.
     """
     text = os.environ.get(TF_CONFIG, "")
     try:
@@ -47,50 +50,54 @@ def cluster() -> tuple[list[str], int]:
     return [jobs[job][number] for job, number in tasks], index
 
 
-def are_several() -> bool:
-    """Whether TF_CONFIG, where it is set, names more than one worker.
+def has_several_workers() -> bool:
+    """Whether TF_CONFIG is set and describes more than one worker.
 
-    Raises:
-      ValueError: see `cluster`.
+    A TF_CONFIG of something else (empty, or a cluster with parameter servers) is ignored with one line.
     """
-    return bool(os.environ.get(TF_CONFIG)) and len(cluster()[0]) > 1
+    if not os.environ.get(TF_CONFIG):
+        return False
+    try:
+        addresses, _ = parse_tf_config()
+    except ValueError:
+        print(f"TF_CONFIG={os.environ[TF_CONFIG]!r} does not describe chief and workers only: ignored", flush=True)
+        return False
+    return len(addresses) > 1
 
 
 def _tasks(jobs: Mapping[str, Sequence[str]]) -> list[tuple[str, int]]:
-    """What TensorFlow calls the workers, the chief first: job and number."""
+    """Job and number of each worker in TensorFlow's terms, the chief first."""
     return [(job, number) for job in ("chief", "worker") for number in range(len(jobs.get(job, [])))]
 
 
-def connected_strategy() -> tf.distribute.MultiWorkerMirroredStrategy:
-    """The strategy that TF_CONFIG asks for, once all workers have come. Must come before TensorFlow has run anything.
-
-    Waits as long as it takes, and says for whom.
+def create_multiworker_strategy() -> tf.distribute.MultiWorkerMirroredStrategy:
+    """Waits for all workers and creates the strategy. Must be called before TensorFlow runs any operation.
 
     Raises:
-      ValueError: see `cluster`; or this worker's own address cannot be used.
+      ValueError: as `parse_tf_config`, or this worker's own address cannot be used.
     """
-    addresses, index = cluster()
-    meet(addresses, index)
+    addresses, index = parse_tf_config()
+    wait_for_all(addresses, index)
     name = f"worker {index} of {len(addresses)} ({addresses[index]})"
     try:
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
     except (tf.errors.OpError, RuntimeError) as error:
         raise ValueError(f"strategy=multiworker: {name} cannot start: {reason_of(error)}") from error
-    # TensorFlow takes this signal for itself, to no end that would help here.
+    # TensorFlow installs its own handler, which does not save a checkpoint.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    print(f"{name}: all have come" + ("" if index == 0 else "; worker 0 tells how the training goes"), flush=True)
+    print(f"{name}: all workers have connected" + ("" if index == 0 else "; worker 0 prints progress"), flush=True)
     return strategy
 
 
 class Cluster:
-    """The processes that train under `strategy`: this one alone, unless it is a MultiWorkerMirroredStrategy.
+    """The processes that train under `strategy`: only this one, unless it is a MultiWorkerMirroredStrategy.
 
     Attributes:
-      addresses: of all workers, the chief first; none if this process trains alone.
-      count: how many there are.
-      index: which of them this process is.
+      addresses: host:port of all workers, the chief first; empty if this process trains alone.
+      count: number of workers, 1 or more.
+      index: index of this process, from 0.
       is_chief: whether this process writes checkpoints and logs.
-      local_replicas: replicas of this process; all workers have as many.
+      local_replicas: replicas in this process, the same number in all workers.
     """
 
     def __init__(self, strategy: tf.distribute.Strategy):
@@ -106,13 +113,13 @@ class Cluster:
         self._total = tf.function(lambda rows: strategy.run(_total, args=(rows,)), reduce_retracing=True)
 
     def gather(self, values: Sequence[float]) -> np.ndarray:
-        """What each worker has given: float64 `[count, len(values)]`. Waits until all have called it."""
-        values = np.asarray(values, np.float64)[np.newaxis]
+        """The values of all workers, float64 `[count, len(values)]`. Waits until all workers have called it."""
+        row = np.asarray(values, np.float64)[np.newaxis]
         if self.count == 1:
-            return values
-        # A worker's row, in the place of the first of its replicas; zeros elsewhere.
-        table = np.zeros([self.local_replicas, self.count, values.shape[1]])
-        table[0, self.index] = values
+            return row
+        # The worker's row at the place of its first replica; zeros elsewhere. Their sum is the table.
+        table = np.zeros([self.local_replicas, self.count, row.shape[1]])
+        table[0, self.index] = row
 
         first = self.index * self.local_replicas
         rows = self._strategy.experimental_distribute_values_from_function(
@@ -121,12 +128,12 @@ class Cluster:
         return self._strategy.experimental_local_results(self._total(rows))[0].numpy()
 
     def barrier(self) -> None:
-        """Waits until all workers have come here."""
+        """Waits until all workers have called it."""
         self.gather([0])
 
     @contextlib.contextmanager
     def chief_first(self) -> Iterator[None]:
-        """The chief runs the block before all others do, so that they find what it has written."""
+        """Runs the block on the chief before the other workers, which then find what it has written."""
         if not self.is_chief:
             self.barrier()
         yield
@@ -134,18 +141,22 @@ class Cluster:
             self.barrier()
 
     def expect_same(self, values: Mapping[str, object]) -> None:
-        """Raises ValueError in all workers if a value, of what is called by its name, differs between any of them."""
+        """Checks that named values are equal in all workers.
+
+        Raises:
+          ValueError: in all workers, if a value differs between two of them.
+        """
         sums = self.gather([zlib.crc32(repr(value).encode()) for value in values.values()])
         for (name, value), column in zip(values.items(), sums.T, strict=True):
             others = [str(index) for index, number in enumerate(column) if number != column[self.index]]
             if others:
                 raise ValueError(
-                    f"{name}: found {value} in worker {self.index} and another value in worker {', '.join(others)}; "
-                    "expected the same in all"
+                    f"{name}={value} in worker {self.index}: expected the same value in all workers, but worker "
+                    f"{', '.join(others)} has another"
                 )
 
     def distribute(self, batches: tf.data.Dataset) -> Iterable:
-        """Gives each replica its part of `batches`: whole batches, or with several workers this one's share of them."""
+        """Distributes batches to the replicas: whole batches, or with several workers this worker's share of each."""
         if self.count == 1:
             return self._strategy.experimental_distribute_dataset(batches)
         if self.local_replicas > 1:
@@ -155,7 +166,7 @@ class Cluster:
 
     @contextlib.contextmanager
     def only_chief_prints(self) -> Iterator[None]:
-        """What the other workers print inside goes nowhere."""
+        """Discards what workers other than the chief print in the block."""
         if self.is_chief:
             yield
             return
@@ -164,7 +175,7 @@ class Cluster:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """If another worker is gone while the block runs: an ValueError that names it."""
+        """Turns TensorFlow's errors after the end of another worker into a ValueError that names it."""
         try:
             yield
         except _GONE as error:
@@ -173,18 +184,20 @@ class Cluster:
                 raise
             whom = ", ".join(f"worker {index} ({self.addresses[index]})" for index in gone)
             raise ValueError(
-                f"lost {whom}, whose own output says why. Start all {self.count} workers again: they "
-                "go on from the last checkpoint"
+                f"lost {whom}; its own output has the reason. Start all {self.count} workers again: they resume from "
+                "the last checkpoint"
             ) from error
 
     def _gone(self, message: str) -> list[int]:
-        """Which workers TensorFlow's message calls dead, or, if it names none, which ones do not listen any more."""
+        """Indices of the workers that TensorFlow's message reports, or, if none, of those that no longer listen."""
         found = re.findall(r"/job:(\w+)/(?:replica:0/)?task:(\d+)(?=\n|$)", message)
         named = [(job, int(number)) for job, number in found]
         others = [index for index in range(self.count) if index != self.index]
-        return [i for i in others if self._tasks[i] in named] or [i for i in others if not answers(self.addresses[i])]
+        return [i for i in others if self._tasks[i] in named] or [
+            i for i in others if not is_listening(self.addresses[i])
+        ]
 
 
 def _total(rows: tf.Tensor) -> tf.Tensor:
-    # The identity has a device, which all_reduce asks its argument for.
+    # all_reduce needs the device of its argument, which an identity has.
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(rows))

@@ -11,13 +11,13 @@ from keras_alexnet.distribute.towers import current_device, tower
 
 
 class Placement(NamedTuple):
-    """Where one tower of one layer is: names such as "GPU:0", one a replica; empty where a layer has no such thing."""
+    """Devices of one tower of one layer, such as "GPU:0", one per replica; empty where a layer has none of them."""
 
     layer: str
     tower: int
     operations: tuple[str, ...]
     weights: tuple[str, ...]
-    velocities: tuple[str, ...]
+    momentums: tuple[str, ...]
 
 
 def placement_table(
@@ -25,20 +25,20 @@ def placement_table(
     optimizer: keras.optimizers.Optimizer | None = None,
     strategy: tf.distribute.Strategy | None = None,
 ) -> list[Placement]:
-    """Where the layers of `model` are, tower by tower.
+    """Lists the devices of each tower of each layer.
 
-    Weights and velocities are looked up where they are. Operations are told by the device that each replica has
-    when it enters a tower; those of layers that work on all towers at once count as tower 0's.
+    Weights and momentums have the device of their variables. Operations have the device that is current when a replica
+    enters the tower; those of layers that work on all towers at once are listed as tower 0's.
 
     Args:
       model: built under `strategy.scope()`.
-      optimizer: a PaperSGD, built; the model's by default. Without one, no velocities are shown.
+      optimizer: a PaperSGD, built; the model's by default. Without one, momentums are empty.
       strategy: the current one by default.
     """
     strategy = strategy or tf.distribute.get_strategy()
     optimizer = optimizer or getattr(model, "optimizer", None)
-    velocities = getattr(getattr(optimizer, "inner_optimizer", optimizer), "velocities", [])
-    by_weight = dict(zip((weight.path for weight in model.trainable_variables), velocities, strict=False))
+    momentums = getattr(getattr(optimizer, "inner_optimizer", optimizer), "momentums", [])
+    by_weight = dict(zip((weight.path for weight in model.trainable_variables), momentums, strict=False))
     entered = _devices_of_towers(strategy)
     rows = []
     for layer in model.layers:
@@ -54,7 +54,7 @@ def placement_table(
 
 
 def _devices_of_towers(strategy: tf.distribute.Strategy) -> list[tuple[str, ...]]:
-    """For towers 0 and 1 the device of each replica."""
+    """Devices of all replicas, for tower 0 and for tower 1."""
     found: dict[tuple[int, int], str] = {}
     otherwise = current_device()
 
@@ -73,7 +73,7 @@ def _devices_of_towers(strategy: tf.distribute.Strategy) -> list[tuple[str, ...]
 
 
 def _where(variables: list, strategy: tf.distribute.Strategy) -> tuple[str, ...]:
-    """The devices of a tower's variables, one a replica; of a replica whose variables are apart, all: "CPU:0+CPU:1"."""
+    """Devices of a tower's variables, one per replica; "CPU:0+CPU:1" if they differ within a replica."""
     copies = [strategy.experimental_local_results(variable.value) for variable in variables]
     return tuple("+".join(sorted({_short(copy.device) for copy in replica})) for replica in zip(*copies, strict=True))
 
@@ -84,14 +84,14 @@ def _short(device: str) -> str:
 
 
 def placement_text(rows: Sequence[Placement], strategy: tf.distribute.Strategy) -> str:
-    """`placement_table` to be read: a line if everything is on the same devices, else a line a layer."""
+    """`placement_table` as text: one line if all devices are the same, else one line per layer."""
     name = strategy_name(strategy)
     devices = {devices for row in rows for devices in row[2:] if devices}
     if len(devices) == 1:
         return f"strategy {name}: every layer and its variables on {' and '.join(devices.pop())}"
     cells = {(row.layer, row.tower): _cell(row) for row in rows}
     layers, width = list(dict.fromkeys(row.layer for row in rows)), max(map(len, cells.values()))
-    lines = [f"strategy {name}, * with weights and their velocities:", f"{'layer':<18}{'tower 0':<{width + 2}}tower 1"]
+    lines = [f"strategy {name}, * with weights and momentums:", f"{'layer':<18}{'tower 0':<{width + 2}}tower 1"]
     lines += [f"{layer:<18}{cells[layer, 0]:<{width + 2}}{cells.get((layer, 1), '')}".rstrip() for layer in layers]
     return "\n".join(lines)
 

@@ -1,11 +1,9 @@
-"""How workers wait for each other before TensorFlow starts: it would wait deaf to signals, and without a word.
+"""Rendezvous of the workers before TensorFlow starts, which would wait without a message and ignore signals.
 
-Each worker tells worker 0, at the address that TensorFlow is going to use, that it is there, and is told to go once all
-are.
+Each worker connects to worker 0 at the address that TensorFlow is going to use, and continues once all have connected.
 """
 
 import contextlib
-import os
 import socket
 import time
 from collections.abc import Sequence
@@ -14,17 +12,17 @@ _REMIND_S, _CONNECT_S = 30.0, 2.0
 _GO = b"go"
 
 
-def meet(addresses: Sequence[str], index: int) -> None:
-    """Returns, in all workers at about the same time, when all of them have called it.
+def wait_for_all(addresses: Sequence[str], index: int) -> None:
+    """Waits until all workers have called it; returns in all of them at about the same time.
 
-    Waits as long as it takes, and says now and then for whom. Signals act as usual.
+    There is no time limit. The missing workers are printed every half minute. Signals act as usual.
 
     Args:
-      addresses: host:port of each worker.
-      index: which of them this process is.
+      addresses: host:port of each worker, the chief first.
+      index: index of this process in `addresses`.
 
     Raises:
-      ValueError: an address is none, or worker 0's port cannot be listened at.
+      ValueError: an address is not host:port, or worker 0 cannot listen on its port.
     """
     for address in addresses:
         _host_and_port(address)
@@ -34,8 +32,8 @@ def meet(addresses: Sequence[str], index: int) -> None:
         _wait_for_chief(addresses, index)
 
 
-def answers(address: str) -> bool:
-    """Whether something listens at host:port."""
+def is_listening(address: str) -> bool:
+    """Whether a process listens on host:port."""
     try:
         with socket.create_connection(_host_and_port(address), _CONNECT_S):
             return True
@@ -51,27 +49,27 @@ def _wait_for_workers(addresses: Sequence[str]) -> None:
             ("", port), family=socket.AF_INET6 if dual else socket.AF_INET, dualstack_ipv6=dual
         )
     except OSError as error:
-        raise ValueError(
-            f"strategy=multiworker: worker 0 cannot listen at {addresses[0]}: {os.strerror(error.errno)}"
-        ) from None
+        raise ValueError(f"strategy=multiworker: worker 0 cannot listen at {addresses[0]}: {error.strerror}") from None
     reminder = _Reminder(f"worker 0 of {len(addresses)} ({addresses[0]})")
     with contextlib.ExitStack() as stack:
         stack.enter_context(listener)
         listener.settimeout(0.5)
-        came: dict[int, socket.socket] = {}
-        while len(came) < len(addresses) - 1:
-            reminder.waits_for([address for i, address in enumerate(addresses[1:], 1) if i not in came])
-            with contextlib.suppress(OSError, ValueError):  # nobody came, or a stranger
+        connected: dict[int, socket.socket] = {}
+        while len(connected) < len(addresses) - 1:
+            reminder.waits_for([address for i, address in enumerate(addresses[1:], 1) if i not in connected])
+            with contextlib.suppress(OSError, ValueError):  # no connection in time, or not from a worker
                 connection = stack.enter_context(listener.accept()[0])
                 connection.settimeout(_CONNECT_S)
-                came[int(connection.recv(16))] = connection
+                connected[int(connection.recv(16))] = connection
                 connection.setblocking(False)
-            came = {i: connection for i, connection in came.items() if 0 < i < len(addresses) and _is_open(connection)}
-        for connection in came.values():
+            connected = {
+                i: connection for i, connection in connected.items() if 0 < i < len(addresses) and _is_open(connection)
+            }
+        for connection in connected.values():
             connection.settimeout(_CONNECT_S)
             connection.sendall(_GO)
-        for connection in came.values():
-            # Who closes last keeps the port clear for TensorFlow.
+        for connection in connected.values():
+            # The worker closes first, so that the port is free for TensorFlow at once.
             with contextlib.suppress(OSError):
                 connection.recv(1)
 
@@ -87,12 +85,12 @@ def _wait_for_chief(addresses: Sequence[str], index: int) -> None:
             connection.settimeout(_REMIND_S)
             if connection.recv(len(_GO)) == _GO:
                 return
-        reminder.waits_for([f"worker 0 ({addresses[0]}), which says for whom it waits"])
+        reminder.waits_for([f"worker 0 ({addresses[0]}), which prints the workers that it waits for"])
         time.sleep(0.2)
 
 
 class _Reminder:
-    """Says for whom `name` waits: after two seconds, and then every half minute."""
+    """Prints which workers `name` waits for: after two seconds, and then every half minute."""
 
     def __init__(self, name: str):
         self._name, self._due = name, time.monotonic() + 2

@@ -5,15 +5,15 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from keras_alexnet.distribute import STRATEGIES
-from keras_alexnet.distribute import cluster as workers
+from keras_alexnet.distribute.cluster import create_multiworker_strategy, has_several_workers
 from keras_alexnet.distribute.towers import TowerMirroredStrategy
 
 
 def split_cpu(devices: int) -> None:
-    """Makes the CPU look like `devices` devices, CPU:0 and up, to try out placements without GPUs.
+    """Splits the CPU into logical devices CPU:0, CPU:1, ..., to run placements without GPUs.
 
     Raises:
-      ValueError: if TensorFlow has run something already, with another number of devices.
+      ValueError: if TensorFlow has already started with another number of devices.
     """
     cpu = tf.config.list_physical_devices("CPU")[0]
     try:
@@ -22,34 +22,38 @@ def split_cpu(devices: int) -> None:
         found = len(tf.config.list_logical_devices("CPU"))
         if found != devices:
             raise ValueError(
-                f"virtual_devices={devices}: TensorFlow runs already, with {found} CPU device(s); expected nothing to "
-                "have run before"
+                f"virtual_devices={devices}: TensorFlow has already started with {found} CPU device(s)"
             ) from error
 
 
 def make_strategy(
     name: str = "auto", virtual_devices: int = 0, devices: Sequence[str] | None = None
 ) -> tf.distribute.Strategy:
-    """The tf.distribute strategy for a name in STRATEGIES.
+    """Creates the tf.distribute strategy with a name in STRATEGIES.
 
     Args:
       name: "single" (one device, no distribution), "mirrored" (one replica a device), "towers" (one replica a pair of
-        devices), "multiworker" (the processes that TF_CONFIG names, see `keras_alexnet.distribute.cluster`), or "auto":
-        multiworker where TF_CONFIG names several, mirrored where there are several devices to use, else single.
-      virtual_devices: if not 0, the CPU is split into so many devices, and these are used.
-      devices: what to use, such as `["GPU:0", "GPU:2"]`; for towers pair after pair. All GPUs, or all virtual devices,
-        if not given.
+        devices), "multiworker" (the processes in TF_CONFIG, see `keras_alexnet.distribute.cluster`), or "auto":
+        multiworker if TF_CONFIG describes several workers, else mirrored if there are several devices, else single.
+      virtual_devices: if not 0, the number of logical devices that the CPU is split into and that are used.
+      devices: device names such as `["GPU:0", "GPU:2"]`; for "towers", consecutive pairs. All GPUs, or all virtual
+        devices, if not given.
 
     Raises:
-      ValueError: if the name or a device is unknown, a device is named twice, or their number does not fit.
+      ValueError: if the name or a device is unknown, a device is repeated, or their number does not suit the strategy.
+
+    Example:
+
+    >>> make_strategy("mirrored", virtual_devices=2).num_replicas_in_sync
+    2
     """
     if name not in STRATEGIES:
         raise ValueError(f"strategy={name!r} is unknown; expected one of {', '.join(STRATEGIES)}")
-    if name == "multiworker" or (name == "auto" and workers.are_several()):
+    if name == "multiworker" or (name == "auto" and has_several_workers()):
         if virtual_devices or devices:
-            given = f"virtual_devices={virtual_devices}" if virtual_devices else f"devices={','.join(devices)}"
+            given = f"virtual_devices={virtual_devices}" if virtual_devices else f"devices={','.join(devices or ())}"
             raise ValueError(f"{given}: strategy=multiworker uses all GPUs of each process (see CUDA_VISIBLE_DEVICES)")
-        return workers.connected_strategy()
+        return create_multiworker_strategy()
     if virtual_devices:
         split_cpu(virtual_devices)
     kind = "CPU" if virtual_devices else "GPU"
@@ -74,7 +78,7 @@ def make_strategy(
 
 
 def strategy_name(strategy: tf.distribute.Strategy) -> str:
-    """Which of STRATEGIES `strategy` is; what "auto" has chosen."""
+    """The name of `strategy` in STRATEGIES, other than "auto"."""
     names = {
         TowerMirroredStrategy: "towers",
         tf.distribute.MirroredStrategy: "mirrored",
@@ -84,13 +88,13 @@ def strategy_name(strategy: tf.distribute.Strategy) -> str:
 
 
 def device_names(kind: str | None = None) -> list[str]:
-    """What TensorFlow may use: "CPU:0", "GPU:0" and so on; of one kind only if `kind` says so. Starts TensorFlow."""
+    """Names of the logical devices, such as "CPU:0" and "GPU:0", of one `kind` if given. Initializes the devices."""
     devices = tf.config.list_logical_devices(kind)
     return [device.name.removeprefix("/device:") for device in devices if device.device_type in ("CPU", "GPU")]
 
 
 def checked_devices(devices: Sequence[str]) -> list[str]:
-    """The names in capitals, all found to exist, none twice; else a ValueError."""
+    """Normalizes device names; a ValueError if one does not exist or is repeated."""
     names, found = [device.strip().upper().removeprefix("/") for device in devices], device_names()
     for name in names:
         if name not in found:

@@ -1,7 +1,7 @@
-"""On which device each tower lives, under MirroredStrategy with manual device scopes.
+"""Device placement of towers: MirroredStrategy with manual device scopes.
 
-The network says how many towers there are. The layers create what belongs to one tower in `with tower(index):` and
-compute it by `on_tower(index, ...)`. Only a `TowerMirroredStrategy` makes a difference.
+The number of towers belongs to the network. Layers create the variables of a tower in `with tower(index):` and compute
+its operations by `on_tower(index, ...)`. Only under a `TowerMirroredStrategy` do these change a device.
 """
 
 import contextlib
@@ -16,10 +16,10 @@ _current_tower: contextvars.ContextVar[int] = contextvars.ContextVar("tower", de
 
 @contextlib.contextmanager
 def tower(index: int) -> Iterator[None]:
-    """Variables created and operations run inside belong to tower `index` (0 or 1 in the paper's network).
+    """Places the variables created and the operations run in the block on the device of tower `index`, 0 or 1.
 
-    Under a `TowerMirroredStrategy` tower 1 is placed on the partner of the replica's device. Under any other
-    strategy, and under none, this changes nothing. Gradients of what is computed inside are not placed: `on_tower`.
+    Under a `TowerMirroredStrategy` tower 1 is on the partner of the replica's device. Otherwise this has no effect.
+    Gradients of operations in the block are not placed; use `on_tower` for these.
     """
     token = _current_tower.set(index)
     try:
@@ -31,10 +31,10 @@ def tower(index: int) -> Iterator[None]:
 
 
 def on_tower(index: int, function: Callable[..., Any], *tensors: Any) -> Any:
-    """`function(*tensors)`, a tensor or a list of tensors, computed where tower `index` lives, and its gradient too.
+    """Computes `function(*tensors)`, a tensor or a list of tensors, and its gradient on the device of tower `index`.
 
-    What the gradient is to reach must be among `tensors`; variables may be. A device scope alone is not enough: a
-    GradientTape computes gradients under the scope that surrounds the tape.
+    Tensors and variables that gradients flow to must be among `tensors`. A device scope alone is not enough: a
+    GradientTape computes gradients in the scope that surrounds the tape.
     """
     partner = _partner(index)
     if partner is None:
@@ -57,16 +57,16 @@ def on_tower(index: int, function: Callable[..., Any], *tensors: Any) -> Any:
 
 
 def per_tower(function: Callable[[Any], Any], towers: Any) -> Any:
-    """`function` of each tower's tensor, run where that tower lives: a list, or a tensor if `towers` is just one."""
+    """Applies `function` to each tower on its device: a list for a list, a tensor for a single tensor."""
     if not isinstance(towers, list | tuple):
         return function(towers)
     return [on_tower(index, function, values) for index, values in enumerate(towers)]
 
 
 def read_by(readers: int, towers: list) -> list[list]:
-    """For each of `readers` towers what it is to read of `towers`, so that gradients meet where a tensor comes from.
+    """Copies of all `towers` for each of `readers` towers, so that gradients are added on the device of the source.
 
-    Else the parts of a tensor's gradient, one from each reader, would be added up on the replica's own device.
+    Without the copies, the gradients of a tensor from all readers would be added on the replica's own device.
     """
     copies = [
         [values] * readers
@@ -78,7 +78,7 @@ def read_by(readers: int, towers: list) -> list[list]:
 
 
 def _partner(index: int) -> str | None:
-    """The device of tower `index`, if it is not the replica's own."""
+    """The device of tower `index`, or None if it is the replica's own."""
     strategy = tf.distribute.get_strategy()
     replica = tf.distribute.get_replica_context()
     if index == 0 or replica is None or not isinstance(strategy, TowerMirroredStrategy):
@@ -88,27 +88,34 @@ def _partner(index: int) -> str | None:
 
 
 class TowerMirroredStrategy(tf.distribute.MirroredStrategy):
-    """MirroredStrategy whose replicas span two devices each: the paper's two-GPU scheme, and multiples of it.
+    """MirroredStrategy whose replicas use two devices each: the paper's two-GPU scheme (section 3.2), and multiples.
 
-    Tower 0's variables, momentum and operations are on the first device of a pair, tower 1's on the second;
-    activations cross only into the layers that read all towers (conv3, fc6, fc7 and fc8 in the paper).
+    Variables, momentum and operations of tower 0 are on the first device of a pair, those of tower 1 on the second.
+    Activations cross only into layers with full connectivity (conv3, fc6, fc7 and fc8 in the paper).
 
     Args:
-      devices: device names such as `["GPU:0", "GPU:1"]`, an even number, pair after pair. All GPUs by default.
+      devices: device names such as `["GPU:0", "GPU:1"]`, consecutive pairs. All GPUs by default.
 
     Raises:
-      ValueError: if the number of devices is odd or zero, or a device is named twice.
+      ValueError: if the number of devices is odd or zero, or a device is repeated.
+
+    Example:
+
+    ```python
+    strategy = keras_alexnet.TowerMirroredStrategy(["GPU:0", "GPU:1"])
+    with strategy.scope():
+        model = keras_alexnet.AlexNet(classes=10)
+        model.compile(keras_alexnet.PaperSGD(), "sparse_categorical_crossentropy")
+    ```
     """
 
     def __init__(self, devices: list[str] | None = None):
         if devices is None:
             devices = [device.name for device in tf.config.list_logical_devices("GPU")]
         if not devices or len(devices) % 2:
-            raise ValueError(
-                f"towers need pairs of devices: an even number of them, at least 2; found {len(devices)} {devices}"
-            )
+            raise ValueError(f"devices={devices}: expected pairs of devices, an even number of at least 2")
         if len({_short(device) for device in devices}) < len(devices):
-            raise ValueError(f"towers need devices of their own; found {devices}")
+            raise ValueError(f"devices={devices}: expected different devices")
         self._partners = {
             _short(first): _short(second) for first, second in zip(devices[::2], devices[1::2], strict=True)
         }
@@ -116,11 +123,11 @@ class TowerMirroredStrategy(tf.distribute.MirroredStrategy):
         super().__init__(devices[::2], cross_device_ops=tf.distribute.ReductionToOneDevice())
 
     def partner_of(self, device: str) -> str:
-        """The second device of the pair whose first one is `device`."""
+        """The second device of the pair that begins with `device`."""
         return self._partners[_short(device)]
 
     def sum_at(self, gradients: Sequence[tf.Tensor], variables: Sequence[tf.Variable]) -> list[tf.Tensor]:
-        """This replica's copies of the gradients' sums over all replicas, each on the device of its variable."""
+        """Sums gradients over all replicas; returns this replica's copies, each on the device of its variable."""
 
         def reduce(strategy, *gradients):
             pairs = list(zip(gradients, variables, strict=True))
@@ -130,7 +137,7 @@ class TowerMirroredStrategy(tf.distribute.MirroredStrategy):
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:
-        """As MirroredStrategy.scope(), and tower 1's variables are created on the partner devices."""
+        """As MirroredStrategy.scope(); variables of tower 1 are created on the partner devices."""
 
         # A device scope around variable creation would be overridden by MirroredStrategy, which enters its own
         # per replica. A creator that is registered outside its scope is called innermost, once per replica.
@@ -150,5 +157,5 @@ def _short(device: str) -> str:
 
 
 def current_device() -> str:
-    """Name of the device that the surrounding device scope points to, outside of graphs."""
+    """Name of the current device, outside of graphs."""
     return tf.constant(0).device

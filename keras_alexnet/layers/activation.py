@@ -1,4 +1,7 @@
-"""Elementwise activations, tower by tower."""
+"""Elementwise activations in towers."""
+
+from collections.abc import Callable
+from typing import Any
 
 import keras
 
@@ -9,11 +12,28 @@ register = keras.saving.register_keras_serializable(package="keras_alexnet")
 
 @register
 class TowerActivation(keras.layers.Layer):
-    """An elementwise activation ("relu", "tanh", ...), tower by tower."""
+    """An elementwise activation, computed on each tower's device.
 
-    def __init__(self, activation: str, **kwargs):
+    Input and output: a tensor, or a list of tensors, one per tower.
+
+    Args:
+      activation: as in `keras.layers.Activation`: "relu" (paper, section 3.1), "tanh", ... or a function.
+
+    Example:
+
+    >>> TowerActivation("relu")(keras.ops.array([-1.0, 2.0])).numpy().tolist()
+    [0.0, 2.0]
+    """
+
+    def __init__(self, activation: str | dict[str, Any] | Callable, **kwargs: Any):
         super().__init__(**kwargs)
         self.activation = keras.activations.get(activation)
 
     def call(self, inputs):
         return per_tower(self.activation, inputs)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"activation": keras.activations.serialize(self.activation)}

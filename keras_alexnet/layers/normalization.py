@@ -1,4 +1,6 @@
-"""Response normalisation, across the channels (the paper's) and inside a map (of the 2012 code only)."""
+"""Local response normalization: across channels (the paper's) and within a map (of the 2012 code only)."""
+
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
@@ -12,17 +14,29 @@ register = keras.saving.register_keras_serializable(package="keras_alexnet")
 class LocalResponseNormalization(keras.layers.Layer):
     """Divides each activation by `(bias + alpha * sum of squares over 2 * depth_radius + 1 channels) ** beta`.
 
-    The defaults are those printed in the paper (section 3.3). alpha multiplies the plain sum, as in the paper and in
-    TensorFlow; Caffe, PyTorch and the 2012 code divide it by the window's size first.
-    Computed in float32 under any dtype policy.
+    This is `tf.nn.local_response_normalization`, computed in float32 under any dtype policy. alpha multiplies the plain
+    sum, as in the paper and in TensorFlow; Caffe, PyTorch and the 2012 code divide it by the size of the window first.
+
+    Input and output: `[N, H, W, C]`, or a list of such tensors, one per tower.
 
     Args:
-      depth_radius, bias, alpha, beta: as above; the paper's n = 5 channels are a radius of 2, its k is `bias`.
-      across: "tower" keeps the window of channels inside its tower, as on the two GPUs of 2012; "all" lets it run on
-        into the neighbouring towers, as in Caffe.
+      depth_radius: channels on each side of the window; the paper's n = 5 channels are a radius of 2.
+      bias: k = 2 in the paper.
+      alpha: 1e-4 in the paper.
+      beta: 0.75 in the paper.
+      across: "tower": the window stays within the channels of its tower, as on the two GPUs of 2012; "all": it
+        continues in the next tower, as in Caffe.
 
     Raises:
-      ValueError: if `across` is neither.
+      ValueError: if `across` is neither "tower" nor "all".
+
+    Example:
+
+    >>> LocalResponseNormalization()(keras.ops.ones((1, 55, 55, 48))).shape
+    TensorShape([1, 55, 55, 48])
+
+    References:
+      - The defaults: paper, section 3.3.
     """
 
     def __init__(
@@ -31,19 +45,19 @@ class LocalResponseNormalization(keras.layers.Layer):
         bias: float = 2.0,
         alpha: float = 1e-4,
         beta: float = 0.75,
-        across: str = "tower",
-        **kwargs,
+        across: Literal["tower", "all"] = "tower",
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if across not in ("tower", "all"):
-            raise ValueError(f"{self.name}: across={across!r}; expected 'tower' or 'all'")
+            raise ValueError(f"{self.name}: across={across!r}: expected 'tower' or 'all'")
         self.depth_radius, self.bias, self.alpha, self.beta = depth_radius, bias, alpha, beta
         self.across = across
 
     def call(self, inputs):
         if self.across == "tower" or not isinstance(inputs, list | tuple):
             return per_tower(self._normalize, inputs)
-        # All maps at once: cutting out just the neighbours' nearest channels takes half as long again on CPU.
+        # All channels at once: slicing only the nearest channels of the neighbours is half as fast again on a CPU.
         return tf.split(self._normalize(tf.concat(inputs, -1)), [maps.shape[-1] for maps in inputs], -1)
 
     def _normalize(self, maps):
@@ -51,16 +65,32 @@ class LocalResponseNormalization(keras.layers.Layer):
         normalized = tf.nn.local_response_normalization(tf.cast(maps, tf.float32), *constants)
         return tf.cast(normalized, self.compute_dtype)
 
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("depth_radius", "bias", "alpha", "beta", "across")
+        return super().get_config() | {name: getattr(self, name) for name in names}
+
 
 @register
 class MapResponseNormalization(keras.layers.Layer):
     """Divides each activation by `(bias + alpha * sum of squares over size x size pixels of its map) ** beta`.
 
-    The released 2012 code has one behind its second normalisation, with 5 x 5 pixels (layers-145.cfg); the paper does
-    not mention it. Pixels beyond the map count as 0. Computed in float32 under any dtype policy.
+    Pixels beyond the map count as 0. Computed in float32 under any dtype policy.
+
+    Input and output: `[N, H, W, C]`, or a list of such tensors, one per tower.
+
+    Args:
+      size: side of the window, in pixels.
+      bias, alpha, beta: as above; alpha multiplies the plain sum.
+
+    References:
+      - layers-145.cfg of the released 2012 code, layer cnorm2 (5 x 5 pixels, scale 1e-3 divided by 25). The paper does
+        not mention this layer.
     """
 
-    def __init__(self, size: int = 5, bias: float = 1.0, alpha: float = 1e-3 / 25, beta: float = 0.75, **kwargs):
+    def __init__(self, size: int = 5, bias: float = 1.0, alpha: float = 1e-3 / 25, beta: float = 0.75, **kwargs: Any):
         super().__init__(**kwargs)
         self.size, self.bias, self.alpha, self.beta = size, bias, alpha, beta
 
@@ -69,12 +99,18 @@ class MapResponseNormalization(keras.layers.Layer):
 
     def _normalize(self, maps):
         maps = tf.cast(maps, tf.float32)
-        # Padded by hand: average pooling with SAME divides by the number of pixels inside the map.
+        # Padded explicitly: average pooling with SAME divides by the number of pixels within the map.
         low, high = (self.size - 1) // 2, self.size // 2
         squares = tf.pad(tf.square(maps), [[0, 0], [low, high], [low, high], [0, 0]])
         means = tf.nn.avg_pool2d(squares, self.size, 1, "VALID")
         scales = self.bias + self.alpha * self.size**2 * means
         roots = tf.sqrt(scales)
-        # Powers are slower than roots, and their last bit depends on how the work was divided.
+        # Square roots are faster than a power.
         powers = roots * tf.sqrt(roots) if self.beta == 0.75 else tf.pow(scales, self.beta)
         return tf.cast(maps / powers, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {name: getattr(self, name) for name in ("size", "bias", "alpha", "beta")}

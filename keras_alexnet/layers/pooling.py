@@ -1,25 +1,39 @@
 """Overlapping max pooling (paper, section 3.4)."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from keras_alexnet.distribute.towers import per_tower
+from keras_alexnet.layers.tower_layers import as_list
 
 register = keras.saving.register_keras_serializable(package="keras_alexnet")
 
 
 @register
 class OverlappingMaxPool(keras.layers.Layer):
-    """Max pooling whose windows (3 x 3) are larger than their strides (2) (paper, section 3.4).
+    """Max pooling whose windows (3 x 3 pixels) are larger than their strides (2 pixels).
+
+    Input: `[N, H, W, C]`, or a list of such tensors, one per tower. Output: the same with smaller H and W.
 
     Args:
-      pool_size: side of the window.
-      strides: in both directions.
-      overhang: whether there is one more window at the right and the bottom if the last one does not fit exactly; it
-        sees what there is, as in the 2012 code (layer.py) and in Caffe. In the paper's network all windows fit.
+      pool_size: side of the window, in pixels.
+      strides: in both directions, in pixels.
+      overhang: whether one more window is added at the right and the bottom where the last one does not fit exactly;
+        it covers the pixels that exist, as in the 2012 code (layer.py) and in Caffe. In the paper's network all windows
+        fit.
+
+    Example:
+
+    >>> OverlappingMaxPool()(keras.ops.zeros((1, 55, 55, 48))).shape
+    TensorShape([1, 27, 27, 48])
+
+    References:
+      - z = 3, s = 2: paper, section 3.4.
     """
 
-    def __init__(self, pool_size: int = 3, strides: int = 2, overhang: bool = False, **kwargs):
+    def __init__(self, pool_size: int = 3, strides: int = 2, overhang: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
         self.pool_size, self.strides, self.overhang = pool_size, strides, overhang
 
@@ -27,6 +41,20 @@ class OverlappingMaxPool(keras.layers.Layer):
         return per_tower(self._pool, inputs)
 
     def _pool(self, maps):
-        beyond = [-(side - self.pool_size) % self.strides if self.overhang else 0 for side in maps.shape[1:3]]
+        beyond = [self._beyond(side) for side in maps.shape[1:3]]
         padding = [[0, 0], [0, beyond[0]], [0, beyond[1]], [0, 0]] if any(beyond) else "VALID"
         return tf.nn.max_pool2d(maps, self.pool_size, self.strides, padding)
+
+    def _beyond(self, side: int) -> int:
+        """Pixels that the last window extends beyond the map."""
+        return -(side - self.pool_size) % self.strides if self.overhang else 0
+
+    def compute_output_shape(self, input_shape):
+        shapes = []
+        for images, *sides, channels in as_list(input_shape):
+            sides = [(side + self._beyond(side) - self.pool_size) // self.strides + 1 for side in sides]
+            shapes.append((images, *sides, channels))
+        return shapes if isinstance(input_shape[0], list | tuple) else shapes[0]
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {name: getattr(self, name) for name in ("pool_size", "strides", "overhang")}

@@ -13,15 +13,22 @@ register = keras.saving.register_keras_serializable(package="keras_alexnet")
 
 @register
 class MeanSubtraction(keras.layers.Layer):
-    """Subtracts the training set's mean from images and scales the result: `(image - mean) * scale`.
+    """Subtracts the mean of the training set and scales: `(image - mean) * scale`, in float32 under any dtype policy.
+
+    Input: RGB images `[N, S, S, 3]`, pixel values 0..255, any numeric type. Output: the same shape, the compute dtype.
 
     Args:
-      mean: RGB means `[3]` or a mean image `[S, S, 3]`, in grey levels 0..255. The 2012 code subtracts the same mean
-        image, the central window of the 256 x 256 one, from every crop (convdata_jpeg.py).
-      scale: one number, or one a channel. 1 in 2012. 1/64 gives natural images about unit variance, which He's
-        initial values need.
-      resize: how photographs become 256 x 256 for this network (`pipelines.images.crops.RESIZE_POLICIES`). Nothing here
-        depends on it: it travels with the network for those who feed it, such as the exporter.
+      mean: RGB means `[3]` or a mean image `[S, S, 3]`, pixel values 0..255. The 2012 code subtracts the same mean
+        image, the central crop of the 256 x 256 one, from every crop (convdata_jpeg.py).
+      scale: one number, or one per channel. 1 in 2012; 1/64 gives natural images about unit variance, which He's
+        initialization needs.
+      resize: resize policy of this network's images (`pipelines.images.crops.RESIZE_POLICIES`). The layer does not
+        use it: it is stored with the network for the exporter and for `preprocess_input`.
+
+    Example:
+
+    >>> MeanSubtraction([127.0, 118.0, 103.0])(keras.ops.zeros((1, 2, 2, 3)))[0, 0, 0].numpy().tolist()
+    [-127.0, -118.0, -103.0]
     """
 
     def __init__(
@@ -29,7 +36,7 @@ class MeanSubtraction(keras.layers.Layer):
         mean: Sequence | np.ndarray,
         scale: float | Sequence[float] = 1.0,
         resize: str = "shorter_side",
-        **kwargs,
+        **kwargs: Any,
     ):
         # Without autocast=False Keras would cast the images before `call` sees them.
         super().__init__(autocast=False, **kwargs)
@@ -38,12 +45,15 @@ class MeanSubtraction(keras.layers.Layer):
         self.resize = resize
 
     def call(self, images):
-        # In float32 whatever the policy: bfloat16 cannot tell neighbouring grey levels apart above 128.
-        centred = (tf.cast(images, tf.float32) - self.mean) * self.scale
-        return tf.cast(centred, self.compute_dtype)
+        # In float32 under any policy: bfloat16 does not represent all pixel values above 128.
+        centered = (tf.cast(images, tf.float32) - self.mean) * self.scale
+        return tf.cast(centered, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        # As text a mean image would be 3 MB of digits; base64 keeps it at 0.8 MB, and exact.
+        # As decimal text a mean image would take 3 MB; base64 takes 0.8 MB and is exact.
         encoded = base64.b64encode(self.mean.astype("<f4").tobytes()).decode("ascii")
         return super().get_config() | {
             "mean": {"shape": self.mean.shape, "float32": encoded},

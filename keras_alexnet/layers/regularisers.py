@@ -1,4 +1,6 @@
-"""Dropout as the paper has it (section 4.2)."""
+"""Dropout as in the paper (section 4.2)."""
+
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
@@ -10,29 +12,43 @@ register = keras.saving.register_keras_serializable(package="keras_alexnet")
 
 @register
 class TowerDropout(keras.layers.Layer):
-    """Dropout as printed in the paper (section 4.2): a 0/1 mask in training, outputs times `keep` otherwise.
+    """Dropout as printed in the paper: a 0/1 mask in training, outputs times `1 - rate` at inference.
 
-    Keras' own (inverted) dropout divides by `keep` in training instead; see `rescale="training"`.
+    Inverted dropout (`rescale="training"`, as in `keras.layers.Dropout`, Caffe and PyTorch) divides by `1 - rate` in
+    training instead.
+
+    Input and output: a tensor, or a list of tensors, one per tower.
 
     Args:
-      rate: share of the units that a mask silences; `keep` is 1 - rate.
+      rate: share of the units that a mask sets to zero, 0 <= rate < 1; 0.5 in the paper.
       rescale: "inference" (as printed) or "training" (inverted dropout).
-      seed: of the masks. Every step, replica and tower draws its own mask from it.
+      seed: seed of the masks. Every step, replica and tower draws a mask of its own.
 
     Raises:
-      ValueError: for a rate outside [0, 1), or another `rescale`.
+      ValueError: if `rate` is outside [0, 1), or `rescale` is neither of the two.
+
+    Example:
+
+    >>> TowerDropout(0.5)(keras.ops.array([[4.0]]), training=False).numpy().tolist()
+    [[2.0]]
     """
 
-    def __init__(self, rate: float = 0.5, rescale: str = "inference", seed: int | None = None, **kwargs):
+    def __init__(
+        self,
+        rate: float = 0.5,
+        rescale: Literal["inference", "training"] = "inference",
+        seed: int | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         if not 0 <= rate < 1:
-            raise ValueError(f"{self.name}: rate={rate}; expected 0 <= rate < 1")
+            raise ValueError(f"{self.name}: rate={rate}: expected 0 <= rate < 1")
         if rescale not in ("inference", "training"):
-            raise ValueError(f"{self.name}: rescale={rescale!r}; expected 'inference' or 'training'")
+            raise ValueError(f"{self.name}: rescale={rescale!r}: expected 'inference' or 'training'")
         self.rate, self.rescale, self.seed = rate, rescale, seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
-    def call(self, inputs, training: bool = False):
+    def call(self, inputs: Any, training: bool = False) -> Any:
         keep = 1.0 - self.rate
         if not training:
             return per_tower(lambda values: values * keep if self.rescale == "inference" else values, inputs)
@@ -43,14 +59,20 @@ class TowerDropout(keras.layers.Layer):
         if replica is not None:
             # The generator's state is mirrored: without this all replicas would draw the same mask.
             seed = tf.random.experimental.stateless_fold_in(seed, replica.replica_id_in_sync_group)
-        return [on_tower(index, self._dropped(seed, index), values) for index, values in enumerate(inputs)]
+        return [on_tower(index, self._masked(seed, index), values) for index, values in enumerate(inputs)]
 
-    def _dropped(self, seed, index):
+    def _masked(self, seed, index):
         keep = 1.0 - self.rate
 
-        def drop(values):
+        def mask(values):
             draws = tf.random.stateless_uniform(tf.shape(values), tf.random.experimental.stateless_fold_in(seed, index))
-            mask = tf.cast(draws < keep, values.dtype)
-            return values * mask if self.rescale == "inference" else values * mask / keep
+            masked = values * tf.cast(draws < keep, values.dtype)
+            return masked if self.rescale == "inference" else masked / keep
 
-        return drop
+        return mask
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {name: getattr(self, name) for name in ("rate", "rescale", "seed")}

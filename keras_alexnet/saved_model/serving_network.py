@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_alexnet.layers import LocalResponseNormalization, MeanSubtraction, TowerDense, TowerDropout
-from keras_alexnet.layers.tower_layers import joined
+from keras_alexnet.layers.tower_layers import as_list, concatenate
 from keras_alexnet.saved_model.shared_crops import SharedCrops, shareable_layers
 from pipelines.images import crops
 
@@ -71,7 +71,7 @@ class ServingNetwork:
             crop = tf.cast(crops.center_crop(images, self._size), tf.float32)
             return self._top(_run(self._trunk, [self._centring(crop)]))
 
-        units = sum(maps.shape[-1] for maps in TowerDense.listed(self._dense[-1].output))
+        units = sum(maps.shape[-1] for maps in as_list(self._dense[-1].output))
         return _by_slices(of_slice, stored, _VIEWS, [self._classes, units])
 
     def _ten_trunks(self, stored: tf.Tensor) -> list[tf.Tensor]:
@@ -112,10 +112,10 @@ def _columns_product(layer: TowerDense, transposed: Sequence[tf.Variable], tower
 
     So oneDNN takes two thirds of the time for 80 views, and half for ten. It needs a batch to take this routine.
     """
-    rows = [tf.reshape(part, [-1, math.prod(part.shape[1:])]) for part in TowerDense.listed(towers)]
+    rows = [tf.reshape(part, [-1, math.prod(part.shape[1:])]) for part in as_list(towers)]
     outputs = []
     for index, (kernel, bias) in enumerate(zip(transposed, layer.biases, strict=True)):
-        read = joined(rows[index : index + 1] if layer.reads == "own" else rows)
+        read = concatenate(rows[index : index + 1] if layer.connectivity == "grouped" else rows)
         columns = tf.matmul(kernel[tf.newaxis], read[tf.newaxis], transpose_b=True)[0]
         outputs.append(tf.nn.bias_add(tf.transpose(columns), bias))
     return outputs
@@ -140,7 +140,7 @@ def _run(layers: Sequence[keras.layers.Layer], towers):
         elif isinstance(layer, keras.layers.Activation):
             towers = [layer(towers[0])]
         else:
-            towers = layer(towers)
+            towers = as_list(layer(towers))
     return towers
 
 

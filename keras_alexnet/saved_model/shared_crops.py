@@ -24,6 +24,7 @@ from keras_alexnet.layers import (
     TowerActivation,
     TowerConv2D,
 )
+from keras_alexnet.layers.tower_layers import as_list
 from pipelines.images.crops import five_corners
 
 Towers = list[tf.Tensor]
@@ -159,7 +160,7 @@ class SharedCrops:
         """What the convolution makes of the mean image without its average, float32 `[1, H, W, C]` a tower."""
         convolution = self._first.convolution
         with tf.init_scope():
-            towers = convolution([tf.constant(((self._mean - self._average) * self._scale)[np.newaxis])])
+            towers = as_list(convolution([tf.constant(((self._mean - self._average) * self._scale)[np.newaxis])]))
             biases = [tf.cast(bias, tf.float32) for bias in convolution.biases]
             return [(tf.cast(maps, tf.float32) - bias).numpy() for maps, bias in zip(towers, biases, strict=True)]
 
@@ -178,7 +179,7 @@ def shareable_layers(layers: Sequence[keras.layers.Layer], size: int) -> list[ke
     first = _first(layers, size)
     if first is None or first.pooled < 1:
         return []
-    if first.interior == first.every and first.pooled < TowerConv2D.listed(first.pool.output)[0].shape[1]:
+    if first.interior == first.every and first.pooled < as_list(first.pool.output)[0].shape[1]:
         return []
     begin_at_windows = all(start % first.step == 0 for corner in five_corners(size) for start in corner)
     return [first.convolution, *first.by_pixel, first.pool, *first.after] if begin_at_windows else []
@@ -191,7 +192,7 @@ def _first(layers: Sequence[keras.layers.Layer], size: int) -> _First | None:
     pool, *others = others[len(by_pixel) :] or [None]
     if not isinstance(pool, OverlappingMaxPool):
         return None
-    every = TowerConv2D.listed(convolution.output)[0].shape[1]
+    every = as_list(convolution.output)[0].shape[1]
     interior = min((size - convolution.kernel_size) // convolution.strides + 1, every)
     return _First(convolution, by_pixel, pool, list(itertools.takewhile(_is_by_pixel, others)), interior, every)
 

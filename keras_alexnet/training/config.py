@@ -17,6 +17,7 @@ from typing import Any
 
 from keras_alexnet.distribute import STRATEGIES
 from keras_alexnet.variants import VARIANTS
+from pipelines.choices import CLASS_ORDERS
 
 COMMON, DEVICES, DETAILS_2012, DEBUGGING = "common", "devices and clusters", "2012 details", "debugging"
 GROUPS = (COMMON, DEVICES, DETAILS_2012, DEBUGGING)
@@ -24,7 +25,6 @@ GROUPS = (COMMON, DEVICES, DETAILS_2012, DEBUGGING)
 INITIALIZATIONS = ("paper", "he")
 PRECISIONS = ("float32", "bfloat16", "float16")
 SCHEDULES = ("plateau", "step", "constant", "hand2012")
-CLASS_ORDERS = ("sorted", "devkit")  # those of pipelines.datasets.class_order, which needs TensorFlow
 
 _LARGEST_INT = 2**31 - 1
 

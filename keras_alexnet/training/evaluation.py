@@ -1,7 +1,8 @@
-"""Error rates of a model over batches of resized images."""
+"""Error rates of a classifier over batches of resized images."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,14 +10,22 @@ import tensorflow as tf
 
 from keras_alexnet.distribute.cluster import Cluster
 from keras_alexnet.metrics import error_counts
-from keras_alexnet.ten_crop import crop_probabilities
+from keras_alexnet.ten_crop import Preprocessing, crop_probabilities
+
+# Resized images uint8 [N, R, R, 3] to probabilities [N, classes].
+Probabilities = Callable[[tf.Tensor], tf.Tensor]
 
 
 @dataclass(frozen=True)
 class ErrorRates:
-    """Result of an evaluation: fractions 0..1 of `images` images, their mean cross-entropy, and what was skipped.
+    """The result of an evaluation.
 
-    `skipped` images could not be decoded; `bad` are the keys of those that this process met.
+    Attributes:
+      images: number of images that count.
+      top1_error, top5_error: fractions of them, 0..1.
+      loss: their mean cross-entropy.
+      skipped: number of images that could not be decoded.
+      bad: keys of the skipped images of this process.
     """
 
     images: int
@@ -28,55 +37,77 @@ class ErrorRates:
 
 
 class Evaluator:
-    """Counts a model's errors over batches as `pipelines.input.evaluation_batches` makes them.
+    """Computes the error rates of a classifier over batches of `pipelines.input.evaluation_batches`.
 
-    The replicas of this process share each batch; with several workers, each of them is given other images, and all get
-    the sums. No image is dropped: batches that cannot be shared evenly are filled up with images that do not count.
+    The replicas of this process share each batch. With several workers each reads other images, and all return the
+    error rates over all images. No image is dropped: batches are padded to a multiple of the replicas, and the padding
+    does not count.
 
     Args:
-      model: gives logits.
-      views: "center" or "ten".
-      strategy: under whose scope the model was built; none if not given.
+      model: a classifier of crops, or a function from resized images to probabilities, such as of an export, for which
+        `crops`, `from_logits` and `preprocessing` have no effect.
+      crops: "center" or "ten".
+      strategy: the one under whose scope the model was built; none by default.
+      from_logits: whether the model's outputs are logits rather than probabilities.
+      preprocessing: see `ten_crop.crop_probabilities`.
+
+    Example:
+
+    ```python
+    rates = Evaluator(model, "ten")(evaluation_batches(source, "validation", batch_size=32))
+    print(rates.top1_error)
+    ```
     """
 
-    def __init__(self, model: keras.Model, views: str, strategy: tf.distribute.Strategy | None = None):
-        self._model, self._views = model, views
+    def __init__(
+        self,
+        model: keras.Model | Probabilities,
+        crops: str = "center",
+        strategy: tf.distribute.Strategy | None = None,
+        *,
+        from_logits: bool = True,
+        preprocessing: Preprocessing = "none",
+    ):
+        self._model, self._crops = model, crops
+        self._from_logits, self._preprocessing = from_logits, preprocessing
         self._strategy = strategy or tf.distribute.get_strategy()
-        self._workers = Cluster(self._strategy)
+        self._cluster = Cluster(self._strategy)
         self._step = tf.function(self._count, reduce_retracing=True)
 
-    def __call__(self, batches: Iterable, on_batch: Callable[[int], None] = lambda images: None) -> ErrorRates:
-        """Goes through `batches` once; an image that cannot be decoded is skipped and named in the result.
+    def __call__(self, batches: Iterable, on_batch: Callable[[int], object] = lambda images: None) -> ErrorRates:
+        """Reads `batches` once. Images that cannot be decoded are skipped.
 
-        `on_batch` is told the number of images seen so far.
+        Args:
+          batches: elements (images uint8 `[N, R, R, 3]`, labels int32 `[N]`, valid bool `[N]`, keys string `[N]`).
+          on_batch: called after each batch with the number of images seen so far.
         """
         totals, bad = np.zeros(4), []
         for *examples, keys in batches:
-            totals += self._step(*map(self._shared, examples)).numpy()
+            totals += self._step(*map(self._split, examples)).numpy()
             bad += [key.decode(errors="replace") for key in tf.boolean_mask(keys, ~examples[2]).numpy()]
             on_batch(int(totals[3]) + len(bad))
-        loss, top1, top5, images, skipped = self._workers.gather([*totals, len(bad)]).sum(0)
+        loss, top1, top5, images, skipped = self._cluster.gather([*totals, len(bad)]).sum(0)
         count = max(images, 1)
         return ErrorRates(int(images), top1 / count, top5 / count, loss / count, int(skipped), tuple(bad))
 
-    def _shared(self, tensor: tf.Tensor) -> tf.Tensor | tf.distribute.DistributedValues:
-        """`tensor` in equal parts, one for each replica of this process, filled up with zeros."""
-        replicas = self._workers.local_replicas
+    def _split(self, tensor: tf.Tensor) -> Any:
+        """`tensor` in equal shards, one per replica of this process, padded with zeros."""
+        replicas = self._cluster.local_replicas
         if replicas == 1:
             return tensor
-        beyond = -len(tensor) % replicas
-        parts = tf.split(tf.pad(tensor, [[0, beyond]] + [[0, 0]] * (tensor.shape.rank - 1)), replicas)
+        padding = -len(tensor) % replicas
+        shards = tf.split(tf.pad(tensor, [[0, padding]] + [[0, 0]] * (tensor.shape.rank - 1)), replicas)
         return self._strategy.experimental_distribute_values_from_function(
-            lambda context: parts[context.replica_id_in_sync_group % replicas]
+            lambda context: shards[context.replica_id_in_sync_group % replicas]
         )
 
-    def _count(self, images, labels, valid) -> tf.Tensor:
+    def _count(self, images: tf.Tensor, labels: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
         counts = self._strategy.run(self._replica_count, args=(images, labels, valid))
         return tf.add_n(self._strategy.experimental_local_results(counts))
 
-    def _replica_count(self, images, labels, valid) -> tf.Tensor:
-        """float64: sum of the cross-entropies, top-1 errors, top-5 errors, images."""
-        probabilities = crop_probabilities(self._model, images, self._views)
+    def _replica_count(self, images: tf.Tensor, labels: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+        """float64 `[4]`: sum of the cross-entropies, top-1 errors, top-5 errors, images."""
+        probabilities = self._probabilities(images)
         of_label = tf.gather(probabilities, labels, batch_dims=1)
         losses = -tf.math.log(tf.maximum(of_label, keras.config.epsilon()))
         counts = (
@@ -85,3 +116,9 @@ class Evaluator:
             tf.math.count_nonzero(valid),
         )
         return tf.stack([tf.cast(count, tf.float64) for count in counts])
+
+    def _probabilities(self, images: tf.Tensor) -> tf.Tensor:
+        if not isinstance(self._model, keras.Model):
+            return self._model(images)
+        options = {"from_logits": self._from_logits, "preprocessing": self._preprocessing}
+        return crop_probabilities(self._model, images, self._crops, **options)

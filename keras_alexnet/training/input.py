@@ -20,7 +20,7 @@ from pipelines.datasets.subset import take
 from pipelines.images.augment import augment_on_device
 from pipelines.images.crops import RESIZED_SIZE
 from pipelines.input import crop_batches, evaluation_batches, steps_per_epoch
-from pipelines.service import served_batches
+from pipelines.input_service import served_batches
 from pipelines.statistics import Statistics
 
 # An "epoch" of noise: long enough to measure, short enough to be told of every minute or so.

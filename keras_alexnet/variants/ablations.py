@@ -1,6 +1,7 @@
 """The networks that the paper compares its own with, each changed in one thing."""
 
 import dataclasses
+from typing import Any
 
 from keras_alexnet.variants.architecture import Activation, Convolution, Variant, all_sides
 
@@ -28,7 +29,7 @@ def ablations(paper: Variant) -> tuple[Variant, ...]:
         conv5={"padding": all_sides(0)},
     )
     sixth = (
-        Convolution("conv6", 256, 3, padding=all_sides(1), reads="all", stddev=0.03, bias=1.0),
+        Convolution("conv6", 256, 3, padding=all_sides(1), connectivity="full", stddev=0.03, bias=1.0),
         Activation("relu_conv6"),
     )
     after_pool5 = [layer.name for layer in paper.layers].index("pool5") + 1
@@ -59,12 +60,12 @@ def _without_one_convolution(paper: Variant) -> tuple[Variant, ...]:
     The paper does not say what becomes of the layers around it. Here its ReLU and normalisation go with it, and its
     stride and pooling stay, so that from the pooling behind it on all maps keep their sizes.
     """
-    also = {
+    also: dict[int, dict[str, dict[str, Any] | None]] = {
         1: {
             "relu1": None,
             "lrn1": None,
             "pool1": None,
-            "conv2": {"strides": 4, "padding": all_sides(0), "reads": "all"},
+            "conv2": {"strides": 4, "padding": all_sides(0), "connectivity": "full"},
             # Pooling over 3 x 3 by 2, twice.
             "pool2": {"size": 7, "strides": 4},
         },
@@ -75,7 +76,7 @@ def _without_one_convolution(paper: Variant) -> tuple[Variant, ...]:
             f"without_conv{number}",
             f"without conv{number}",
             "paper, section 7",
-            **{f"conv{number}": None, **also.get(number, {f"relu{number}": None})},
+            **({f"conv{number}": None} | also.get(number, {f"relu{number}": None})),
         )
         for number in range(1, 6)
     )

@@ -16,8 +16,8 @@ IMAGENET_RGB_MEAN = (127.226, 118.587, 103.448)
 class Convolution:
     """`filters` counts all towers; padding is (top, bottom, left, right).
 
-    Each tower reads its "own" tower below, or "all" of them. `stddev` and `bias` are the initial values (Gaussian of
-    mean 0; constant).
+    With "grouped" connectivity each tower reads its own tower below, with "full" all of them. `stddev` is that of the
+    Gaussian initialization of the kernels (mean 0), `bias` the constant initialization of the biases.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Convolution:
     kernel_size: int
     strides: int = 1
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
-    reads: Literal["own", "all"] = "own"
+    connectivity: Literal["grouped", "full"] = "grouped"
     stddev: float = 0.01
     bias: float = 0.0
 

@@ -29,7 +29,7 @@ _PAPER = Variant(
     layers=(
         # 224 with 3 zeros at the right and the bottom is how the 2012 code reaches 55 x 55: it rounds the number of
         # windows up and reads zeros beyond the image (layer.py).
-        Convolution("conv1", 96, 11, strides=4, padding=(0, 3, 0, 3), reads="all"),
+        Convolution("conv1", 96, 11, strides=4, padding=(0, 3, 0, 3), connectivity="full"),
         Activation("relu1"),
         Normalization("lrn1"),
         Pooling("pool1"),
@@ -37,7 +37,7 @@ _PAPER = Variant(
         Activation("relu2"),
         Normalization("lrn2"),
         Pooling("pool2"),
-        Convolution("conv3", 384, 3, padding=all_sides(1), reads="all"),
+        Convolution("conv3", 384, 3, padding=all_sides(1), connectivity="full"),
         Activation("relu3"),
         Convolution("conv4", 384, 3, padding=all_sides(1), bias=1.0),
         Activation("relu4"),
@@ -167,7 +167,9 @@ def _torchvision() -> Variant:
     def convolution(number: int, filters: int, kernel_size: int, strides: int = 1) -> tuple[Layer, Layer]:
         padding = all_sides(1 if kernel_size == 3 else 2)
         name = f"conv{number}"
-        return Convolution(name, filters, kernel_size, strides, padding, reads="all"), Activation(f"relu{number}")
+        return Convolution(name, filters, kernel_size, strides, padding, connectivity="full"), Activation(
+            f"relu{number}"
+        )
 
     return Variant(
         name="torchvision",
@@ -192,8 +194,8 @@ def _torchvision() -> Variant:
         towers=1,
         init="fan_in_uniform",
         mean="constant",
-        rgb_mean=tuple(255 * value for value in (0.485, 0.456, 0.406)),
-        input_scale=tuple(1 / (255 * value) for value in (0.229, 0.224, 0.225)),
+        rgb_mean=(255 * 0.485, 255 * 0.456, 255 * 0.406),
+        input_scale=(1 / (255 * 0.229), 1 / (255 * 0.224), 1 / (255 * 0.225)),
         color_augmentation="none",
         weight_decay=0.0001,
         sources=(

@@ -1,6 +1,10 @@
-"""Weights from files: our own and Keras', Caffe's and PyTorch's. What a file is, is seen from its content."""
+"""Weights from files of Keras, Caffe and PyTorch. The format is detected from the content, never from the name.
+
+Nothing in a file is executed, no link in it is followed, and sizes are checked before memory is allocated.
+"""
 
 from keras_alexnet.weights.assign import load_weights
 from keras_alexnet.weights.formats import KINDS, recognise
+from keras_alexnet.weights.keras_file import check_keras_file
 
-__all__ = ["KINDS", "load_weights", "recognise"]
+__all__ = ["KINDS", "check_keras_file", "load_weights", "recognise"]

@@ -1,4 +1,4 @@
-"""Weights from a file into a model: all of them, or none."""
+"""Loads the weights of a file into a model: all of them, or none."""
 
 import os
 from collections.abc import Callable, Collection
@@ -34,37 +34,44 @@ _READERS: dict[Kind, Callable[[Path], WeightFile]] = {
 
 
 def load_weights(model: keras.Model, path: str | os.PathLike, variant: Variant, skip: Collection[str] = ()) -> None:
-    """Loads the weights of a file of any kind in `KINDS` into a model.
+    """Loads the weights of a file in any format of `KINDS` into a model.
 
-    If the model has no classifier (`include_top=False`), the file's is not looked at.
+    The classifier of the file is ignored if the model has none (`include_top=False`).
 
     Args:
       model: an `AlexNet` of any width and number of classes.
       path: the file.
-      variant: which network `model` is.
-      skip: layers to leave as they are, whatever the file has for them: `("fc8",)` for other classes than the file's.
+      variant: the network of `model`.
+      skip: names of layers that keep their weights, such as `("fc8",)` for a model with other classes than the file.
 
     Raises:
-      ValueError: (a ValueError) if the file cannot be read, is of another network or has values that are not finite.
-        The message names the file, the layer, what was found and what was expected. No weight is changed then.
+      ValueError: if the file cannot be read, is of another network or has values that are not finite. The message
+        names the file, the layer, what was found and what was expected. No weight has changed then.
+
+    Example:
+
+    ```python
+    model = keras_alexnet.AlexNet("caffe", classes=10)
+    load_weights(model, "bvlc_alexnet.caffemodel", keras_alexnet.VARIANTS["caffe"], skip=("fc8",))
+    ```
     """
     assign(model, read_weights(path), variant, skip)
 
 
 def read_weights(path: str | os.PathLike) -> WeightFile:
-    """Reads a file of any kind in `KINDS`; nothing in it is executed.
+    """Reads a file in any format of `KINDS`; nothing in it is executed.
 
     Raises:
-      ValueError: if it is missing, of another kind or damaged.
+      ValueError: if it is missing, of another format or damaged.
     """
     return _READERS[recognise(path)](Path(path))
 
 
 def assign(model: keras.Model, file: WeightFile, variant: Variant, skip: Collection[str] = ()) -> None:
-    """Gives `model` the weights of `file`; arguments and errors as for `load_weights`."""
+    """Loads the weights of `file` into `model`; arguments and errors as for `load_weights`."""
     unknown = set(skip) - set(layer_names(variant))
     if unknown:
-        raise ValueError(f"skip: found {', '.join(sorted(unknown))}; expected {', '.join(layer_names(variant))}")
+        raise ValueError(f"skip={', '.join(sorted(unknown))}: expected layers of {', '.join(layer_names(variant))}")
     check_family(file, variant)
     found = named_as_ours(file, variant)
     built = {layer.name for layer in model.layers}
@@ -93,19 +100,23 @@ def _checked(
     file: WeightFile,
     is_classifier: bool,
 ) -> list[np.ndarray]:
-    """`arrays` as `layer.get_weights()` has them, if they are this layer's."""
+    """`arrays` in the layout of `layer.get_weights()`, if their shapes are those of the layer."""
     layout = file.layout
     if layout is None:
-        shapes, whose = [weight.shape for weight in layer.weights], "kernel, bias of each tower"
+        shapes: list[tuple[int, ...]] = [tuple(weight.shape) for weight in layer.weights]
+        order = "kernel and bias of each tower"
     else:
         shapes = [kernel_shape(layer, layout), (layer.size,)]
-        whose = f"kernel, bias; {layout.axes if len(shapes[0]) == 4 else 'fully connected'}, as the file has it"
+        order = f"kernel and bias, {layout.axes if len(shapes[0]) == 4 else 'dense'}, in the layout of the file"
     found = [array.shape for array in arrays]
     if found != shapes:
         reason = _reason(found, shapes, file, is_classifier)
-        raise ValueError(f"{label}: found {_list(found)}; expected {_list(shapes)} ({whose}){reason}")
+        raise ValueError(f"{label}: found {_list(found)}; expected {_list(shapes)} ({order}){reason}")
     arrays = [_floats(label, array) for array in arrays]
-    return arrays if layout is None else per_tower(*arrays, layer, below, layout)
+    if layout is None:
+        return arrays
+    kernel, bias = arrays
+    return per_tower(kernel, bias, layer, below, layout)
 
 
 def _list(shapes: list[tuple[int, ...]]) -> str:
@@ -113,7 +124,7 @@ def _list(shapes: list[tuple[int, ...]]) -> str:
 
 
 def _reason(found: list[tuple], expected: list[tuple], file: WeightFile, is_classifier: bool) -> str:
-    """What lies behind shapes that differ, where that can be told."""
+    """The likely reason for shapes that differ."""
     layout, rank = file.layout, len(found[0])
     if is_classifier and rank == len(expected[0]) == 2:
         outputs = 0 if layout is not None and layout.axes == "OIHW" else 1
@@ -130,11 +141,11 @@ def _reason(found: list[tuple], expected: list[tuple], file: WeightFile, is_clas
         same_otherwise = np.delete(found[0], axis).tolist() == np.delete(expected[0], axis).tolist()
         if same_otherwise and found[0][axis] == 2 * expected[0][axis]:
             return (
-                ": the file's network has no groups (62.4 million parameters in full); in this variant each half of "
-                "the filters reads its own half of the maps (61.0 million)"
+                ": the network of the file has no groups (62.4 million parameters at full width); this variant has two "
+                "(61.0 million)"
             )
         if same_otherwise and 2 * found[0][axis] == expected[0][axis]:
-            return ": the file's network has two groups; this variant has one tower"
+            return ": the network of the file has two groups; this variant has one tower"
     others = [variant.name for variant in variants_of(file) if same_filters(file, variant)]
     hint = f"; its filters are those of variant {others[0]!r}" if others else ""
     return f": it is of another network, or of another width{hint}"

@@ -1,10 +1,9 @@
-"""Caffe weights in the `.npy` that caffe-tensorflow and its users write: a pickled dictionary of layers.
+"""Caffe weights in the `.npy` format of caffe-tensorflow: a pickled dictionary of layers.
 
-The pickle is not executed: whatever it asks for is refused, except what NumPy arrays and dictionaries need, and of that
-arrays and dtypes are built here and not by NumPy, whose own unpickling trusts its input.
+The pickle is not executed: it may name what NumPy arrays and dictionaries need, and nothing else. Arrays, dtypes and
+dictionaries are built by the classes below, because NumPy's own unpickling trusts its input.
 """
 
-import collections
 import pickle
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,72 +11,86 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
-from keras_alexnet.weights.formats import KINDS, Layout, WeightFile
+from keras_alexnet.weights.formats import KINDS, Layout, WeightFile, check_size
 
 _LAYOUT = Layout("HWIO", bgr=True)
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
 class _Dtype:
-    """Stands in for `numpy.dtype`: floating point numbers, and Python objects."""
+    """Replaces `numpy.dtype`: floating point numbers and Python objects."""
 
-    def __init__(self, name, align, copy):
+    def __init__(self, name: str | bytes, align: Any, copy: Any):
         self.name, self.order = _text(name), "<"
         if self.name not in ("f2", "f4", "f8", "O", "O8"):
             raise pickle.UnpicklingError(f"an array of dtype {self.name!r}; expected floating point numbers")
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: tuple) -> None:
         self.order = ">" if _text(state[1]) == ">" else "<"
 
 
 class _Array:
-    """Stands in for `numpy.ndarray`: `value` is an array, or a list of objects."""
+    """Replaces `numpy.ndarray`: `value` is an array or a list of objects."""
 
-    def __setstate__(self, state):
+    value: Any = None
+
+    def __setstate__(self, state: tuple) -> None:
         _, shape, dtype, is_fortran, content = state
         if isinstance(content, list):
             self.value = content
         else:
-            values = np.frombuffer(_bytes(content), dtype.order + dtype.name)
+            values = np.frombuffer(content, dtype.order + dtype.name)
             self.value = values.reshape(shape, order="F" if is_fortran else "C")
 
 
-def _reconstruct(subtype, shape, typecode):
-    return _Array()
+# The unpickler in Python: the one in C allocates and fills a table as long as the largest index that a pickle names.
+class _Unpickler(pickle._Unpickler):
+    def __init__(self, path: Path, file: BinaryIO):
+        # As bytes, strings of Python 2 need half the memory that they would need as text.
+        super().__init__(file, encoding="bytes")
+        self._path, self._size, self._claimed = path, path.stat().st_size, 0
+        self._allowed = {
+            ("numpy", "ndarray"): _Array,
+            ("numpy", "dtype"): _Dtype,
+            ("numpy.core.multiarray", "_reconstruct"): self._reconstruct,
+            ("numpy._core.multiarray", "_reconstruct"): self._reconstruct,
+            ("collections", "OrderedDict"): self._dictionary,
+            # Python 3 writes bytes as text and its encoding in protocols 0, 1 and 2.
+            ("_codecs", "encode"): self._encode,
+        }
 
-
-def _encode(text, encoding):
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"text in encoding {encoding!r}")
-    return text.encode("latin1")
-
-
-# Python 3 writes bytes as text to be encoded where a pickle's protocol is 0, 1 or 2.
-_ALLOWED = {
-    ("numpy", "ndarray"): _Array,
-    ("numpy", "dtype"): _Dtype,
-    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
-    ("collections", "OrderedDict"): collections.OrderedDict,
-    ("_codecs", "encode"): _encode,
-}
-
-
-class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         try:
-            return _ALLOWED[module, name]
+            return self._allowed[module, name]
         except KeyError:
             raise pickle.UnpicklingError(
-                f"it asks for {module}.{name}, which weights do not need; nothing in it was executed"
+                f"it contains {module}.{name}, which weights do not need; nothing in it was executed"
             ) from None
+
+    def _reconstruct(self, subtype: Any, shape: Any, typecode: Any) -> _Array:
+        return _Array()
+
+    def _dictionary(self, items: Any = ()) -> dict:
+        self._claim(len(items))
+        return dict(items)
+
+    def _encode(self, text: str, encoding: str) -> bytes:
+        if encoding != "latin1":
+            raise pickle.UnpicklingError(f"text in encoding {encoding!r}")
+        self._claim(len(text))
+        return text.encode("latin1")
+
+    def _claim(self, count: int) -> None:
+        """A pickle may name the same object many times, and have each copied."""
+        self._claimed += count
+        check_size(self._path, "pickle", self._claimed, self._size)
 
 
 def read_npy(path: Path) -> WeightFile:
-    """Reads layer name -> `[weights, biases]`, or `{"weights": ..., "biases": ...}`, with names as str or bytes.
+    """Reads a dictionary: layer name -> `[weights, biases]` or `{"weights": ..., "biases": ...}`; names str or bytes.
 
     Raises:
-      ValueError: if the file is damaged, holds something else, or asks for anything to be executed.
+      ValueError: if the file is damaged, contains something else, or names anything to be executed.
     """
     with path.open("rb") as file:
         content = _unpickle(path, file)
@@ -101,9 +114,8 @@ def _unpickle(path: Path, file: BinaryIO) -> Any:
     if not dtype.hasobject or shape != ():
         raise ValueError(f"{path}: found an array of {dtype} of shape {shape}; expected {KINDS['caffe_npy']}")
     try:
-        # As bytes, what Python 2 wrote needs half the memory that it would need as text.
-        (content,) = _Unpickler(file, encoding="bytes").load().value
-    # A pickle that was tampered with can raise anything.
+        (content,) = _Unpickler(path, file).load().value
+    # A damaged or hostile pickle can raise anything.
     except Exception as error:
         raise ValueError(f"{path}: found a pickle that is damaged or not of weights: {error}") from error
     return content
@@ -115,15 +127,12 @@ def _layer(path: Path, name: str, entry: Any) -> list[np.ndarray]:
         entry = [named.get("weights"), named.get("biases")]
     elif isinstance(entry, _Array):
         entry = entry.value
-    arrays = [getattr(item, "value", None) for item in entry] if isinstance(entry, list | tuple) else []
-    if len(arrays) != 2 or not all(isinstance(array, np.ndarray) for array in arrays):
+    values = [getattr(item, "value", None) for item in entry] if isinstance(entry, list | tuple) else []
+    arrays = [value for value in values if isinstance(value, np.ndarray)]
+    if len(values) != 2 or len(arrays) != 2:
         raise ValueError(f"{path}: {name}: expected two arrays, weights and biases")
     return arrays
 
 
 def _text(value: Any) -> str:
     return value.decode("latin1") if isinstance(value, bytes) else str(value)
-
-
-def _bytes(value: Any) -> bytes:
-    return value.encode("latin1") if isinstance(value, str) else value

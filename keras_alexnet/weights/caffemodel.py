@@ -1,4 +1,4 @@
-"""Caffe's `.caffemodel`: a binary NetParameter, of today's kind (`layer`) or the one before (`layers`)."""
+"""Caffe's `.caffemodel`: a binary NetParameter, in the current format (`layer`) or the V1 format (`layers`)."""
 
 import functools
 import math
@@ -10,12 +10,16 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError, Message
 
 from keras_alexnet.variants.architecture import Convolution, Dense, Layer, MapNormalization, Normalization, Pooling
-from keras_alexnet.weights.formats import KINDS, Layout, Operation, WeightFile
+from keras_alexnet.weights.formats import KINDS, Layout, Operation, WeightFile, check_size
 
 _LAYOUT = Layout("OIHW", bgr=True)
 
-# What we read of caffe.proto: message -> field -> (number, type, whether it is repeated). Layers' names and types are
-# bytes here, so that a wrong letter in one is no reason to refuse the file.
+# Limits of Caffe: kMaxBlobAxes (blob.hpp); protocol buffers (google::protobuf::MessageLite). The largest networks of
+# Caffe's time have about a thousand layers.
+_MAX_AXES, _MAX_BYTES, _MAX_LAYERS = 32, 2**31 - 1, 10_000
+
+# The part of caffe.proto that is read: message -> field -> (number, type, whether it is repeated). Names and types of
+# layers are bytes here, so that invalid UTF-8 in one is no reason to refuse the file.
 _SCHEMA: dict[str, dict[str, tuple[int, str, bool]]] = {
     "BlobShape": {"dim": (1, "int64", True)},
     "BlobProto": {
@@ -35,7 +39,7 @@ _SCHEMA: dict[str, dict[str, tuple[int, str, bool]]] = {
         "k": (5, "float", False),
     },
     "V1LayerParameter": {
-        "layer": (1, "bytes", False),  # of the kind before V1
+        "layer": (1, "bytes", False),  # V0LayerParameter
         "name": (4, "bytes", False),
         "type": (5, "int32", False),
         "blobs": (6, "BlobProto", True),
@@ -49,10 +53,10 @@ _SCHEMA: dict[str, dict[str, tuple[int, str, bool]]] = {
     },
     "NetParameter": {"layers": (2, "V1LayerParameter", True), "layer": (100, "LayerParameter", True)},
 }
-# Defaults that caffe.proto gives these fields, and protocol buffers would not.
+# Defaults in caffe.proto.
 _DEFAULTS = {"local_size": "5", "alpha": "1", "beta": "0.75", "k": "1"}
 
-# A layer's type -> ours; names since 2014, numbers before (V1LayerParameter.LayerType).
+# Caffe's type -> ours; a name since 2014, a number before (V1LayerParameter.LayerType).
 _TYPES: dict[bytes | int, type[Layer]] = {
     **dict.fromkeys((b"Convolution", 4), Convolution),
     **dict.fromkeys((b"InnerProduct", 14), Dense),
@@ -63,10 +67,10 @@ _TYPES: dict[bytes | int, type[Layer]] = {
 
 @functools.cache
 def _net_parameter(packed: bool) -> type[Message]:
-    """The class NetParameter.
+    """The message class NetParameter.
 
-    A packed list of numbers looks like a string of bytes on the wire, and is read as such if `packed`: that takes a
-    copy, where a list of 60 million numbers takes seconds and a multiple of the memory.
+    With `packed`, fields of packed numbers are declared as bytes, which have the same wire format: parsing copies them
+    instead of building a list of 60 million numbers.
     """
     file = descriptor_pb2.FileDescriptorProto(name="caffe.proto", package="caffe", syntax="proto2")
     field_type = descriptor_pb2.FieldDescriptorProto
@@ -80,17 +84,17 @@ def _net_parameter(packed: bool) -> type[Message]:
             else:
                 as_bytes = packed and repeated and kind in ("float", "double")
                 field.type = field_type.Type.Value("TYPE_BYTES" if as_bytes else f"TYPE_{kind.upper()}")
-    # A pool of its own: programs may have loaded the whole of caffe.proto.
+    # A separate pool: the program may have loaded the whole of caffe.proto.
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("caffe.NetParameter"))
 
 
 def read_caffemodel(path: Path) -> WeightFile:
-    """Reads the weights, and the order of normalisation and pooling.
+    """Reads the weights, and the order of the normalization and pooling layers.
 
     Raises:
-      ValueError: if the file is damaged, or has weights in layers of other kinds than AlexNet's.
+      ValueError: if the file is damaged, or has weights in layers of types that AlexNet does not have.
     """
     layers = _layers(path, packed=True)
     if any(not (blob.data or blob.double_data) for layer in layers for blob in layer.blobs):
@@ -118,15 +122,19 @@ def read_caffemodel(path: Path) -> WeightFile:
 
 
 def _layers(path: Path, packed: bool) -> list[Any]:
-    net = _net_parameter(packed)()
+    check_size(path, "Caffe model", path.stat().st_size, _MAX_BYTES)
+    net: Any = _net_parameter(packed)()
     try:
         net.ParseFromString(path.read_bytes())
     except DecodeError as error:
         raise ValueError(f"{path}: found a damaged, truncated or other file; expected {KINDS['caffemodel']}") from error
+    count = len(net.layer or net.layers)
+    if count > _MAX_LAYERS:
+        raise ValueError(f"{path}: found {count} layers; expected at most {_MAX_LAYERS}")
     layers = list(net.layer or net.layers)
     if any("layer" in layer.DESCRIPTOR.fields_by_name and layer.HasField("layer") for layer in layers):
         raise ValueError(
-            f"{path}: found Caffe's format of 2013; expected a later one: Caffe's upgrade_net_proto_binary makes it"
+            f"{path}: found Caffe's format of 2013; expected a later one; Caffe's upgrade_net_proto_binary converts it"
         )
     return layers
 
@@ -136,13 +144,15 @@ def _weights(path: Path, name: str, kind: type[Layer], blobs: Any) -> list[np.nd
         raise ValueError(f"{path}: {name}: found {len(blobs)} blob(s); expected weights and biases")
     arrays = []
     for blob, rank in zip(blobs, (4 if kind is Convolution else 2, 1), strict=True):
+        if len(blob.shape.dim) > _MAX_AXES:
+            raise ValueError(f"{path}: {name}: found a blob of {len(blob.shape.dim)} dimensions; expected {rank}")
         shape = tuple(blob.shape.dim) if blob.HasField("shape") else (blob.num, blob.channels, blob.height, blob.width)
-        # Blobs had four dimensions always: a dense kernel was 1 x 1 x out x in.
+        # Blobs of the V1 format have four dimensions: a dense kernel is 1 x 1 x out x in.
         while len(shape) > rank and shape[0] == 1:
             shape = shape[1:]
         values = _values(path, name, blob)
-        if min(shape, default=0) < 0 or values.size != math.prod(shape):
-            raise ValueError(f"{path}: {name}: found a blob of {values.size} numbers; expected those of shape {shape}")
+        if min(shape, default=1) < 1 or values.size != math.prod(shape):
+            raise ValueError(f"{path}: {name}: found a blob of {values.size} numbers; expected the shape {shape}")
         arrays.append(values.reshape(shape))
     return arrays
 

@@ -1,4 +1,4 @@
-"""Whether a weight file is one of a variant's: its kind, its layers, the order and the constants of what is between."""
+"""Whether a weight file belongs to a variant: its format, its layers, its normalization and pooling layers."""
 
 import math
 from collections.abc import Sequence
@@ -21,17 +21,17 @@ _BETWEEN = (Normalization, MapNormalization, Pooling)
 
 
 def layer_names(variant: Variant) -> list[str]:
-    """The layers that have weights, from the image on."""
+    """The layers with weights, from the input to the classifier."""
     return [layer.name for layer in (*variant.layers, *variant.head) if isinstance(layer, Convolution | Dense)]
 
 
 def classifier(variant: Variant) -> str:
-    """The name of the last layer that has weights, fc8."""
+    """The name of the last layer with weights, fc8."""
     return layer_names(variant)[-1]
 
 
 def variants_of(file: WeightFile) -> list[Variant]:
-    """The published variants whose family and operations are the file's; none for Keras' own kinds of files."""
+    """The variants whose weight format and operations are those of the file; none for Keras' files."""
     family = FAMILIES.get(file.kind)
     return [
         variant
@@ -41,7 +41,9 @@ def variants_of(file: WeightFile) -> list[Variant]:
 
 
 def same_filters(file: WeightFile, variant: Variant) -> bool:
-    """Whether a foreign file has the variant's convolutions: as many filters, of the same size, in each."""
+    """Whether a file of another framework has the convolutions of the variant: number and size of filters."""
+    if file.layout is None:
+        return False
     kernels = [arrays[0].shape for arrays in file.layers.values() if arrays[0].ndim == 4]
     outputs, height = file.layout.axes.index("O"), file.layout.axes.index("H")
     expected = [(layer.filters, layer.kernel_size) for layer in variant.layers if isinstance(layer, Convolution)]
@@ -49,25 +51,25 @@ def same_filters(file: WeightFile, variant: Variant) -> bool:
 
 
 def check_family(file: WeightFile, variant: Variant) -> None:
-    """Refuses files of other programs whose networks `variant` is not, though all shapes may agree.
+    """Checks that pretrained weights in this format are of this network; all shapes may agree if they are not.
 
     Raises:
-      ValueError: if it does.
+      ValueError: if they are not.
     """
     family = FAMILIES.get(file.kind)
     if family is not None and family not in variant.weight_formats:
         others = [other.name for other in VARIANTS.values() if family in other.weight_formats]
         raise ValueError(
-            f"{file.path}: found a {KINDS[file.kind]}; variant {variant.name!r} is another network than these weights "
-            f"are of; expected variant={_choice(others)}"
+            f"{file.path}: found a {KINDS[file.kind]}; variant {variant.name!r} is not the network of these "
+            f"weights; expected variant={_choice(others)}"
         )
 
 
 def check_operations(file: WeightFile, variant: Variant) -> None:
-    """Refuses networks that normalise and pool in another order than `variant`, or with other constants.
+    """Checks the order of normalization and pooling layers and their constants against `variant`.
 
     Raises:
-      ValueError: if it does; the message names the variants that agree with the file.
+      ValueError: if they differ; the message names the variants that agree with the file.
     """
     fitting = _choice([other.name for other in variants_of(file)])
     hint = f"; expected variant={fitting}" if fitting else ""
@@ -81,13 +83,16 @@ def check_operations(file: WeightFile, variant: Variant) -> None:
 
 
 def named_as_ours(file: WeightFile, variant: Variant) -> dict[str, tuple[str, list[np.ndarray]]]:
-    """Our layer's name -> its name in the file and its arrays, for the layers that the file has.
+    """Maps the layers of a file to those of a variant.
 
-    PyTorch's names do not say what a layer is: convolutions and fully connected layers are taken in their order. Of
-    Caffe's files the last layer may have any name, as who fine-tunes a network has to rename it there.
+    Names in PyTorch's files are arbitrary: convolutions and dense layers are matched in their order. In Caffe's files
+    the last layer may have any name, because fine-tuning in Caffe requires a new one.
+
+    Returns:
+      Name of the variant's layer -> its name in the file and its arrays, for each layer of the file.
 
     Raises:
-      ValueError: if the file has layers that the variant has not.
+      ValueError: if the file has layers that the variant does not have.
     """
     names = layer_names(variant)
     if file.kind == "torch":
@@ -107,9 +112,9 @@ def named_as_ours(file: WeightFile, variant: Variant) -> dict[str, tuple[str, li
 
 
 def _in_order(file: WeightFile, variant: Variant) -> dict[str, tuple[str, list[np.ndarray]]]:
-    layers = {}
+    layers: dict[str, tuple[str, list[np.ndarray]]] = {}
     ours = [layer for layer in (*variant.layers, *variant.head) if isinstance(layer, Convolution | Dense)]
-    for kind, rank, called in ((Convolution, 4, "convolutions"), (Dense, 2, "fully connected layers")):
+    for kind, rank, called in ((Convolution, 4, "convolutions"), (Dense, 2, "dense layers")):
         names = [layer.name for layer in ours if isinstance(layer, kind)]
         found = [(name, arrays) for name, arrays in file.layers.items() if arrays[0].ndim == rank]
         if len(found) > len(names):
@@ -123,7 +128,7 @@ def _in_order(file: WeightFile, variant: Variant) -> dict[str, tuple[str, list[n
         name = next(name for name in file.layers if name in others)
         raise ValueError(
             f"{file.path}: {name}: found a weight of shape {file.layers[name][0].shape}; expected convolutions (4 "
-            "dimensions) and fully connected layers (2) only"
+            "dimensions) and dense layers (2) only"
         )
     return layers
 
@@ -137,28 +142,30 @@ def _same_order(file: WeightFile, variant: Variant) -> bool:
     return not kinds or kinds == [type(layer) for layer in _between(variant)]
 
 
-def _other_constants(file: WeightFile, variant: Variant) -> list[tuple[Normalization, Normalization]]:
-    """Pairs of normalisations, the file's and the variant's, that differ."""
+def _other_constants(file: WeightFile, variant: Variant) -> list[tuple[Normalization, Layer]]:
+    """Pairs of normalization layers, of the file and of the variant, that differ."""
     pairs = zip((operation.constants for operation in file.operations), _between(variant), strict=False)
     return [(found, expected) for found, expected in pairs if found is not None and not _equal(found, expected)]
 
 
 def _equal(found: Normalization, expected: Layer) -> bool:
-    # Files have float32.
+    # Files contain float32.
     return isinstance(expected, Normalization) and all(
         math.isclose(getattr(found, name), getattr(expected, name), rel_tol=1e-5)
         for name in ("k", "n", "alpha", "beta")
     )
 
 
-def _constants(layer: Normalization) -> str:
+def _constants(layer: Layer) -> str:
     values = ", ".join(f"{name}={getattr(layer, name):.4g}" for name in ("k", "n", "alpha", "beta"))
-    return f"a normalisation with {values} (alpha for the plain sum: Caffe's divided by n)"
+    return (
+        f"local response normalization with {values} (alpha multiplies the sum of squares: Caffe's alpha divided by n)"
+    )
 
 
 def _words(kinds: Sequence[type[Layer]]) -> str:
-    words = {Normalization: "normalisation", MapNormalization: "normalisation inside maps", Pooling: "pooling"}
-    return ", ".join(words[kind] for kind in kinds) or "neither normalisation nor pooling"
+    words = {Normalization: "normalization", MapNormalization: "normalization within channels", Pooling: "pooling"}
+    return ", ".join(words[kind] for kind in kinds) or "neither normalization nor pooling"
 
 
 def _choice(names: Sequence[str]) -> str:

@@ -1,7 +1,9 @@
-"""Formats of weight files: their detection from the content, and what a file holds whatever its format."""
+"""Formats of weight files: their detection from the content, their size limits, and what a file holds."""
 
 import os
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,11 +11,10 @@ from typing import Literal
 import numpy as np
 
 from keras_alexnet.variants.architecture import Layer, Normalization
-from pipelines.cli import reason_of
 
 Kind = Literal["keras_h5", "keras", "caffemodel", "caffe_npy", "torch"]
 
-# Kind -> what to call such a file.
+# Kind -> its description in messages.
 KINDS: dict[Kind, str] = {
     "keras_h5": "Keras weights (.weights.h5)",
     "keras": "Keras model (.keras)",
@@ -28,12 +29,13 @@ FAMILIES: dict[Kind, Literal["caffe", "torch"]] = {"caffemodel": "caffe", "caffe
 
 @dataclass(frozen=True)
 class Layout:
-    """How a foreign format lays kernels out.
+    """The memory layout of kernels in the files of another framework.
 
     Attributes:
-      axes: of a convolution kernel. Where it is "OIHW", dense kernels are `[out, in]` and maps are flattened channel by
-        channel; where it is "HWIO" they are `[in, out]`, and pixel by pixel. Groups lie one after the other along O.
-      bgr: whether the network reads blue first.
+      axes: of a convolution kernel. With "OIHW", dense kernels are `[out, in]` and their inputs are flattened in the
+        order channel, height, width; with "HWIO" they are `[in, out]`, in the order height, width, channel. Groups are
+        concatenated along O.
+      bgr: whether the network reads BGR images.
     """
 
     axes: Literal["OIHW", "HWIO"]
@@ -42,7 +44,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Operation:
-    """A layer without weights that a file describes: its kind, and its constants if the file has them."""
+    """A layer without weights that a file describes, with its constants if the file has them."""
 
     name: str
     kind: type[Layer]
@@ -54,11 +56,11 @@ class WeightFile:
     """The content of a weight file.
 
     Attributes:
-      layers: name in the file -> arrays, in the file's order. In foreign files these are one kernel and one bias; in
-        Keras' they are what `layer.get_weights()` gives.
-      layout: of foreign kernels; None for Keras' files, which have our own.
-      operations: normalisations and poolings in the order in which the network runs them; empty if the file does not
-        say.
+      layers: name in the file -> arrays, in the file's order: a kernel and a bias in files of other frameworks, and
+        the arrays of `layer.get_weights()` in Keras' files.
+      layout: of the kernels of other frameworks; None for Keras' files.
+      operations: normalization and pooling layers in the order in which the network applies them; empty if the file
+        does not describe them.
     """
 
     path: Path
@@ -68,7 +70,7 @@ class WeightFile:
     operations: tuple[Operation, ...] = ()
 
 
-# Sources: HDF5 and ZIP specifications; numpy.lib.format; torch/serialization.py (MAGIC_NUMBER, pickled as LONG1).
+# References: HDF5 and ZIP specifications; numpy.lib.format; torch/serialization.py (MAGIC_NUMBER, pickled as LONG1).
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
 _NPY = b"\x93NUMPY"
@@ -76,22 +78,64 @@ _TORCH_BEFORE_1_6 = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
 # The first field of a NetParameter (caffe.proto): name, layers, input or layer.
 _NET_PARAMETER = (b"\x0a", b"\x12", b"\x1a", b"\xa2\x06")
 
+# Weights hardly compress; a file of zeros that was compressed again may still pass.
+_MAX_INFLATION = 20
 
-def recognise(path: str | os.PathLike) -> Kind:
-    """The kind of a weight file, from its first bytes or, of a ZIP archive, from its table of contents.
+
+def check_size(path: Path, part: str, claimed: int, available: int) -> None:
+    """Refuses a part of a file that claims to be larger than it can be. To be called before memory is allocated.
+
+    Args:
+      path: the file.
+      part: of the file, for the message.
+      claimed: number of bytes that the file says the part has.
+      available: number of bytes that it can have.
 
     Raises:
-      ValueError: if there is no such file, or it is none of the kinds in `KINDS`.
+      ValueError: if it claims more.
+    """
+    if claimed > available:
+        raise ValueError(f"{path}: {part}: claims {claimed} bytes, but at most {available} are possible in this file")
+
+
+@contextmanager
+def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Opens a ZIP archive whose entries have plausible sizes.
+
+    Raises:
+      ValueError: if it is damaged, has entries that are not stored or deflated, or inflates more than weights do.
+    """
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
+        raise ValueError(f"{path}: found a damaged or truncated ZIP archive ({error})") from error
+    with archive:
+        entries = archive.infolist()
+        if any(entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for entry in entries):
+            raise ValueError(f"{path}: found a ZIP archive with an unusual compression; expected stored or deflated")
+        inflated = sum(entry.file_size for entry in entries)
+        check_size(path, "ZIP archive", inflated, _MAX_INFLATION * path.stat().st_size)
+        yield archive
+
+
+def recognise(path: str | os.PathLike) -> Kind:
+    """Detects the format of a weight file from its first bytes and, in a ZIP archive, from the names of its entries.
+
+    Returns:
+      A key of `KINDS`.
+
+    Raises:
+      ValueError: if it is no regular file, is of none of these formats, or is a ZIP archive of implausible size.
     """
     path = Path(path)
     if not path.is_file():
-        found = "a folder" if path.is_dir() else "no such file"
+        found = "a folder" if path.is_dir() else "a special file" if path.exists() else "no such file"
         raise ValueError(f"{path}: found {found}; expected a weight file")
     try:
         with path.open("rb") as file:
             start = file.read(32)
     except OSError as error:
-        raise ValueError(f"{path}: {reason_of(error)}; expected a weight file") from error
+        raise ValueError(f"{path}: {error}; expected a weight file") from error
     if start.startswith(_ZIP):
         return _kind_of_archive(path)
     if start.startswith(_HDF5):
@@ -107,11 +151,8 @@ def recognise(path: str | os.PathLike) -> Kind:
 
 
 def _kind_of_archive(path: Path) -> Kind:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError) as error:
-        raise ValueError(f"{path}: found a damaged or truncated ZIP archive ({reason_of(error)})") from error
+    with open_archive(path) as archive:
+        names = archive.namelist()
     if "model.weights.h5" in names:
         return "keras"
     if any(name.endswith("/data.pkl") for name in names):

@@ -2,67 +2,124 @@
 
 import io
 import zipfile
+import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
 
-from keras_alexnet.weights.formats import KINDS, WeightFile
-from pipelines.cli import reason_of
+from keras_alexnet.weights.formats import KINDS, WeightFile, check_size, open_archive
 
-# What h5py raises on files that are cut short, damaged or of another make.
-_UNREADABLE = (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile)
+# What zipfile and h5py raise on files that are truncated, damaged or of another origin.
+_UNREADABLE = (
+    *(AttributeError, EOFError, KeyError, MemoryError, OSError, RuntimeError, TypeError, ValueError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+_STORED_IN_THE_FILE = (h5py.h5d.COMPACT, h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED)
 
 
 def read_h5(path: Path) -> WeightFile:
     """Reads a `.weights.h5`.
 
     Raises:
-      ValueError: if it is damaged or not written by Keras 3's `save_weights`.
+      ValueError: if it is damaged, or was not written by Keras 3's `save_weights`.
     """
-    return WeightFile(path, "keras_h5", _read(path, path))
+    with path.open("rb") as file:
+        return WeightFile(path, "keras_h5", _layers(path, file, path.stat().st_size))
 
 
 def read_keras(path: Path) -> WeightFile:
     """Reads the weights of a `.keras` file, and nothing else of it.
 
     Raises:
-      ValueError: if it is damaged or not written by Keras 3's `model.save`.
+      ValueError: if it is damaged, or was not written by Keras 3's `model.save`.
     """
+    content = _weights_of_archive(path)
+    return WeightFile(path, "keras", _layers(path, io.BytesIO(content), len(content)))
+
+
+def check_keras_file(path: Path) -> None:
+    """Checks a `.keras` file of any model before `keras.models.load_model` opens it.
+
+    Raises:
+      ValueError: if it is damaged, inflates more than weights do, or has weights that are links, come from other files
+        or claim to be larger than the file.
+    """
+    content = _weights_of_archive(path)
     try:
-        with zipfile.ZipFile(path) as archive:
-            content = io.BytesIO(archive.read("model.weights.h5"))
+        with h5py.File(io.BytesIO(content), "r") as file:
+            _check_content(path, file, len(content))
     except _UNREADABLE as error:
-        raise ValueError(f"{path}: found a damaged {KINDS['keras']} ({reason_of(error)})") from error
-    return WeightFile(path, "keras", _read(path, content))
+        raise _damaged(path, error) from error
 
 
-def _read(path: Path, file: Any) -> dict[str, list[np.ndarray]]:
+def _weights_of_archive(path: Path) -> bytes:
+    try:
+        with open_archive(path) as archive:
+            return archive.read("model.weights.h5")
+    except _UNREADABLE as error:
+        raise ValueError(f"{path}: found a damaged {KINDS['keras']} ({error})") from error
+
+
+def _layers(path: Path, file: BinaryIO, size: int) -> dict[str, list[np.ndarray]]:
     layers: dict[str, list[np.ndarray]] = {}
     try:
+        # A Python file: HDF5's own driver would open whatever files the content names.
         with h5py.File(file, "r") as content:
+            _check_content(path, content, size)
             groups = content["layers"].values() if "layers" in content else ()
             for group in groups:
                 variables = group["vars"]
-                arrays = [_array(content, variables[str(index)]) for index in range(len(variables))]
+                arrays = [variables[str(index)][()] for index in range(len(variables))]
                 name = str(variables.attrs["name"])
                 if arrays and name in layers:
                     raise ValueError(f"two layers are called {name!r}")
                 if arrays:
                     layers[name] = arrays
     except _UNREADABLE as error:
-        raise ValueError(
-            f"{path}: found an HDF5 file that is damaged or not of Keras 3's making ({reason_of(error)})"
-        ) from error
+        raise _damaged(path, error) from error
     if not layers:
         raise ValueError(f"{path}: found an HDF5 file without Keras 3's group 'layers'; expected {KINDS['keras_h5']}")
     return layers
 
 
-def _array(content: h5py.File, dataset: h5py.Dataset) -> np.ndarray:
-    # Keras writes plain arrays. Others could be larger than the file, or read from other files.
-    is_elsewhere = dataset.file != content or dataset.external is not None
-    if is_elsewhere or dataset.id.get_storage_size() != dataset.nbytes:
-        raise ValueError(f"{dataset.name} is not stored as a plain array")
-    return dataset[()]
+def _damaged(path: Path, error: BaseException) -> ValueError:
+    return ValueError(f"{path}: found an HDF5 file that is damaged or not written by Keras 3 ({error})")
+
+
+def _check_content(path: Path, content: h5py.File, size: int) -> None:
+    """Checks that all arrays are stored in the file as Keras stores them, before any is read or any link followed."""
+    seen: set[int] = set()
+    claimed = 0
+    pending = [content]
+    while pending:
+        group = pending.pop()
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise ValueError(f"{group.name}/{name} is a link, which is not followed")
+            item = group[name]
+            address = h5py.h5o.get_info(item.id).addr
+            if address in seen:
+                raise ValueError(f"{item.name} is not the only name of its content")
+            seen.add(address)
+            if isinstance(item, h5py.Group):
+                pending.append(item)
+            else:
+                claimed += _bytes_of_array(item)
+                check_size(path, item.name, claimed, size)
+
+
+def _bytes_of_array(item: Any) -> int:
+    # Of a virtual array, even the shape may be read from other files.
+    properties = item.id.get_create_plist() if isinstance(item, h5py.Dataset) else None
+    is_plain = (
+        properties is not None
+        and properties.get_layout() in _STORED_IN_THE_FILE
+        and not properties.get_external_count()
+        and not properties.get_nfilters()
+        and item.id.get_storage_size() == item.nbytes
+    )
+    if not is_plain:
+        raise ValueError(f"{item.name} is not stored as a plain array")
+    return int(item.nbytes)

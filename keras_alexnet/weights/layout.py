@@ -1,4 +1,4 @@
-"""Kernels from a foreign layout to ours: one kernel and one bias per tower (`keras_alexnet.layers.tower_layers`)."""
+"""Converts kernels of other frameworks to ours: one kernel and one bias per tower (`keras_alexnet.layers`)."""
 
 import math
 
@@ -11,7 +11,7 @@ WeightLayer = TowerConv2D | TowerDense
 
 
 def kernel_shape(layer: WeightLayer, layout: Layout) -> tuple[int, ...]:
-    """The shape that the kernel of all towers of `layer` has in a foreign file."""
+    """The shape of the kernel of `layer`, all towers together, in a file of this layout."""
     *shape, outputs = layer.kernels[0].shape
     shape = (*shape, outputs * layer.towers)
     if layout.axes == "HWIO":
@@ -22,13 +22,13 @@ def kernel_shape(layer: WeightLayer, layout: Layout) -> tuple[int, ...]:
 def per_tower(
     kernel: np.ndarray, bias: np.ndarray, layer: WeightLayer, below: WeightLayer | None, layout: Layout
 ) -> list[np.ndarray]:
-    """What `layer.get_weights()` is to give.
+    """Converts the kernel and bias of all towers to the arrays of `layer.get_weights()`.
 
     Args:
       kernel: of shape `kernel_shape(layer, layout)`.
       bias: `[outputs]`.
-      layer: it has been built.
-      below: the layer with weights before it; None if it reads the image.
+      layer: a built layer.
+      below: the layer with weights before it; None if `layer` reads the image.
       layout: of the kernel.
     """
     if kernel.ndim == 4:
@@ -44,10 +44,10 @@ def per_tower(
 
 
 def _rows_by_tower(kernel: np.ndarray, below: WeightLayer, layout: Layout) -> np.ndarray:
-    """Rows in tower, height, width, channel order; in files, channels of all towers are together."""
+    """Reorders rows to tower, height, width, channel; in files the channels of all towers are adjacent."""
     rows, outputs = kernel.shape
     channels = below.size // below.towers
-    # The input is square, and so are all maps.
+    # Images and maps are square.
     side = math.isqrt(rows // below.size)
     if layout.axes == "OIHW":
         maps = kernel.reshape(below.towers, channels, side, side, outputs).transpose(0, 2, 3, 1, 4)

@@ -1,41 +1,61 @@
 """PyTorch's state_dicts (`.pth`, `.pt`): the ZIP archives that `torch.save` writes, and the plain pickles before."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from keras_alexnet.weights.formats import Layout, WeightFile
+from keras_alexnet.weights.formats import Layout, WeightFile, check_size
 
 _LAYOUT = Layout("OIHW")
 
+# Where training programs store the state_dict in a checkpoint (PyTorch's tutorials, Lightning, timm, torchvision).
+_STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model", "net", "network")
+_MAX_DEPTH = 3
+_CONVERT = (
+    "if you trust it, load it in PyTorch with weights_only=False and save its tensors only: "
+    "torch.save(model.state_dict(), 'weights.pth')"
+)
+
 
 def read_torch(path: Path) -> WeightFile:
-    """Reads a state_dict, or a checkpoint that has one as `state_dict` or `model`; nothing in it is executed.
+    """Reads a state_dict, or a checkpoint that contains one; nothing in the file is executed.
 
     Raises:
-      ValueError: if PyTorch is not installed, or the file is damaged or holds anything but weights.
+      ValueError: if PyTorch is not installed, or the file is damaged or contains more than tensors.
     """
-    content = _load(path)
-    if isinstance(content, dict):
-        content = next((content[key] for key in ("state_dict", "model") if key in content), content)
-    if not isinstance(content, dict) or not content:
-        raise ValueError(f"{path}: found a {type(content).__name__}; expected a state_dict: names and tensors")
     layers: dict[str, dict[str, np.ndarray]] = {}
-    for key, tensor in content.items():
-        name, _, part = str(key).rpartition(".")
+    claimed, size = 0, path.stat().st_size
+    for key, tensor in _state_dict(path, _load(path)).items():
+        # The prefix is that of torch.nn.DataParallel.
+        name, _, part = str(key).removeprefix("module.").rpartition(".")
         if part not in ("weight", "bias"):
             raise ValueError(
-                f"{path}: found {str(key)!r}; expected the weight and bias of each layer, and nothing else"
+                f"{path}: found {str(key)!r}; expected the weight and bias of each layer and nothing else; {_CONVERT}"
             )
-        layers.setdefault(name, {})[part] = _array(path, key, tensor)
+        _check_tensor(path, key, tensor)
+        # An expanded tensor is stored once, but conversions would write it out.
+        claimed += tensor.numel() * tensor.element_size()
+        check_size(path, str(key), claimed, size)
+        layers.setdefault(name, {})[part] = _array(tensor)
     for name, parts in layers.items():
         if len(parts) != 2:
             raise ValueError(f"{path}: {name}: found only a {' and '.join(parts)}; expected a weight and a bias")
-    return WeightFile(
-        path, "torch", {name: [parts["weight"], parts["bias"]] for name, parts in layers.items()}, _LAYOUT
-    )
+    arrays = {name: [parts["weight"], parts["bias"]] for name, parts in layers.items()}
+    return WeightFile(path, "torch", arrays, _LAYOUT)
+
+
+def _state_dict(path: Path, content: Any) -> Mapping[Any, Any]:
+    """The state_dict of a checkpoint, which may be a checkpoint inside another."""
+    for _ in range(_MAX_DEPTH):
+        candidates = [content.get(key) for key in _STATE_DICT_KEYS] if isinstance(content, Mapping) else []
+        content = next((candidate for candidate in candidates if isinstance(candidate, Mapping)), content)
+    if not isinstance(content, Mapping) or not content:
+        found = "an empty dictionary" if content == {} else f"a {type(content).__name__}"
+        raise ValueError(f"{path}: found {found}; expected a state_dict: names and tensors")
+    return content
 
 
 def _load(path: Path) -> Any:
@@ -47,21 +67,29 @@ def _load(path: Path) -> Any:
         ) from error
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    # A file that was tampered with can raise anything.
+    # A damaged or hostile file can raise anything.
     except Exception as error:
-        asked = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it asks for {asked[1]}, which weights do not need; nothing in it was executed" if asked else None
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(
-            f"{path}: found a PyTorch file that is damaged or not of weights: {reason or first_line}"
-        ) from error
+        message = str(error)
+        needed = re.search(r"GLOBAL (\S+)", message)
+        if needed or "TorchScript" in message:
+            found = (
+                f"{needed[1]}, which is no tensor; nothing in it was executed" if needed else "a TorchScript program"
+            )
+            raise ValueError(f"{path}: found a PyTorch file that contains {found}; {_CONVERT}") from error
+        first_line = (message.splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path}: found a PyTorch file that is damaged or not of weights: {first_line}") from error
 
 
-def _array(path: Path, key: Any, tensor: Any) -> np.ndarray:
+def _check_tensor(path: Path, key: Any, tensor: Any) -> None:
     import torch
 
     if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided or not tensor.is_floating_point():
         found = getattr(tensor, "dtype", type(tensor).__name__)
         raise ValueError(f"{path}: {key}: found {found}; expected a dense tensor of floating point numbers")
+
+
+def _array(tensor: Any) -> np.ndarray:
+    import torch
+
     # NumPy has no bfloat16.
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().numpy()

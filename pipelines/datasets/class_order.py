@@ -1,4 +1,4 @@
-"""Which output is which class: the order of a dataset's classes, a subset of them, and their names for people.
+"""Which output is which class: the order of a dataset's classes, a subset of them, and their display names.
 
 The 2012 code numbers ImageNet's classes as the challenge's development kit does; Caffe, torchvision, Keras and TFDS
 sort their WordNet ids (wnids). The two are permutations of each other.
@@ -11,16 +11,11 @@ import os
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-if TYPE_CHECKING:
-    from pipelines.datasets.source import Source, SourceShard
-
-# sorted: as the dataset has them, which for image folders and ImageNet is sorted by name.
-# devkit: by ILSVRC2012_ID, the number that the development kit of the challenge gives a class.
-CLASS_ORDERS = ("sorted", "devkit")
+from pipelines.choices import CLASS_ORDERS
+from pipelines.datasets.source import Source, SourceShard
 
 _LEFT_OUT = -1
 
@@ -32,7 +27,7 @@ def devkit_wnids() -> tuple[str, ...]:
 
 
 def ordered(class_names: Sequence[str], class_order: str) -> tuple[str, ...]:
-    """`class_names` in the order that --class_order names.
+    """`class_names` in one of `choices.CLASS_ORDERS`.
 
     Raises:
       ValueError: no such order, or "devkit" and a class that is not one of the 1000.
@@ -49,14 +44,14 @@ def ordered(class_names: Sequence[str], class_order: str) -> tuple[str, ...]:
 
 
 def reordered(source: Source, class_names: Sequence[str]) -> Source:
-    """`source` with its labels counted in the order of `class_names`.
+    """`source` with its labels in the order of `class_names`.
 
     Raises:
       ValueError: these are not the classes of `source`.
     """
     class_names = tuple(class_names)
     if sorted(class_names) != sorted(source.class_names):
-        raise ValueError(f"dataset={source.name}: its classes are others than those to be put in order")
+        raise ValueError(f"dataset={source.name}: its classes differ from those to be put in order")
     if class_names == source.class_names:
         return source
     labels = _new_labels(source.class_names, class_names)
@@ -66,45 +61,47 @@ def reordered(source: Source, class_names: Sequence[str]) -> Source:
         class_names=class_names,
         label_names=tuple(label_names[name] for name in class_names),
         read=lambda split, seed, start: _relabelled(source.read(split, seed, start), labels),
-        read_parts=lambda split, count: select(source, split, count, class_names),
+        read_shards=lambda split, count: select(source, split, count, class_names),
     )
 
 
 def select(source: Source, split: str, count: int, class_names: Sequence[str]) -> list[SourceShard]:
-    """`source.parts(split, count)` with the images of `class_names` only, labelled in their order."""
+    """`source.shards(split, count)` with the images of `class_names` only, labelled in their order."""
     labels = _new_labels(source.class_names, class_names)
-    return [RelabelledPart(part, labels) for part in source.parts(split, count)]
+    return [RelabelledShard(shard, labels) for shard in source.shards(split, count)]
 
 
 @dataclasses.dataclass(frozen=True)
-class RelabelledPart:
-    """A part of a source whose classes are counted otherwise.
+class RelabelledShard:
+    """A shard of a source with other labels.
 
     Attributes:
-      part: as the source has it.
+      shard: as the source has it.
       labels: from its labels to the new ones; the images of -1 are left out.
     """
 
-    part: SourceShard
+    shard: SourceShard
     labels: tuple[int, ...]
 
     @property
-    def identity(self) -> str:
-        """See `pipelines.datasets.source.SourceShard`."""
-        return f"{self.part.identity} {self.labels}"
+    def fingerprint(self) -> str:
+        """See `source.SourceShard`."""
+        return f"{self.shard.fingerprint} {self.labels}"
 
     def encoded(self) -> tf.data.Dataset:
-        """See `pipelines.datasets.source.SourceShard`."""
-        return _relabelled(self.part.encoded(), self.labels)
+        """See `source.SourceShard`."""
+        return _relabelled(self.shard.encoded(), self.labels)
 
 
 def read_class_list(path: str | os.PathLike, class_names: Sequence[str]) -> tuple[str, ...]:
-    """Those of `class_names` that --classes_file lists, one a line; what follows the first word is a remark.
+    """Those of `class_names` that the file lists, one a line; what follows the first word is a remark.
 
     Raises:
       ValueError: the file cannot be read, is empty, or names another class.
     """
-    listed = {line.split()[0] for line in _lines("classes_file", path)}
+    # A class name may have blanks in it; then it has its line for itself.
+    lines = _lines("classes_file", path)
+    listed = {line if line in class_names else line.split()[0] for line in lines}
     foreign = sorted(listed - set(class_names))
     if foreign:
         raise ValueError(f"classes_file={path}: found {foreign[0]!r}, expected classes of the dataset")
@@ -114,30 +111,37 @@ def read_class_list(path: str | os.PathLike, class_names: Sequence[str]) -> tupl
 
 
 def read_label_names(path: str | os.PathLike, class_names: Sequence[str]) -> dict[str, str]:
-    """Names for people from --label_names_file: a line has a class, a blank or tab, and its name.
+    """Display names from a file: a line has a class, a tab or blanks, and its display name.
 
-    Lines for other classes are passed over, so that one list of all synsets serves every subset of them.
+    A class name with blanks in it needs the tab. Lines for other classes are ignored, so that one list of all synsets
+    serves every subset of them.
 
     Raises:
       ValueError: the file cannot be read, or lacks one of `class_names`.
     """
-    pairs = (line.split(maxsplit=1) for line in _lines("label_names_file", path))
-    names = {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
+    names = {}
+    for line in _lines("label_names_file", path):
+        before, tab, after = line.partition("\t")
+        pair = (before.strip(), after.strip()) if tab else line.split(maxsplit=1)
+        if len(pair) == 2:
+            names[pair[0]] = pair[1]
     missing = [name for name in class_names if name not in names]
     if missing:
-        raise ValueError(f"label_names_file={path}: no line '{missing[0]} <name>' ({len(missing)} such)")
+        raise ValueError(
+            f"label_names_file={path}: no line with {missing[0]!r}, a tab and its name ({len(missing)} such)"
+        )
     return {name: names[name] for name in class_names}
 
 
-def _lines(flag: str, path: str | os.PathLike) -> list[str]:
+def _lines(argument: str, path: str | os.PathLike) -> list[str]:
     """The lines of a text file that are not blank."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             return [line.strip() for line in file if line.strip()]
     except OSError as error:
-        raise ValueError(f"{flag}={path}: {error.strerror}") from None
+        raise ValueError(f"{argument}={path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ValueError(f"{flag}={path}: not a text file (UTF-8)") from None
+        raise ValueError(f"{argument}={path}: not a text file (UTF-8)") from None
 
 
 def _new_labels(old: Sequence[str], new: Sequence[str]) -> tuple[int, ...]:

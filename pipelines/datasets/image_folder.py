@@ -5,49 +5,62 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import tensorflow as tf
 
-EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
+from pipelines.images.find import IMAGE_SUFFIXES, find_image_files
+
 LAYOUT = "train/<class>/* and val/<class>/*"
 
-# Of the order in which `parts` are cut.
-_MIXING_SEED = 0
+# Of the order from which shards are cut.
+_SHARD_SEED = 0
 
-_SPLIT_FOLDERS = {"train": ("train",), "validation": ("val", "validation"), "test": ("test",)}
+_SPLIT_FOLDERS = {"train": ("train",), "validation": ("val", "validation", "valid"), "test": ("test",)}
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The images of one split: `keys` are their paths below the root ("train/cat/1.jpg"), `labels` int32 [N]."""
+    """The images of one split.
+
+    Attributes:
+      keys: paths below the root, such as "train/cat/1.jpg".
+      labels: int32 [N].
+      bad: key -> reason, of image files that cannot be read: no regular files, broken links. They are not in `keys`.
+      ignored: path -> reason, of other files: no image suffix, or the same file a second time.
+    """
 
     keys: tuple[str, ...]
     labels: np.ndarray
+    bad: Mapping[str, str] = field(default_factory=dict)
+    ignored: Mapping[str, str] = field(default_factory=dict)
 
     def permuted(self, seed: int) -> Listing:
         """The same images in an order that depends on `seed` alone."""
-        order = np.random.default_rng(seed).permutation(len(self.keys))
-        return Listing(tuple(np.array(self.keys, dtype=object)[order]), self.labels[order])
+        return self.subset(np.random.default_rng(seed).permutation(len(self.keys)))
+
+    def subset(self, indices: np.ndarray) -> Listing:
+        """The images at `indices`, int [M], in that order."""
+        return Listing(tuple(np.array(self.keys, dtype=object)[indices]), self.labels[indices])
 
 
 @dataclass(frozen=True)
-class FolderPart:
-    """Some images of one split, for one worker; see `pipelines.datasets.source.SourceShard`."""
+class FolderShard:
+    """Some images of one split; see `source.SourceShard`."""
 
     root: str
     listing: Listing
 
     @property
-    def identity(self) -> str:
+    def fingerprint(self) -> str:
         """Digest of the keys and labels, in their order."""
         keys = "\n".join(self.listing.keys).encode()
         return hashlib.sha256(keys + self.listing.labels.tobytes()).hexdigest()
 
     def encoded(self) -> tf.data.Dataset:
-        """Elements (bytes, label int32, key string) in the order of the listing."""
+        """Elements (encoded string, label int32, key string) in the order of the listing."""
 
         def read(key: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             return tf.io.read_file(tf.strings.join([self.root, key], separator="/")), label, key
@@ -59,7 +72,7 @@ class FolderPart:
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """An image folder whose layout has been checked; its images have not been opened.
+    """An image folder whose layout was checked; its images have not been opened.
 
     Attributes:
       root: absolute path of the folder.
@@ -77,83 +90,131 @@ class ImageFolder:
         return {name: len(listing.keys) for name, listing in self.listings.items()}
 
     def encoded(self, split: str, shuffle_seed: int | None, start: int = 0) -> tf.data.Dataset:
-        """Elements (bytes, label int32, key string) from place `start` on, in path order or permuted by the seed."""
+        """See `source.Source.encoded`: in path order, or permuted by the seed."""
         listing = self.listings[split]
         listing = listing if shuffle_seed is None else listing.permuted(shuffle_seed)
-        return FolderPart(self.root, Listing(listing.keys[start:], listing.labels[start:])).encoded()
+        return FolderShard(self.root, Listing(listing.keys[start:], listing.labels[start:])).encoded()
 
-    def parts(self, split: str, count: int) -> list[FolderPart]:
-        """See `pipelines.datasets.source.Source.parts`: cut from a permutation of the whole split."""
-        listing = self.listings[split].permuted(_MIXING_SEED)
+    def shards(self, split: str, count: int) -> list[FolderShard]:
+        """See `source.Source.shards`: cut from a permutation of the whole split."""
+        listing = self.listings[split].permuted(_SHARD_SEED)
         ends = [len(listing.keys) * index // count for index in range(count + 1)]
         return [
-            FolderPart(self.root, Listing(listing.keys[start:end], listing.labels[start:end]))
+            FolderShard(self.root, Listing(listing.keys[start:end], listing.labels[start:end]))
             for start, end in itertools.pairwise(ends)
         ]
 
 
-def open_folder(root: str, flag: str | None = None, splits: Collection[str] = tuple(_SPLIT_FOLDERS)) -> ImageFolder:
-    """Lists the images below `root` by extension (in any case), hidden ones left out; classes may have subfolders.
+def open_folder(root: str, name: str | None = None, splits: Collection[str] = tuple(_SPLIT_FOLDERS)) -> ImageFolder:
+    """Lists the images below `root`; class folders may have subfolders, hidden files and folders are left out.
 
-    val/ may be called validation/, and may be missing, as may test/; their classes must be among those of train/.
+    val/ may be called validation/ or valid/. It may be missing, as may test/; their classes must be among those of
+    train/.
 
     Args:
       root: the folder.
-      flag: what errors begin with, "--dataset=folder:<root>" if None.
+      name: of the dataset in error messages, "folder:<root>" if None.
       splits: which to list, "train" among them.
 
     Raises:
       ValueError: the layout is not the expected one; the message says what was found.
     """
-    flag = flag or f"--dataset=folder:{root}"
+    where = f"dataset={name or f'folder:{root}'}"
     if not os.path.isdir(root):
-        raise ValueError(f"{flag}: no such folder, expected one with {LAYOUT}")
+        raise ValueError(f"{where}: no such folder, expected one with {LAYOUT}")
     if not os.path.isdir(os.path.join(root, "train")):
-        raise ValueError(f"{flag}: no folder train/ in it{_what_is_there(root)}, expected {LAYOUT}")
+        hint = " (its folders look like classes: move them into train/)" if holds_classes(root) else ""
+        raise ValueError(f"{where}: no folder train/ in it{hint}, expected {LAYOUT}")
     class_names = tuple(_folders(os.path.join(root, "train")))
     if not class_names:
-        raise ValueError(f"{flag}: no class folders in {root}/train, expected {LAYOUT}")
+        raise ValueError(f"{where}: no class folders in {root}/train, expected {LAYOUT}")
     listings = {}
     for split in splits:
         found = [name for name in _SPLIT_FOLDERS[split] if os.path.isdir(os.path.join(root, name))]
         if len(found) > 1:
-            raise ValueError(f"{flag}: found both {' and '.join(found)}, expected one of them")
+            raise ValueError(f"{where}: found both {' and '.join(found)}, expected one of them")
         if found:
-            listings[split] = _list_split(root, found[0], class_names, flag)
+            listings[split] = _list_split(root, found[0], class_names, where)
     return ImageFolder(os.path.abspath(root), class_names, listings)
 
 
 def holds_classes(root: str) -> bool:
-    """Whether `root` holds `<class>/*` or `train/<class>/*`: a folder (or split) with an image in it."""
-    return any(next(_images(os.path.join(root, name)), None) is not None for name in _folders(root))
+    """Whether `root` has a folder with an image file in or below it, as a folder of classes or of splits has."""
+    return any(
+        file.lower().endswith(IMAGE_SUFFIXES)
+        for name in _folders(root)
+        for _, _, files in os.walk(os.path.join(root, name))
+        for file in files
+    )
 
 
-def _what_is_there(root: str) -> str:
-    return " (its folders look like classes: move them into train/)" if holds_classes(root) else ""
+def with_validation_split(folder: ImageFolder, fraction: float, name: str) -> ImageFolder:
+    """`folder` with a validation split taken from its training split, the same fraction of every class.
+
+    An image is chosen by a hash of its path, so the split does not change when other images are added, except for the
+    few at the limit. Every class keeps a training image; a class with at least two images has a validation image.
+
+    Args:
+      folder: without a validation split.
+      fraction: of the training images, between 0 and 1.
+      name: of the dataset in error messages.
+
+    Raises:
+      ValueError: `fraction` is out of range, there is a validation split, or too few images for one.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"validation_fraction={fraction}: expected a fraction of the training images, between 0 and 1")
+    if "validation" in folder.listings:
+        raise ValueError(
+            f"validation_fraction={fraction}: {name} has validation images, expected an image folder without"
+        )
+    training = folder.listings["train"]
+    hashes = np.array([hashlib.sha256(os.fsencode(key)).hexdigest() for key in training.keys])
+    chosen = np.zeros(len(training.keys), bool)
+    for label in range(len(folder.class_names)):
+        images = np.flatnonzero(training.labels == label)
+        count = min(max(round(fraction * len(images)), 1), len(images) - 1)
+        chosen[images[np.argsort(hashes[images])][: max(count, 0)]] = True
+    if not chosen.any():
+        raise ValueError(f"validation_fraction={fraction}: {name} has one image per class, expected at least two")
+    rest = training.subset(np.flatnonzero(~chosen))
+    listings = {
+        **folder.listings,
+        "train": Listing(rest.keys, rest.labels, training.bad, training.ignored),
+        "validation": training.subset(np.flatnonzero(chosen)),
+    }
+    return ImageFolder(folder.root, folder.class_names, {s: listings[s] for s in _SPLIT_FOLDERS if s in listings})
 
 
-def _list_split(root: str, folder: str, class_names: tuple[str, ...], flag: str) -> Listing:
+def _list_split(root: str, folder: str, class_names: tuple[str, ...], where: str) -> Listing:
     keys: list[str] = []
     labels: list[int] = []
+    bad: dict[str, str] = {}
+    ignored: dict[str, str] = {}
     present = _folders(os.path.join(root, folder))
     unknown = sorted(set(present) - set(class_names))
     if unknown:
         raise ValueError(
-            f"{flag}: class {unknown[0]!r} is in {folder}/ but not in train/ "
+            f"{where}: class {unknown[0]!r} is in {folder}/ but not in train/ "
             f"({len(unknown)} such), expected the classes of train/"
         )
+    prefix = os.path.join(root, "")
     for name in present:
-        paths = sorted(_images(os.path.join(root, folder, name)))
-        if not paths:
-            raise ValueError(f"{flag}: no image in {folder}/{name}, expected {' '.join(EXTENSIONS)}")
-        unreadable = next((path for path in paths if not _is_unicode(path)), None)
+        try:
+            found = find_image_files([os.path.join(root, folder, name)])
+        except ValueError:
+            raise ValueError(f"{where}: no image in {folder}/{name}, expected {' '.join(IMAGE_SUFFIXES)}") from None
+        files = sorted(found.files)
+        unreadable = next((path for path in files if not _is_unicode(path)), None)
         if unreadable:
-            raise ValueError(f"{flag}: the name {unreadable!a} is not UTF-8, rename it")
-        keys += (path.removeprefix(os.path.join(root, "")) for path in paths)
-        labels += [class_names.index(name)] * len(paths)
+            raise ValueError(f"{where}: the name {unreadable!a} is not UTF-8, rename it")
+        keys += (path.removeprefix(prefix) for path in files)
+        labels += [class_names.index(name)] * len(files)
+        bad |= {path.removeprefix(prefix): reason for path, reason in found.bad.items()}
+        ignored |= {path.removeprefix(prefix): why for path, why in found.ignored.items() if why != "hidden"}
     if not keys:
-        raise ValueError(f"{flag}: no class folders in {folder}/, expected {LAYOUT}")
-    return Listing(tuple(keys), np.array(labels, np.int32))
+        raise ValueError(f"{where}: no class folders in {folder}/, expected {LAYOUT}")
+    return Listing(tuple(keys), np.array(labels, np.int32), bad, ignored)
 
 
 def _folders(path: str) -> list[str]:
@@ -161,17 +222,9 @@ def _folders(path: str) -> list[str]:
 
 
 def _is_unicode(path: str) -> bool:
-    # Python writes foreign bytes in file names as surrogates, which UTF-8 does not know.
+    # Python represents foreign bytes in file names as surrogates, which UTF-8 cannot encode.
     try:
         path.encode()
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _images(path: str) -> Iterator[str]:
-    for parent, folders, files in os.walk(path, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
-                yield os.path.join(parent, name)

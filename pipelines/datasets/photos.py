@@ -1,7 +1,7 @@
-"""The embedded photographs: a dataset of real pixels that needs no network.
+"""The embedded photographs: a dataset of real pixels that needs no download.
 
-It is made of the photographs that scikit-image carries inside its wheel, one class a photograph. It shows that the
-machinery works, from JPEG to answer; it is no benchmark, for a class is a single picture.
+It is made of the photographs in scikit-image's wheel, one class per photograph. It shows that everything works, from
+JPEG to prediction; it is no benchmark, because a class is a single photograph.
 
 Each photograph is divided into 4 x 4 tiles. Four of them, one in each row and column, are held out: validation crops
 lie wholly inside one held-out tile, training crops touch none of them, so the splits share no pixel.
@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,9 +21,8 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from pipelines.choices import JPEG_QUALITY, RESIZED_SIZE
 from pipelines.datasets.tfds_records import quiet
-from pipelines.images.crops import RESIZED_SIZE
-from pipelines.preparation.convert import JPEG_QUALITY
 
 
 class Box(NamedTuple):
@@ -57,7 +56,7 @@ PHOTOGRAPHS: dict[str, tuple[str, Box | None]] = {
 TRAINING_CROPS = 96
 HELD_OUT_CROPS = 24
 
-# TFDS wraps what the disk says into a RuntimeError.
+# TFDS wraps errors of the disk into a RuntimeError.
 _BUILD_ERRORS = (OSError, RuntimeError, tf.errors.OpError)
 
 _GRID = 4
@@ -138,7 +137,9 @@ class Photos(tfds.core.GeneratorBasedBuilder):
             "validation": self._generate_examples(folder, held_out_boxes),
         }
 
-    def _generate_examples(self, folder: Path, boxes_of) -> Iterator[tuple[str, dict]]:
+    def _generate_examples(
+        self, folder: Path, boxes_of: Callable[[Box, np.random.Generator], list[Box]]
+    ) -> Iterator[tuple[str, dict]]:
         for label, (name, (file, window)) in enumerate(PHOTOGRAPHS.items()):
             photograph = Image.open(folder / file).convert("RGB")
             window = window or Box(0, 0, photograph.height, photograph.width)

@@ -1,22 +1,26 @@
-"""A dataset that has been opened: its classes, its splits, and how to read their encoded images."""
+"""An opened dataset: its classes, its splits, and its encoded images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
 
 import tensorflow as tf
 
+from pipelines.cli import reason_of
 from pipelines.statistics import Statistics
+
+# Encoded image, label, key.
+Example: TypeAlias = tuple[bytes, int, str]
 
 
 class SourceShard(Protocol):
-    """Some images of a split, for one worker: it can be pickled, and read without reading the others."""
+    """Some images of a split, for one process. It can be pickled, and read without reading the other images."""
 
     @property
-    def identity(self) -> str:
-        """Names these images and their order: another set of images, or another order, has another."""
+    def fingerprint(self) -> str:
+        """Differs for any other set of images and for any other order."""
 
     def encoded(self) -> tf.data.Dataset:
         """Elements (encoded string, label int32, key string), all scalars, in a fixed order."""
@@ -24,18 +28,20 @@ class SourceShard(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset that has been found and looks usable.
+    """A dataset that was found and looks usable.
 
     Attributes:
-      name: what --dataset said.
+      name: as given to `open_source`.
       class_names: the index is the label.
-      label_names: what people call the classes, in the same order; the class names where nobody has said.
-      splits: images per split, under the names "train" and "validation", and "test" where there is one besides.
+      label_names: display names of the classes, in the same order; the class names if there are none.
+      splits: images per split, by the names "train", "validation" and "test", as far as the dataset has them.
       prepared: whether the records are 256 x 256 RGB JPEG.
-      resize: the policy the records were prepared with, "shorter_side" where they were not.
-      statistics: those of the training split, where prepared.
+      resize: the policy with which the records were prepared; "shorter_side" if they were not.
+      statistics: of the training split, if prepared.
       read: (split, shuffle_seed, start) -> dataset; call `encoded` instead.
-      read_parts: (split, count) -> parts; call `parts` instead.
+      read_shards: (split, count) -> shards; call `shards` instead.
+      bad_files: split -> key -> reason, of image files that cannot be read. `splits` does not count them.
+      ignored_files: path -> reason, of other files in an image folder.
     """
 
     name: str
@@ -46,7 +52,9 @@ class Source:
     resize: str
     statistics: Statistics | None
     read: Callable[[str, int | None, int], tf.data.Dataset]
-    read_parts: Callable[[str, int], Sequence[SourceShard]]
+    read_shards: Callable[[str, int], Sequence[SourceShard]]
+    bad_files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    ignored_files: Mapping[str, str] = field(default_factory=dict)
 
     def split(self, name: str) -> str:
         """Returns `name`.
@@ -55,13 +63,11 @@ class Source:
           ValueError: there is no such split.
         """
         if name not in self.splits:
-            raise ValueError(
-                f"split={name}: --dataset={self.name} has no such split, expected one of {', '.join(self.splits)}"
-            )
+            raise ValueError(f"split={name}: {self.name} has no such split, expected one of {', '.join(self.splits)}")
         return name
 
     def encoded(self, split: str, shuffle_seed: int | None = None, start: int = 0) -> tf.data.Dataset:
-        """Every image of a split once, from place `start` of the order on, encoded as it is stored.
+        """Every image of a split once, encoded as it is stored, from place `start` of the order on.
 
         Args:
           split: one of `splits`.
@@ -78,10 +84,35 @@ class Source:
         seed = None if shuffle_seed is None else shuffle_seed % 2**63
         return self.read(self.split(split), seed, start)
 
-    def parts(self, split: str, count: int) -> Sequence[SourceShard]:
-        """Divides a split into `count` parts of nearly equal size, each with a mixture of the classes.
+    def examples(self, split: str, shuffle_seed: int | None = None) -> Iterator[Example]:
+        """The elements of `encoded` as Python values.
+
+        Raises:
+          ValueError: there is no such split, or it cannot be read.
+        """
+        return read_examples(self.encoded(split, shuffle_seed), f"dataset={self.name}: reading {split}")
+
+    def shards(self, split: str, count: int) -> Sequence[SourceShard]:
+        """Divides a split into `count` shards of nearly equal size, each with a mixture of the classes.
 
         Raises:
           ValueError: there is no such split.
         """
-        return self.read_parts(self.split(split), count)
+        return self.read_shards(self.split(split), count)
+
+
+def read_examples(encoded: tf.data.Dataset, what: str) -> Iterator[Example]:
+    """The elements of `Source.encoded` or `SourceShard.encoded` as Python values.
+
+    Args:
+      encoded: the dataset.
+      what: beginning of the error message.
+
+    Raises:
+      ValueError: the dataset cannot be read.
+    """
+    try:
+        for image, label, key in encoded.as_numpy_iterator():
+            yield image, int(label), key.decode()
+    except tf.errors.OpError as error:
+        raise ValueError(f"{what} failed: {reason_of(error)}") from None

@@ -1,4 +1,4 @@
-"""A part of a dataset, for a trial that should take minutes."""
+"""Some of the training images, for a trial that takes minutes."""
 
 from __future__ import annotations
 

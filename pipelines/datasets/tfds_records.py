@@ -16,6 +16,8 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from absl import logging
 
+from pipelines.choices import DATASET_FORMS
+
 # What a shuffle may hold in memory: all of a small set, or some 15,000 records of 256 x 256.
 SHUFFLE_BYTES = 512 * 2**20
 
@@ -58,21 +60,21 @@ class Records:
         examples = _read(self.builder, info.name, shuffle_seed)
         return examples.shuffle(buffer, seed=shuffle_seed, reshuffle_each_iteration=False).skip(start)
 
-    def parts(self, split: str, count: int) -> list[RecordsPart]:
-        """See `pipelines.datasets.source.Source.parts`: ranges of the stored order, which TFDS has shuffled.
+    def shards(self, split: str, count: int) -> list[RecordsShard]:
+        """See `source.Source.shards`: ranges of the stored order, which TFDS has shuffled.
 
-        Where TFDS was told not to shuffle, a part is every `count`-th example; each part then reads the whole split.
+        Where TFDS was told not to shuffle, a shard is every `count`-th example and reads the whole split.
         """
         info = self.builder.info.splits[self.own_splits[split]]
         if self.builder.info.disable_shuffling:
-            return [RecordsPart(self.builder, info.name, index, count) for index in range(count)]
+            return [RecordsShard(self.builder, info.name, index, count) for index in range(count)]
         ends = [info.num_examples * index // count for index in range(count + 1)]
-        return [RecordsPart(self.builder, f"{info.name}[{start}:{end}]") for start, end in itertools.pairwise(ends)]
+        return [RecordsShard(self.builder, f"{info.name}[{start}:{end}]") for start, end in itertools.pairwise(ends)]
 
 
 @dataclass(frozen=True)
-class RecordsPart:
-    """Some examples of one split, for one worker; see `pipelines.datasets.source.SourceShard`.
+class RecordsShard:
+    """Some examples of one split; see `source.SourceShard`.
 
     Attributes:
       builder: as in `Records`.
@@ -86,7 +88,7 @@ class RecordsPart:
     stride: int = 1
 
     @property
-    def identity(self) -> str:
+    def fingerprint(self) -> str:
         """Name and version of the dataset, and which examples of it."""
         return f"{self.builder.info.full_name} {self.split} {self.index}/{self.stride}"
 
@@ -119,10 +121,10 @@ def _read(builder: tfds.core.DatasetBuilder, split: str, shuffle_seed: int | Non
 
 
 def open_records(dataset: str, builder: tfds.core.DatasetBuilder) -> Records:
-    """Checks that `builder`, found for --dataset, has labelled images and is built.
+    """Checks that `builder`, found for `dataset`, has labelled images and is built.
 
     Raises:
-      ValueError: it has or is not.
+      ValueError: one of these is not so.
     """
     features = dict(builder.info.features.items())
     image, label = features.get("image"), features.get("label")
@@ -138,7 +140,7 @@ def open_records(dataset: str, builder: tfds.core.DatasetBuilder) -> Records:
     if not builder.info.splits:
         raise _not_built(dataset, builder)
     sizes = {name: split.num_examples for name, split in builder.info.splits.items() if split.num_examples}
-    own_splits = {}
+    own_splits: dict[str, str] = {}
     for name, candidates in _SPLIT_NAMES.items():
         own = next((own for own in candidates if own in sizes), None)
         if own and own not in own_splits.values() and (own != "test" or _labelled(builder)):
@@ -148,25 +150,25 @@ def open_records(dataset: str, builder: tfds.core.DatasetBuilder) -> Records:
     return Records(builder, own_splits)
 
 
-def find_builder(dataset: str, data_dir: str | None, forms: str) -> tfds.core.DatasetBuilder:
+def find_builder(dataset: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
     """The TFDS builder called `dataset` ("name", "name/config", with ":version" or without), built or not.
 
     Raises:
-      ValueError: TFDS knows no such name; the message suggests some, and says that --dataset may be one of `forms`.
+      ValueError: TFDS knows no such name; the message suggests some.
     """
     if not _NAME.fullmatch(dataset):
-        raise _unknown(dataset, forms)
+        raise _unknown(dataset)
     try:
         # Finds datasets without code too, when they lie in data_dir.
         return tfds.builder(dataset, data_dir=data_dir)
     except (AssertionError, ImportError, ValueError, tfds.core.DatasetNotFoundError) as error:
         # TFDS's own messages run to 500 lines.
-        raise _unknown(dataset, forms) from error
+        raise _unknown(dataset) from error
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Holds back what TFDS logs and warns of while it works: that is for its developers."""
+    """Suppresses the log messages and warnings of TFDS, which are meant for its developers."""
     tensorflow_logger = tf.get_logger()
     levels = logging.get_verbosity(), tensorflow_logger.level
     logging.set_verbosity(logging.ERROR)
@@ -184,7 +186,7 @@ def _labelled(builder: tfds.core.DatasetBuilder) -> bool:
     return int(next(iter(builder.as_dataset(split="test[:1]", decoders=decoders)))["label"]) >= 0
 
 
-def _unknown(dataset: str, forms: str) -> ValueError:
+def _unknown(dataset: str) -> ValueError:
     name = re.split("[/:]", dataset)[0]
     known = tfds.list_builders(with_community_datasets=False)
     if name in known:
@@ -197,19 +199,19 @@ def _unknown(dataset: str, forms: str) -> ValueError:
         )
     close = difflib.get_close_matches(name, known, n=3)
     meant = f"; close to it: {', '.join(close)}" if close else ""
-    return ValueError(f"dataset={dataset}: no such folder or dataset{meant}; expected {forms}")
+    return ValueError(f"dataset={dataset}: no such folder or dataset{meant}; expected {DATASET_FORMS}")
 
 
 def _not_built(dataset: str, builder: tfds.core.DatasetBuilder) -> ValueError:
     data_dir = os.fspath(builder.data_dir_root)
     build = f"`tfds build {dataset} --data_dir={shlex.quote(data_dir)}`"
     if not builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
-        return ValueError(f"dataset={dataset}: not built in --data_dir={data_dir}; run {build}")
+        return ValueError(f"dataset={dataset}: not built in data_dir={data_dir}; run {build}")
     page = f"https://www.tensorflow.org/datasets/catalog/{builder.name}"
     archives = list(dict.fromkeys(_ARCHIVE.findall(builder.MANUAL_DOWNLOAD_INSTRUCTIONS)))
     names = " ".join(archives) or "<archives>"
     manual_dir = shlex.quote(os.path.join(data_dir, "downloads/manual/"))
     return ValueError(
-        f"dataset={dataset}: not built in --data_dir={data_dir}; fetch its archives by hand, as {page} says, "
+        f"dataset={dataset}: not built in data_dir={data_dir}; fetch its archives by hand, as {page} says, "
         f"then run `mkdir -p {manual_dir} && mv {names} {manual_dir}` and {build}"
     )

@@ -11,10 +11,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from pipelines.images.crops import RESIZED_SIZE
-
-# paper: as printed. source2012: as the released code does it. none: no shift.
-COLOR_AUGMENTATIONS = ("paper", "source2012", "none")
+from pipelines.choices import COLOR_AUGMENTATIONS, RESIZED_SIZE
 
 # Standard deviation of the random factors of the colour shift (paper, section 4.1; the code's "coeff").
 PCA_STD = 0.1

@@ -5,15 +5,7 @@ Training, evaluation and the exported graph all cut here, so they agree to the p
 
 import tensorflow as tf
 
-# Side of the stored view in pixels (paper, section 2).
-RESIZED_SIZE = 256
-
-# shorter_side: the shorter side becomes 256, then the centre is cut out (paper, section 2).
-# warp: both sides become 256, whatever the shape (the networks released with Caffe).
-RESIZE_POLICIES = ("shorter_side", "warp")
-
-# center: one view. ten: the corners and the centre, and their mirror images (paper, section 4.1).
-CROPS = ("center", "ten")
+from pipelines.choices import CROPS, RESIZE_POLICIES, RESIZED_SIZE
 
 
 def check_resize(resize: str) -> None:
@@ -45,8 +37,8 @@ def resize_image(image: tf.Tensor, resize: str = "shorter_side") -> tf.Tensor:
     return tf.ensure_shape(view, [RESIZED_SIZE, RESIZED_SIZE, 3])
 
 
-def window(image: tf.Tensor, y: tf.Tensor, x: tf.Tensor, size: int) -> tf.Tensor:
-    """The `size` x `size` window of `image` [H,W,3] whose upper left corner is y, x: [size,size,3], same type."""
+def crop(image: tf.Tensor, y: tf.Tensor, x: tf.Tensor, size: int) -> tf.Tensor:
+    """The `size` x `size` crop of `image` [H,W,3] whose upper left corner is y, x: [size,size,3], same type."""
     return tf.slice(image, [y, x, 0], [size, size, 3])
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 # Files with these suffixes are taken for images, in upper or lower case. The content decides whether they are.
 IMAGE_SUFFIXES = (
-    ".apng", ".bmp", ".dib", ".gif", ".jfi", ".jfif", ".jif", ".jpe", ".jpeg", ".jpg", ".pjp", ".pjpeg", ".png", ".webp",
-)  # fmt: skip
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjp", ".pjpeg"),
+    *(".png", ".apng", ".bmp", ".dib", ".gif", ".webp"),
+)
 
 # First bytes of a file, by format: ITU-T T.81 B.1.1.3; PNG (W3C) 5.2; BITMAPFILEHEADER; GIF89a 17; RFC 9649 2.4.
 FIRST_BYTES = {"jpeg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n", "bmp": b"BM", "gif": b"GIF8", "webp": b"RIFF"}
@@ -143,6 +144,8 @@ class _Search:
             is_link = entry.is_symlink()
             if entry.name.startswith("."):
                 self.found.ignored[entry.path] = "hidden"
+            elif is_link and _contains(os.path.realpath(entry.path), real_directory):
+                self.found.ignored[entry.path] = "a link to a directory that contains it"
             elif os.path.isdir(entry.path) if is_link else entry.is_dir():
                 self._walk(entry.path)
             elif not entry.name.lower().endswith(self._suffixes):
@@ -165,6 +168,10 @@ class _Search:
         reason = not_regular(path)
         if reason is not None:
             self.found.bad[path] = reason
+
+
+def _contains(directory: str, path: str) -> bool:
+    return path == directory or path.startswith(os.path.join(directory, ""))
 
 
 def _has_hidden_part(path: str) -> bool:

@@ -2,33 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import numpy as np
+
+from pipelines.cli import progress_bar
 from pipelines.datasets.source import Source
-from pipelines.preparation import convert as stored
+from pipelines.images.resized import resized_pixels
+from pipelines.preparation.convert import BadImages, converted, report_ignored
 from pipelines.statistics import Accumulator, Statistics
 
 
 def compute_statistics(
     source: Source, split: str = "train", resize: str = "shorter_side", max_bad_fraction: float = 0.001
 ) -> tuple[Statistics, frozenset[str]]:
-    """Decodes every image of a split once, with a progress bar, to train from a source that is not prepared.
+    """Decodes every image of a split once and computes statistics of the resized images; shows a progress bar.
 
     Args:
       source: where the images come from.
       split: one of `source.splits`.
-      resize: one of `pipelines.images.crops.RESIZE_POLICIES`.
+      resize: one of `choices.RESIZE_POLICIES`.
       max_bad_fraction: share of images that may be undecodable, 0..1.
 
     Returns:
-      The statistics of the good images and the keys of the bad ones, which are also named on stderr.
+      The statistics of the good images, and the keys of the undecodable ones, which are also named on stderr.
 
     Raises:
       ValueError: no such split, or more bad images than `max_bad_fraction` allows.
     """
-    bad = stored.BadImages(max_bad_fraction)
+    bad = BadImages(max_bad_fraction)
+    report_ignored(source.ignored_files)
+    bad.add_files(source.bad_files.get(split, {}))
     accumulator = Accumulator()
-    for _, _, pixels in stored.convert_split(
-        source, split, lambda encoded: stored.resized_pixels(encoded, resize), bad
-    ):
+    for pixels in _good_images(source, split, resize, bad):
         accumulator.update(pixels)
     bad.check(bad.seen)
-    return accumulator.result(), frozenset(bad.reasons)
+    return accumulator.result(), frozenset(bad.reasons) - source.bad_files.get(split, {}).keys()
+
+
+def _good_images(source: Source, split: str, resize: str, bad: BadImages) -> Iterator[np.ndarray]:
+    """Resized images, uint8 [256,256,3]; the undecodable ones go to `bad`."""
+    good = 0
+    examples = converted(source.examples(split), lambda encoded: resized_pixels(encoded, resize))
+    with progress_bar(f"statistics of {split}", source.splits[split]) as bar:
+        for key, _, result in examples:
+            bar.update()
+            bad.seen += 1
+            if isinstance(result, ValueError):
+                bad.add(key, str(result))
+            else:
+                good += 1
+                yield result
+    if not good:
+        raise ValueError(f"dataset={source.name}: none of {source.splits[split]} {split} images can be decoded")

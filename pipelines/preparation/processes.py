@@ -1,6 +1,6 @@
-"""Parts on all cores of one machine: threads while there is little to do, else processes.
+"""Stores shards on all cores of one machine: by threads if there is little to do, else by processes.
 
-Threads share Python's lock, which keeps them below one and a half times one thread; processes reach twice it on two
+Threads share Python's lock, which limits them to 1.5 times the speed of one; processes reach twice the speed on two
 cores, but take seconds to start TensorFlow.
 """
 
@@ -14,20 +14,15 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.sharedctypes import Synchronized
-from multiprocessing.synchronize import Event
 from pathlib import Path
 
-import tensorflow as tf
-from tqdm import tqdm
-
+from pipelines.cli import ProgressBar
+from pipelines.preparation import worker
 from pipelines.preparation.shard import Shard, ShardConfig, ShardStatistics, store
 
 # Some five seconds of work, which is what a process takes to start.
 _IMAGES_PER_WORKER = 1500
 _POLL_S = 0.2
-# One decodes while the other reads or writes.
-_THREADS_PER_PROCESS = 2
 
 
 def sensible_workers(images: int) -> int:
@@ -36,61 +31,62 @@ def sensible_workers(images: int) -> int:
 
 
 def store_all(
-    parts: Sequence[Shard],
-    recipe: ShardConfig,
-    folder: Path,
+    shards: Sequence[Shard],
+    config: ShardConfig,
+    directory: Path,
     workers: int,
-    progress: tqdm,
+    progress: ProgressBar,
     check_interrupted: Callable[[], None] = lambda: None,
 ) -> Iterator[ShardStatistics]:
-    """Stores `parts` in `folder`; yields their tallies as they are finished, in any order.
+    """Stores `shards`; yields their statistics as they are completed, in any order.
 
     Args:
-      parts, recipe, folder: see `parts.store`.
+      shards, config, directory: see `shard.store`.
       workers: processes; 1 is this one, with a thread per core.
       progress: counts images.
       check_interrupted: called often; what it raises stops the work.
 
     Raises:
-      ValueError: of `parts.store`, or a process was killed.
+      ValueError: of `shard.store`, or a process was killed.
     """
-    if workers > 1 and len(parts) > 1:
-        yield from _store_in_processes(parts, recipe, folder, min(workers, len(parts)), progress, check_interrupted)
+    if workers > 1 and len(shards) > 1:
+        workers = min(workers, len(shards))
+        yield from _store_in_processes(shards, config, directory, workers, progress, check_interrupted)
         return
 
     def after_image() -> None:
         progress.update()
         check_interrupted()
 
-    for part in parts:
-        yield store(part, recipe, folder, after_image)
+    for shard in shards:
+        yield store(shard, config, directory, after_image)
 
 
 def _store_in_processes(
-    parts: Sequence[Shard],
-    recipe: ShardConfig,
-    folder: Path,
+    shards: Sequence[Shard],
+    config: ShardConfig,
+    directory: Path,
     workers: int,
-    progress: tqdm,
+    progress: ProgressBar,
     check_interrupted: Callable[[], None],
 ) -> Iterator[ShardStatistics]:
     # Not fork: TensorFlow's threads do not survive it.
     context = multiprocessing.get_context("spawn")
-    stop, images = context.Event(), context.Value("q", progress.n)
-    with ProcessPoolExecutor(workers, context, _start_worker, (stop, images)) as pool:
+    stop, images = context.Event(), context.Value("q", progress.completed)
+    with ProcessPoolExecutor(workers, context, worker.start, (stop, images)) as pool:
         try:
             with _interrupts_ignored_by_children():
-                pending = {pool.submit(_store_in_worker, part, recipe, folder) for part in parts}
+                pending = {pool.submit(worker.store, shard, config, directory) for shard in shards}
             while pending:
-                finished, pending = wait(pending, _POLL_S, FIRST_COMPLETED)
+                done, pending = wait(pending, _POLL_S, FIRST_COMPLETED)
                 check_interrupted()
-                progress.update(images.value - progress.n)
-                for future in finished:
+                progress.update(images.value)
+                for future in done:
                     yield future.result()
         except BrokenProcessPool:
             check_interrupted()
             raise ValueError(
-                f"workers={workers}: one of them was killed, perhaps for want of memory; fewer need less"
+                f"workers={workers}: one of them was killed, perhaps because memory ran out; use fewer"
             ) from None
         finally:
             stop.set()
@@ -99,7 +95,7 @@ def _store_in_processes(
 
 @contextlib.contextmanager
 def _interrupts_ignored_by_children() -> Iterator[None]:
-    """Processes started in this context leave Ctrl-C, which a terminal sends to all of them, to this one."""
+    """Processes started in this context ignore Ctrl-C, which a terminal sends to all of them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -108,35 +104,3 @@ def _interrupts_ignored_by_children() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, handler)
-
-
-# Of a worker process.
-_stop: Event
-_images: Synchronized
-
-
-def _start_worker(stop: Event, images: Synchronized) -> None:
-    global _stop, _images
-    _stop, _images = stop, images
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(_THREADS_PER_PROCESS)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-
-
-def _die_with_parent() -> None:
-    # A parent that is killed outright cannot tell its workers, which would wait for work for ever.
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-
-def _store_in_worker(part: Shard, recipe: ShardConfig, folder: Path) -> ShardStatistics:
-    return store(part, recipe, folder, _after_image, _THREADS_PER_PROCESS)
-
-
-def _after_image() -> None:
-    with _images.get_lock():
-        _images.value += 1
-    if _stop.is_set():
-        raise KeyboardInterrupt

@@ -1,38 +1,36 @@
-"""What one worker of `pipelines.prepare` does: some images of a split, stored as one file of records.
+"""One shard of a prepared dataset: some images of a split, stored as one file of records.
 
-A part comes out the same to the last bit wherever and whenever it is made. It is finished when its tally, a small file
-with all that the summary and the statistics need of it, is there; so a preparation can stop and go on between parts.
+A shard is byte-identical wherever and whenever it is made. It is complete when its statistics, a small file with all
+that the summary and the image statistics need of it, exist. So a preparation can stop and resume between shards.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import secrets
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from pipelines.images.crops import RESIZED_SIZE
-from pipelines.preparation import convert as stored
+from pipelines.atomic import atomic_path
+from pipelines.choices import RESIZED_SIZE
+from pipelines.datasets.source import SourceShard, read_examples
+from pipelines.images.resized import resized_jpeg
+from pipelines.preparation.convert import converted
 from pipelines.statistics import Accumulator
 
-if TYPE_CHECKING:
-    from pipelines.datasets.source import SourceShard
-
-# Named in each tally: another version may decode, resize or encode otherwise.
+# Part of each fingerprint: another version may decode, resize or encode otherwise.
 VERSIONS = {name: metadata.version(name) for name in ("keras-alexnet", "tensorflow", "tensorflow-datasets")}
 
-_FORMAT = "tfrecord"
+# Subdirectories of the staging directory.
+DATASET_DIR, STATISTICS_DIR = "dataset", "statistics"
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class ShardConfig:
     """What is done to every image.
 
     Attributes:
-      resize: one of `crops.RESIZE_POLICIES`.
+      resize: one of `choices.RESIZE_POLICIES`.
       quality: of the stored JPEG, 1..100.
       class_names: the index is the label.
     """
@@ -51,7 +49,7 @@ class ShardConfig:
 
     @property
     def features(self) -> tfds.features.FeaturesDict:
-        """Those of the prepared TFDS dataset."""
+        """Features of the prepared TFDS dataset."""
         return tfds.features.FeaturesDict(
             {
                 "image": tfds.features.Image(shape=(RESIZED_SIZE, RESIZED_SIZE, 3), encoding_format="jpeg"),
@@ -63,12 +61,12 @@ class ShardConfig:
 
 @dataclass(frozen=True)
 class Shard:
-    """A piece of work. It can be pickled.
+    """A unit of work. It can be pickled.
 
     Attributes:
-      dataset: what --dataset said.
+      dataset: name of the source.
       split: canonical name of the split.
-      index, count: which of the split's parts it is.
+      index, count: which of the split's shards it is.
       source: its images.
       size: about how many images that are, for a progress bar.
       limit: images to read at most; None for all.
@@ -82,33 +80,33 @@ class Shard:
     size: int
     limit: int | None = None
 
-    def files(self, folder: Path) -> tuple[Path, Path]:
-        """Its two files below `folder`."""
-        return self.records_file(folder), self.statistics_file(folder)
+    def files(self, directory: Path) -> tuple[Path, Path]:
+        """Its two files below the staging directory."""
+        return self.records_file(directory), self.statistics_file(directory)
 
-    def records_file(self, folder: Path) -> Path:
-        """Where its records are below `folder`, the work folder, by TFDS's naming scheme."""
-        template = file_template(folder / "dataset", self.split)
+    def records_file(self, directory: Path) -> Path:
+        """Its records below the staging directory, by TFDS's naming scheme."""
+        template = file_template(directory / DATASET_DIR, self.split)
         return Path(template.sharded_filepath(shard_index=self.index, num_shards=self.count))
 
-    def statistics_file(self, folder: Path) -> Path:
-        """Where its tally is below `folder`."""
-        return folder / "tallies" / f"{self.split}-{self.index:05d}-of-{self.count:05d}.npz"
+    def statistics_file(self, directory: Path) -> Path:
+        """Its statistics below the staging directory."""
+        return directory / STATISTICS_DIR / f"{self.split}-{self.index:05d}-of-{self.count:05d}.npz"
 
-    def identity(self, recipe: ShardConfig) -> str:
-        """Digest of all that decides the records."""
-        what = (recipe.resize, recipe.quality, recipe.class_names, self.limit, self.source.identity, VERSIONS)
+    def fingerprint(self, config: ShardConfig) -> str:
+        """Digest of everything that determines the records."""
+        what = (config.resize, config.quality, config.class_names, self.limit, self.source.fingerprint, VERSIONS)
         return hashlib.sha256(repr(what).encode(errors="surrogateescape")).hexdigest()
 
 
-def file_template(folder: Path, split: str) -> tfds.core.ShardedFileTemplate:
-    """The names of a split's files of records in `folder`."""
-    return tfds.core.ShardedFileTemplate(folder, dataset_name="prepared", split=split, filetype_suffix=_FORMAT)
+def file_template(directory: Path, split: str) -> tfds.core.ShardedFileTemplate:
+    """The names of a split's files of records in `directory`."""
+    return tfds.core.ShardedFileTemplate(directory, dataset_name="prepared", split=split, filetype_suffix="tfrecord")
 
 
 @dataclass
 class ShardStatistics:
-    """What was seen while a part was stored.
+    """What was counted while a shard was stored.
 
     Attributes:
       class_counts: int64 [classes], images stored.
@@ -124,37 +122,33 @@ class ShardStatistics:
     bad: dict[str, str] = field(default_factory=dict)
     sums: Accumulator = field(default_factory=Accumulator)
 
-    def save(self, path: Path, identity: str) -> None:
-        """Writes `path` in one step, with `identity` in it."""
-        scalars = {"identity": identity, "record_bytes": self.record_bytes, "seen": self.seen, "bad": self.bad}
-        arrays = {"class_counts": self.class_counts}
-        if self.sums.count:
-            arrays |= {"image_sum": self.sums.image_sum, "product_sum": self.sums.product_sum}
-        with _in_one_step(path) as unfinished, unfinished.open("wb") as file:
-            np.savez_compressed(file, scalars=json.dumps(scalars | {"count": self.sums.count}), **arrays)
+    def save(self, path: Path, fingerprint: str) -> None:
+        """Writes `path` in one step, with the fingerprint of the shard in it."""
+        scalars = {
+            "fingerprint": fingerprint,
+            "record_bytes": self.record_bytes,
+            "seen": self.seen,
+            "bad": self.bad,
+            "count": self.sums.count,
+        }
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(
+                file,
+                scalars=np.array(json.dumps(scalars)),
+                class_counts=self.class_counts,
+                # Of the training split only; zeros would take space.
+                image_sum=self.sums.image_sum if self.sums.count else np.zeros(0),
+                product_sum=self.sums.product_sum,
+            )
 
 
-@contextlib.contextmanager
-def _in_one_step(path: Path) -> Iterator[Path]:
-    """A path to write to; the file gets its name `path` when it is whole and on the disk."""
-    # A name of its own: a cluster may start the same work twice.
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+def stored_statistics(shard: Shard, config: ShardConfig, directory: Path) -> ShardStatistics | None:
+    """The statistics of `shard` if it is stored in the staging directory already, with this config and these images."""
     try:
-        yield unfinished
-        with unfinished.open("rb") as file:
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def finished(part: Shard, recipe: ShardConfig, folder: Path) -> ShardStatistics | None:
-    """The tally of `part` if it is stored in `folder` already, by the same recipe from the same images."""
-    try:
-        with np.load(part.statistics_file(folder)) as archive:
+        with np.load(shard.statistics_file(directory)) as archive:
             scalars = json.loads(str(archive["scalars"]))
-            size = part.records_file(folder).stat().st_size
-            if (scalars["identity"], scalars["record_bytes"]) != (part.identity(recipe), size):
+            size = shard.records_file(directory).stat().st_size
+            if (scalars["fingerprint"], scalars["record_bytes"]) != (shard.fingerprint(config), size):
                 return None
             sums = Accumulator()
             if scalars["count"]:
@@ -165,62 +159,62 @@ def finished(part: Shard, recipe: ShardConfig, folder: Path) -> ShardStatistics 
 
 
 def store(
-    part: Shard,
-    recipe: ShardConfig,
-    folder: Path,
+    shard: Shard,
+    config: ShardConfig,
+    directory: Path,
     after_image: Callable[[], None] = lambda: None,
     threads: int | None = None,
 ) -> ShardStatistics:
-    """Writes the records and the tally of `part` into `folder`, unless they are there.
+    """Writes the records and the statistics of `shard`, unless they exist.
 
     Args:
-      part, recipe: what, and how.
-      folder: the work folder, with subfolders dataset/ and tallies/.
+      shard, config: what, and how.
+      directory: the staging directory.
       after_image: called after each image; what it raises stops the work.
       threads: that decode; one per core if None.
 
     Raises:
       ValueError: the images cannot be read.
-      OSError, tf.errors.OpError: `folder` cannot be written.
+      OSError, tf.errors.OpError: `directory` cannot be written.
     """
-    tally = finished(part, recipe, folder)
-    if tally:
-        return tally
-    tally = ShardStatistics(np.zeros(len(recipe.class_names), np.int64))
-    with _in_one_step(part.records_file(folder)) as unfinished:
-        _write_records(part, recipe, unfinished, tally, after_image, threads)
-        tally.record_bytes = unfinished.stat().st_size
-    tally.save(part.statistics_file(folder), part.identity(recipe))
-    return tally
+    stored = stored_statistics(shard, config, directory)
+    if stored:
+        return stored
+    statistics = ShardStatistics(np.zeros(len(config.class_names), np.int64))
+    with atomic_path(shard.records_file(directory)) as temporary:
+        _write_records(shard, config, temporary, statistics, after_image, threads)
+        statistics.record_bytes = temporary.stat().st_size
+    statistics.save(shard.statistics_file(directory), shard.fingerprint(config))
+    return statistics
 
 
 def _write_records(
-    part: Shard,
-    recipe: ShardConfig,
+    shard: Shard,
+    config: ShardConfig,
     path: Path,
-    tally: ShardStatistics,
+    statistics: ShardStatistics,
     after_image: Callable[[], None],
     threads: int | None,
 ) -> None:
-    features = recipe.features
-    examples = part.source.encoded()
-    if part.limit is not None:
-        examples = examples.take(part.limit)
+    features = config.features
+    encoded = shard.source.encoded()
+    if shard.limit is not None:
+        encoded = encoded.take(shard.limit)
+    examples = read_examples(encoded, f"dataset={shard.dataset}: reading {shard.split}")
 
-    def convert(encoded: bytes) -> tuple[bytes, np.ndarray]:
-        return stored.resized_jpeg(encoded, recipe.resize, recipe.quality)
+    def convert(image: bytes) -> tuple[bytes, np.ndarray]:
+        return resized_jpeg(image, config.resize, config.quality)
 
     with tf.io.TFRecordWriter(os.fspath(path)) as writer:
-        what = f"--dataset={part.dataset}: reading {part.split}"
-        for key, label, result in stored.converted(examples, convert, what, threads):
-            tally.seen += 1
+        for key, label, result in converted(examples, convert, threads):
+            statistics.seen += 1
             if isinstance(result, ValueError):
-                tally.bad[key] = str(result)
+                statistics.bad[key] = str(result)
             else:
                 jpeg, pixels = result
-                tally.class_counts[label] += 1
-                if part.split == "train":
-                    tally.sums.update(pixels)
+                statistics.class_counts[label] += 1
+                if shard.split == "train":
+                    statistics.sums.update(pixels)
                 # Serialized once more: TFDS leaves the order of the features to chance.
                 example = features.serialize_example({"image": jpeg, "label": label, "key": key})
                 writer.write(tf.train.Example.FromString(example).SerializeToString(deterministic=True))

@@ -1,70 +1,69 @@
-"""The folder in which a preparation is under way, beside the one it will be: `<output_dir>.incomplete`.
+"""The staging directory of a preparation, beside its output: `<output_dir>.incomplete`.
 
-It stays when the preparation is stopped, by whatever, and the next one goes on in it. What is published appears by one
+It stays when the preparation stops, for whatever reason, and the next one resumes in it. The output appears by one
 rename.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipelines.atomic import FileLockedError, file_lock
 from pipelines.cli import reason_of
+from pipelines.preparation.shard import DATASET_DIR, STATISTICS_DIR
 
 
 @contextlib.contextmanager
 def staging_directory(output_dir: Path) -> Iterator[Path]:
-    """A folder with subfolders dataset/ and tallies/, which nobody else is working in.
+    """A directory with subdirectories for records and statistics, in which no other process works.
 
-    It is removed at the end if no part in it is finished.
+    It is removed at the end if it has no complete shard.
 
     Raises:
-      ValueError: `output_dir` is there already, cannot be made, or is being made by another process.
+      ValueError: `output_dir` exists, cannot be made, or is being made by another process.
     """
     _check_free(output_dir)
     if not output_dir.parent.is_dir():
-        raise ValueError(f"output_dir={output_dir}: no folder {output_dir.parent} to make it in")
-    folder = output_dir.with_name(f"{output_dir.name}.incomplete")
-    try:
-        for name in ("dataset", "tallies"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("w")
-    except OSError as error:
-        raise ValueError(f"output_dir={output_dir}: cannot be written: {reason_of(error)}") from error
-    with lock:
+        raise ValueError(f"output_dir={output_dir}: no directory {output_dir.parent} to create it in")
+    directory = output_dir.with_name(f"{output_dir.name}.incomplete")
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            for name in (DATASET_DIR, STATISTICS_DIR):
+                (directory / name).mkdir(parents=True, exist_ok=True)
+            stack.enter_context(file_lock(directory / "lock"))
+        except FileLockedError:
             raise ValueError(f"output_dir={output_dir}: another process is preparing it") from None
+        except OSError as error:
+            raise ValueError(f"output_dir={output_dir}: cannot be written: {reason_of(error)}") from error
         _check_free(output_dir)
         try:
-            yield folder
+            yield directory
         finally:
-            if not any((folder / "tallies").iterdir()):
-                shutil.rmtree(folder, ignore_errors=True)
+            if not any((directory / STATISTICS_DIR).iterdir()):
+                shutil.rmtree(directory, ignore_errors=True)
 
 
-def publish(folder: Path, output_dir: Path) -> None:
-    """Makes dataset/ of the work folder the output, and removes the rest.
+def publish(directory: Path, output_dir: Path) -> None:
+    """Makes the records in the staging directory the output, and removes the rest.
 
     Raises:
       OSError: it cannot be renamed.
     """
-    (folder / "dataset").rename(output_dir)
-    for path in (folder / "tallies").iterdir():
+    (directory / DATASET_DIR).rename(output_dir)
+    for path in (directory / STATISTICS_DIR).iterdir():
         path.unlink()
 
 
-def remove_others(folder: Path, names: set[str]) -> None:
-    """Removes the files of the work folder's subfolders that have none of these names.
+def remove_others(directory: Path, names: set[str]) -> None:
+    """Removes the files in the subdirectories of the staging directory that have none of these names.
 
-    They are those of a preparation with other flags, and what processes that were killed have left.
+    They belong to a preparation with other flags, or were left by processes that were killed.
     """
-    for parent in (folder / "dataset", folder / "tallies"):
+    for parent in (directory / DATASET_DIR, directory / STATISTICS_DIR):
         for path in parent.iterdir():
             if path.name not in names:
                 path.unlink()
@@ -72,4 +71,4 @@ def remove_others(folder: Path, names: set[str]) -> None:
 
 def _check_free(output_dir: Path) -> None:
     if os.path.lexists(output_dir):
-        raise ValueError(f"output_dir={output_dir}: exists already, expected a folder to be made")
+        raise ValueError(f"output_dir={output_dir}: exists already, expected a path that does not")

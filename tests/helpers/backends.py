@@ -19,18 +19,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl import flags
-from google.protobuf import text_format
 from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusRequest
-from tensorflow_serving.apis.model_management_pb2 import ReloadConfigRequest
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceStub
 from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
-from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from serving import server as server_module
+import serving
 from serving.server import ModelServer
-from serving.server_options import options_from_flags
+from serving.server import __main__ as server_command
 
 WAIT_S = 30
 MODEL = "alexnet"
@@ -75,10 +72,6 @@ class Running:
     def available(self, model: str = MODEL) -> set[int]:
         return {version for version, state in self.states(model).items() if state == "AVAILABLE"}
 
-    def reload(self, config: str) -> None:
-        request = ReloadConfigRequest(config=text_format.Parse(config, ModelServerConfig()))
-        self.models.HandleReloadConfigRequest(request, timeout=WAIT_S)
-
 
 def start(backend: str, *arguments: str) -> Running:
     """Starts a server with TensorFlow Serving's own flags, without --port."""
@@ -93,12 +86,13 @@ def start_process(command: list[str], *arguments: str, port: int | None = None) 
     """Starts `command` and waits until it answers."""
     port = free_port() if port is None else port
     if command != embedded_command():
-        arguments = (*arguments, "--max_num_load_retries=0")
+        # Otherwise it refuses more than four requests per core at a time, which the tests exceed.
+        arguments = (*arguments, "--max_num_load_retries=0", "--grpc_max_threads=256")
     process = subprocess.Popen(
         [*command, f"--port={port}", *arguments],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        cwd=Path(server_module.__file__).parents[1],
+        cwd=Path(serving.__file__).parents[1],
     )
 
     def end() -> None:
@@ -130,11 +124,11 @@ def _embedded(arguments: tuple[str, ...]) -> Running:
 def embedded_server(*arguments: str) -> ModelServer:
     """A server in this process from the flags of the command, not started yet; the flags are gone afterwards."""
     defined_before = set(flags.FLAGS)
-    server_module.define_flags()
+    server_command.define_flags()
     try:
         given = flags.FLAGS
         given(["serving.server", "--port=0", "--file_system_poll_wait_seconds=0.05", *arguments])
-        options = options_from_flags(given)
+        options = server_command.options_from_flags(given)
         return ModelServer(given.model_name, given.model_base_path or "", given.host, given.port, options)
     finally:
         for name in set(flags.FLAGS) - defined_before:

@@ -4,10 +4,12 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import contextmanager
+from typing import Any
 
 import grpc
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 from tensorflow_serving.apis.prediction_service_pb2_grpc import (
     PredictionServiceServicer,
@@ -21,7 +23,8 @@ class FakeService(PredictionServiceServicer):
     Attributes:
         failures: how many requests to refuse before it answers.
         refuses: which of the requests, counted from 1, to refuse too.
-        code: the status of the refusals.
+        code, message: the status of the refusals.
+        outputs: outputs that replace those of the answer; None leaves one out.
         hold: an event to wait for before each answer.
         classes: how many classes an answer names.
         most_at_once: the most requests that were under way.
@@ -32,6 +35,8 @@ class FakeService(PredictionServiceServicer):
         self.failures = 0
         self.refuses: Callable[[int], bool] = lambda number: False
         self.code = grpc.StatusCode.UNAVAILABLE
+        self.message = "the queue\nis full"
+        self.outputs: dict[str, Any] = {}
         self.hold: threading.Event | None = None
         self.classes = 1
         self.most_at_once = 0
@@ -55,7 +60,7 @@ class FakeService(PredictionServiceServicer):
             self.hold.wait(30)
         if self.failures or self.refuses(number):
             self.failures = max(0, self.failures - 1)
-            context.abort(self.code, "the queue\nis full")
+            context.abort(self.code, self.message)
         rows = request.inputs["image_bytes"].tensor_shape.dim[0].size
         response = PredictResponse()
         values = {
@@ -64,8 +69,10 @@ class FakeService(PredictionServiceServicer):
             "scores": np.ones((rows, self.classes), np.float32),
             "valid": np.ones(rows, bool),
         }
-        for name, value in values.items():
-            response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
+        for name, value in (values | self.outputs).items():
+            if value is not None:
+                is_proto = isinstance(value, TensorProto)
+                response.outputs[name].CopyFrom(value if is_proto else tf.make_tensor_proto(value))
         return response
 
 

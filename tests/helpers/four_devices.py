@@ -174,6 +174,21 @@ def fit() -> dict:
     return found
 
 
+def multipliers() -> list:
+    """Weights of the linear network after three steps of `fit` on two replicas."""
+    import tensorflow as tf
+
+    from keras_alexnet import PaperSGD
+    from tests.helpers import linear_network as linear
+
+    with tf.distribute.MirroredStrategy(names(2)).scope():
+        model = linear.linear_network()
+        model.compile(PaperSGD(**linear.CONSTANTS, **linear.MULTIPLIERS), linear.half_squares)
+    data = tf.data.Dataset.from_tensors((linear.X, np.zeros(len(linear.X)))).repeat(3)
+    model.fit(data, verbose=0)
+    return [weight.tolist() for weight in model.get_weights()]
+
+
 if __name__ == "__main__":
     from keras_alexnet.distribute.strategies import split_cpu
 

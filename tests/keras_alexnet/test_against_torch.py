@@ -12,6 +12,8 @@ from tests.helpers import reference
 torch = pytest.importorskip("torch", reason="logits and gradients are NOT compared with PyTorch: it is not installed")
 from tests.helpers import torch_networks  # noqa: E402  (needs torch)
 
+pytestmark = pytest.mark.numeric
+
 # Largest difference relative to the largest absolute entry of the same tensor. PyTorch computes in float64 here, we in
 # float32, whose rounding makes up to 2e-6.
 TOLERANCE = 1e-5

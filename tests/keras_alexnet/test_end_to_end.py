@@ -40,7 +40,7 @@ def test_photographs_in_a_named_answer_over_grpc_out(photographs, tmp_path):
     assert (base / "1" / "assets" / "labels.txt").read_text().splitlines() == list(labels)
     assert (base / "1" / "assets" / "class_names.txt").read_text().splitlines() == ["blue", "green", "red"]
     stored = tf.stack([crops.resize_image(decode.decode_rgb(file.read_bytes())) for file in files])
-    expected = crop_probabilities(model, stored, "ten").numpy()
+    expected = crop_probabilities(model, stored, "ten", from_logits=True).numpy()
     with ModelServer("alexnet", base) as server:
         with Client(server.address) as client:
             results = client.classify([file.read_bytes() for file in files])

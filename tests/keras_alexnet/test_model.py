@@ -1,14 +1,16 @@
 import dataclasses
 import subprocess
 import sys
+import warnings
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 import keras_alexnet
-from keras_alexnet import VARIANTS, AlexNet, decode_predictions, preprocess_input
+from keras_alexnet import VARIANTS, AlexNet, decode_predictions, features_model, preprocess_input
 from tests.helpers import reference
 
 random = np.random.default_rng(0)
@@ -63,35 +65,58 @@ def test_initial_values_are_the_papers(paper, layer, kernel, bias):
         assert np.all(biases == bias)
 
 
-def test_answers_equal_the_paper_in_float64():
+@pytest.mark.numeric
+def test_predictions_equal_the_paper_in_float64():
+    random = np.random.default_rng(2012)
     mean = random.uniform(90, 140, (256, 256, 3)).astype(np.float32)
-    model = AlexNet("paper", classes=17, width=0.25, mean=mean)
-    # Weights of a size that keeps all layers alive, so that an error anywhere shows in the answer.
+    model = AlexNet("paper", classes=17, width=0.125, mean=mean)
+    # Weights of a size that keeps all layers alive, so that an error anywhere shows in the predictions.
     for layer in model.layers:
-        layer.set_weights(
-            [
-                random.normal(size=w.shape) * (0.4 if w.ndim == 1 else 1.5 / np.sqrt(w[..., 0].size))
-                for w in layer.get_weights()
-            ]
-        )
-    images = photographs(2)
+        # The logits are of the order of one: a saturated softmax would hide errors.
+        scale = 0.1 if layer.name == "fc8" else 1.0
+        arrays = [random.normal(size=w.shape) * scale for w in layer.get_weights()]
+        layer.set_weights([a * (0.4 if a.ndim == 1 else 1.5 / np.sqrt(a[..., 0].size)) for a in arrays])
+    images = random.integers(0, 256, (2, 224, 224, 3)).astype(np.uint8)
     weights = {layer.name: layer.get_weights() for layer in model.layers}
     expected = reference.paper_network(images, mean[16:240, 16:240].astype(np.float64), weights)
-    assert 0.001 < expected.max() < 0.999, "a saturated softmax would hide errors"
+    assert 0.1 < expected.max() < 0.9 and expected.min() > 1e-5
     np.testing.assert_allclose(model.predict(images, verbose=0), expected, rtol=1e-3, atol=1e-6)
 
 
-def test_features_are_fc7_after_relu():
-    model = AlexNet(width=1 / 16, classes=3, init="he", classifier_activation=None)
-    features = AlexNet(width=1 / 16, include_top=False, init="he")
-    for layer in features.layers:
-        if layer.weights:
-            layer.set_weights(model.get_layer(layer.name).get_weights())
+def test_the_features_model_gives_fc7_after_relu():
+    model = AlexNet(width=1 / 32, classes=3, init="he", classifier_activation=None)
     x = photographs(2)
-    got = features.predict(x, verbose=0)
-    assert got.shape == (2, 256) and got.min() == 0 and got.std() > 0.01
+    features = features_model(model).predict(x, verbose=0)
+    assert features.shape == (2, 128) and features.min() == 0 and features.std() > 0.01
     kernel, bias = model.get_layer("fc8").get_weights()
-    np.testing.assert_allclose(model.predict(x, verbose=0), 0.5 * got @ kernel + bias, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(model.predict(x, verbose=0), 0.5 * features @ kernel + bias, rtol=1e-4, atol=1e-4)
+
+
+def test_the_features_model_knows_every_layer_of_any_model():
+    model = AlexNet(width=1 / 32, classes=3)
+    assert features_model(model, "pool5").output_shape == (None, 6, 6, 8)
+    assert features_model(model, "conv1").predict(photographs(1), verbose=0).min() == 0
+    other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="hidden"), keras.layers.Dense(2)])
+    assert features_model(other, "hidden").output_shape == (None, 3)
+    with pytest.raises(ValueError, match=r"layer='fc9': expected one of images, mean_subtraction, conv1"):
+        features_model(model, "fc9")
+
+
+@pytest.mark.parametrize("variant, maps", [("paper", (6, 6, 8)), ("caffe", (6, 6, 8)), ("torchvision", (6, 6, 8))])
+def test_without_top_the_model_gives_the_maps_of_the_last_pooling(variant, maps):
+    full = AlexNet(variant, width=1 / 32, classes=3)
+    model = AlexNet(variant, width=1 / 32, include_top=False)
+    for layer in model.layers:
+        layer.set_weights(full.get_layer(layer.name).get_weights() if layer.weights else [])
+    x = photographs(2, model.input_shape[1])
+    expected = features_model(full, "pool5").predict(x, verbose=0)
+    found = model.predict(x, verbose=0)
+    assert found.shape == (2, *maps)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    for pooling, reduce in (("avg", np.mean), ("max", np.max)):
+        pooled = AlexNet(variant, width=1 / 32, include_top=False, pooling=pooling)
+        pooled.set_weights(model.get_weights())
+        np.testing.assert_allclose(pooled.predict(x, verbose=0), reduce(found, (1, 2)), rtol=1e-4, atol=1e-5)
 
 
 def test_without_activation_the_outputs_are_logits():
@@ -127,11 +152,26 @@ def test_any_number_of_classes(classes):
     "arguments, says",
     [
         ({"variant": "vgg"}, "variant='vgg' is unknown; expected one of paper"),
-        ({"classes": 0}, "classes=0"),
+        ({"variant": False}, r"variant=False: expected one of paper, .*AlexNet\(include_top=False\)"),
+        ({"variant": None}, "variant=None: expected one of paper"),
+        ({"weights": "imagenet"}, r"weights='imagenet': nothing is downloaded.*bvlc_alexnet.caffemodel.*\.pth"),
+        ({"weights": True}, "weights=True: expected the path of a weight file"),
+        ({"classes": 0}, "classes=0: expected an integer, at least 1"),
+        ({"classes": "10"}, "classes='10'"),
+        ({"classes": 2.5}, r"classes=2\.5"),
+        ({"classes": True}, "classes=True"),
+        ({"include_top": "no"}, "include_top='no': expected True or False"),
+        ({"classifier_activation": "sofmax"}, "classifier_activation='sofmax': expected the name"),
+        ({"classifier_activation": False}, "classifier_activation=False"),
+        ({"name": 3}, "name=3: expected a string"),
         ({"width": 0}, "width=0"),
+        ({"width": "1"}, "width='1': expected a positive number"),
         ({"width": float("nan")}, "width=nan"),
         ({"init": "xavier"}, "init='xavier'"),
+        ({"pooling": "avg"}, "pooling='avg': expected None, unless include_top=False"),
+        ({"pooling": "mean", "include_top": False}, "pooling='mean': expected 'avg', 'max' or None"),
         ({"mean": np.zeros(4)}, r"mean has shape \(4,\)"),
+        ({"mean": "rgb"}, r"mean has shape \(0,\)"),
         ({"mean": np.zeros((100, 100, 3))}, r"mean has shape \(100, 100, 3\)"),
     ],
 )
@@ -140,6 +180,7 @@ def test_wrong_arguments_are_named(arguments, says):
         AlexNet(**arguments)
 
 
+@pytest.mark.subprocess
 def test_a_saved_model_loads_in_a_new_process_that_only_imports_the_package(tmp_path):
     model = AlexNet(width=1 / 16, classes=3, mean=random.uniform(0, 255, (224, 224, 3)))
     model.compile(keras_alexnet.PaperSGD(0.02), "sparse_categorical_crossentropy")
@@ -176,9 +217,42 @@ def test_preprocess_input_takes_the_centre_of_the_image_with_its_shorter_side_at
 def test_preprocess_input_leaves_network_input_alone_and_takes_images_of_any_sizes():
     ready = photographs(2)
     np.testing.assert_array_equal(preprocess_input(ready), ready.astype(np.float32))
-    assert preprocess_input([photographs(1, 80)[0], photographs(1, 500)[0]]).shape == (2, 224, 224, 3)
-    with pytest.raises(ValueError, match=r"shape \(5, 5\)"):
-        preprocess_input([np.zeros((5, 5))])
+    images = [photographs(1, 80)[0], Image.fromarray(photographs(1, 500)[0])]
+    assert preprocess_input(images).shape == (2, 224, 224, 3)
+    assert preprocess_input(images[1]).shape == (1, 224, 224, 3)
+    assert preprocess_input([]).shape == (0, 224, 224, 3)
+    for wrong in ([np.zeros((5, 5))], np.zeros((5, 5)), np.zeros((5, 5, 4)), tf.zeros((5, 5, 1)), tf.zeros((2, 2))):
+        with pytest.raises(ValueError, match=r"images: .*expected"):
+            preprocess_input(wrong)
+
+
+@pytest.mark.parametrize("variant", ["paper", "caffe"])
+@pytest.mark.parametrize("shape", [(300, 280, 3), (None, None, 3), (None, None, None)])
+def test_preprocess_input_in_a_dataset(variant, shape):
+    images = random.integers(0, 256, (3, 300, 280, 3)).astype(np.uint8)
+    expected = preprocess_input(images, variant=variant)
+    spec = tf.TensorSpec(shape, tf.uint8)
+    data = tf.data.Dataset.from_generator(lambda: iter(images), output_signature=spec)
+    function = lambda batch: preprocess_input(batch, variant=variant)  # noqa: E731
+    single, batched = data.map(function).batch(3), data.batch(3).map(function)
+    size = VARIANTS[variant].crop_size
+    for dataset in (single, batched):
+        assert dataset.element_spec.shape[1:] == (size, size, 3) and dataset.element_spec.dtype == tf.float32
+        (found,) = dataset
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_preprocess_input_warns_of_images_in_0_to_1():
+    scaled = random.uniform(size=(2, 224, 224, 3)).astype(np.float32)
+    with pytest.warns(UserWarning, match="values in 0..255"):
+        preprocess_input(scaled)
+    with pytest.warns(UserWarning, match="values in 0..255"):
+        list(tf.data.Dataset.from_tensor_slices(scaled).map(preprocess_input))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        preprocess_input(scaled * 255)
+        preprocess_input(np.ones((1, 224, 224, 3), np.uint8))
+        preprocess_input(np.zeros((1, 224, 224, 3), np.float32))
 
 
 def test_decode_predictions_names_the_best_classes_first():
@@ -187,8 +261,13 @@ def test_decode_predictions_names_the_best_classes_first():
     assert named == [[(1, "b", 0.6), (2, "c", 0.3)], [(0, "a", 0.5), (1, "b", 0.25)]]
 
 
-def test_decode_predictions_knows_imagenets_wnids_and_wants_other_names():
+def test_decode_predictions_names_imagenets_classes_and_wants_other_names():
     predictions = np.eye(1000)[[0, 217, 999]]
-    assert [row[0][1] for row in decode_predictions(predictions)] == ["n01440764", "n02102040", "n15075141"]
+    best = [row[0] for row in decode_predictions(predictions)]
+    assert best[0] == ("n01440764", "tench", 1.0)
+    assert [wnid for wnid, _, _ in best] == ["n01440764", "n02102040", "n15075141"]
+    assert decode_predictions(predictions, class_names=[f"c{n}" for n in range(1000)])[1][0] == (217, "c217", 1.0)
     with pytest.raises(ValueError, match="class_names: found none; expected 7"):
         decode_predictions(np.zeros((1, 7)))
+    with pytest.raises(ValueError, match="top=0"):
+        decode_predictions(predictions, top=0)

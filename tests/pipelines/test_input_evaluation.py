@@ -11,7 +11,7 @@ from tests.helpers.fake_source import IMAGES, prepared_source, training, unprepa
 @pytest.mark.parametrize("batch_size", [0, -1, 22])
 def test_a_batch_size_without_a_full_batch_is_refused_with_both_numbers(batch_size):
     bad = frozenset({"image3", "image7"})
-    with pytest.raises(ValueError, match=rf"--batch_size={batch_size}: expected 1 to 21,"):
+    with pytest.raises(ValueError, match=rf"batch_size={batch_size}: expected 1 to 21,"):
         training(prepared_source(), batch_size=batch_size, bad_keys=bad)
 
 
@@ -47,7 +47,7 @@ def test_evaluation_refuses_an_empty_batch():
 
 
 @pytest.mark.parametrize("make", [prepared_source, unprepared_source])
-def test_unknown_options_are_refused_by_their_flag(make):
+def test_unknown_options_are_refused_by_name(make):
     with pytest.raises(ValueError, match=r"^resize=squash: expected one of shorter_side, warp$"):
         training(make(), resize="squash")
     with pytest.raises(ValueError, match=r"^resize=squash: expected one of shorter_side, warp$"):
@@ -60,5 +60,5 @@ def test_unknown_options_are_refused_by_their_flag(make):
         training(make(), crop_chunk=0)
     with pytest.raises(ValueError, match=r"^batch_size=5: expected a multiple of 2, the machines that share it$"):
         training(make(), shard=(0, 2))
-    with pytest.raises(ValueError, match=r"^shard 2 of 2: expected 0 to 1$"):
+    with pytest.raises(ValueError, match=r"^shard=2, 2: expected an index of 0 to 1$"):
         training(make(), shard=(2, 2), batch_size=4)

@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,6 +5,7 @@ from PIL import Image
 from pipelines import contact_sheet
 from pipelines.datasets.registry import open_source
 from pipelines.inspect import inspect
+from tests.helpers.commands import Finished, run_command
 from tests.helpers.image_files import encode, photograph, write_files
 
 
@@ -59,10 +57,8 @@ def test_a_folder_without_a_single_image_has_no_contact_sheet(tmp_path):
         contact_sheet.contact_sheet(open_source(f"folder:{tmp_path}"))
 
 
-def command(*args: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "pipelines.inspect", *args], capture_output=True, text=True, timeout=300
-    )
+def command(*args: str) -> Finished:
+    return run_command("pipelines.inspect", *args)
 
 
 def test_the_command_prints_its_findings_and_writes_the_sheet(folder, tmp_path):

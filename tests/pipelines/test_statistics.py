@@ -154,5 +154,5 @@ def test_the_resize_policy_changes_what_a_scan_counts(tmp_path):
 def test_a_scan_stops_above_the_ceiling(tmp_path):
     files = {f"train/cat/{seed}.jpg": encode(photograph(seed=seed)) for seed in range(3)}
     write_files(tmp_path, {**files, "train/cat/bad.jpg": b""})
-    with pytest.raises(ValueError, match=r"1 of 4 images .*train/cat/bad.jpg.* --max_bad_fraction=0.2 .* 0.25 would"):
+    with pytest.raises(ValueError, match=r"max_bad_fraction=0.2: 1 of 4 images .*train/cat/bad.jpg.*; 0.25 would"):
         compute_statistics(open_source(f"folder:{tmp_path}"), max_bad_fraction=0.2)

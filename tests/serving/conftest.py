@@ -4,10 +4,6 @@ The score of class c is the softmax of GAIN[c] . (mean red, green, blue) / 255 +
 version 1 names the colour, version 2 always says "other".
 """
 
-import pipelines.cli  # noqa: F401 (first: it loads TensorFlow without its start-up chatter)
-
-# isort: split
-
 import contextlib
 import io
 import signal
@@ -40,9 +36,9 @@ ImagesSpec = tf.TensorSpec([None, 256, 256, 3], tf.uint8, signatures.INPUT_IMAGE
 
 
 def _decode(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    shape = tf.io.extract_jpeg_shape(encoded)
-    with tf.control_dependencies([tf.debugging.assert_less(shape[0] * shape[1], MOST_PIXELS)]):
-        image = tf.io.decode_jpeg(tf.identity(encoded), channels=3)
+    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    with tf.control_dependencies([tf.debugging.assert_less(tf.reduce_prod(tf.shape(image)[:2]), MOST_PIXELS)]):
+        image = tf.identity(image)
     return tf.reduce_mean(tf.cast(image, tf.float32), axis=(0, 1)), tf.constant(True)
 
 
@@ -161,18 +157,37 @@ def photograph() -> Callable[..., bytes]:
     return encode
 
 
+@contextlib.contextmanager
+def defined_flags(module: ModuleType, *arguments: str) -> Iterator[list[str]]:
+    """The flags of a command, parsed; they are gone afterwards."""
+    defined_before = set(flags.FLAGS)
+    module.define_flags()
+    try:
+        yield flags.FLAGS(["command", *arguments])
+    finally:
+        for name in set(flags.FLAGS) - defined_before:
+            delattr(flags.FLAGS, name)
+
+
+@pytest.fixture
+def command_flags() -> Iterator[Callable[..., flags.FlagValues]]:
+    """Parses the flags of one command."""
+    with contextlib.ExitStack() as ends:
+
+        def parse(module: ModuleType, *arguments: str) -> flags.FlagValues:
+            ends.enter_context(defined_flags(module, *arguments))
+            return flags.FLAGS
+
+        yield parse
+
+
 @pytest.fixture
 def command() -> Callable[..., int | None]:
-    """Runs a command's main in this process, as `python -m` would; its flags are gone afterwards."""
+    """Runs a command's main in this process, as `python -m` would."""
 
     def call(module: ModuleType, *arguments: str) -> int | None:
-        defined_before = set(flags.FLAGS)
-        module.define_flags()
-        try:
-            return module.main(flags.FLAGS(["command", *arguments]))
-        finally:
-            for name in set(flags.FLAGS) - defined_before:
-                delattr(flags.FLAGS, name)
+        with defined_flags(module, *arguments) as argv:
+            return module.main(argv)
 
     return call
 

@@ -7,20 +7,22 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_alexnet import VARIANTS, AlexNet, benchmark
-from keras_alexnet.benchmark.__main__ import interleaved, training_steps
-from keras_alexnet.benchmark.plain_ops import bare_step
+from keras_alexnet import VARIANTS, AlexNet
+from keras_alexnet.benchmark import strategies
+from keras_alexnet.benchmark.plain_ops import plain_step
+from keras_alexnet.benchmark.timing import interleaved
+from keras_alexnet.benchmark.training import training_steps
 
 
 @pytest.mark.parametrize("name", ["paper", "source2012", "caffe", "torchvision", "non_overlapping", "tanh"])
-def test_the_bare_step_does_the_work_of_the_network(name):
+def test_the_plain_step_does_the_work_of_the_network(name):
     variant = VARIANTS[name].scaled(1 / 16)
     side = variant.crop_size
     images = tf.random.stateless_normal([2, side, side, 3], [0, 0]) * 50
-    step = bare_step(variant, 10, images, tf.constant([0, 1]))
+    step = plain_step(variant, 10, images, tf.constant([0, 1]))
     assert float(step()) == pytest.approx(np.log(10), abs=0.1)
     variables = step.get_concrete_function().variables
-    # Weights and velocities.
+    # Weights and momentums.
     assert sum(int(tf.size(v)) for v in variables) == 2 * AlexNet(variant, classes=10).count_params()
 
 
@@ -50,11 +52,11 @@ def test_strategies_are_compared_by_one_command():
 
 
 def test_strategies_that_differ_end_the_command_with_an_error(monkeypatch, capsys):
-    monkeypatch.setattr(benchmark, "strategies", lambda devices, towers: {"single": tf.distribute.get_strategy()})
+    monkeypatch.setattr(strategies, "strategies", lambda devices, towers: {"single": tf.distribute.get_strategy()})
     found = {"mirrored x2": 2e-5, "towers x2": math.nan, "towers x4": 1e-6}
-    monkeypatch.setattr(benchmark, "weight_differences", lambda *arguments: (0.1, found))
+    monkeypatch.setattr(strategies, "weight_differences", lambda *arguments: (0.1, found))
     variant = VARIANTS["paper"].scaled(1 / 32)
-    assert not benchmark.report_strategies(variant, "small", batch=2, repeats=1, devices=["CPU:0", "CPU:1"])
+    assert not strategies.report_strategies(variant, "small", batch=2, repeats=1, devices=["CPU:0", "CPU:1"])
     lines = [line for line in capsys.readouterr().out.splitlines() if "tolerance" in line]
     assert [line.endswith("NOT EQUAL") for line in lines] == [True, True, False]
 

@@ -2,23 +2,23 @@ import numpy as np
 import pytest
 
 from keras_alexnet import VARIANTS
-from keras_alexnet.benchmark.inference import bfloat16_instructions, serving_contenders
+from keras_alexnet.benchmark.inference import bfloat16_instructions, inference_contenders
 
 
 @pytest.fixture(scope="module")
 def contenders():
-    return serving_contenders(VARIANTS["paper"].scaled(1 / 32), batch=2)
+    return inference_contenders(VARIANTS["paper"].scaled(1 / 32), batch=2)
 
 
 def test_every_contender_answers(contenders):
     assert list(contenders) == [
-        "view by view",
-        "ours",
-        "view by view, mean image",
-        "ours, mean image",
-        "ours in bfloat16",
-        "ours in bfloat16, mean image",
-        "floor",
+        "ten crops",
+        "served graph",
+        "ten crops, mean image",
+        "served graph, mean image",
+        "served graph, bfloat16",
+        "served graph, bfloat16, mean image",
+        "products",
         "decoding",
     ]
     for answer in contenders.values():
@@ -26,13 +26,13 @@ def test_every_contender_answers(contenders):
 
 
 def test_contenders_give_the_same_answers(contenders):
-    expected = contenders["view by view"]()
+    expected = contenders["ten crops"]()
     assert expected.shape == (2, 1000)
-    np.testing.assert_allclose(contenders["ours"](), expected, atol=1e-6)
-    np.testing.assert_allclose(contenders["ours in bfloat16"](), expected, atol=1e-3)
-    with_mean_image = contenders["view by view, mean image"]()
-    np.testing.assert_allclose(contenders["ours, mean image"](), with_mean_image, atol=1e-6)
-    np.testing.assert_allclose(contenders["ours in bfloat16, mean image"](), with_mean_image, atol=1e-3)
+    np.testing.assert_allclose(contenders["served graph"](), expected, atol=1e-6)
+    np.testing.assert_allclose(contenders["served graph, bfloat16"](), expected, atol=1e-3)
+    with_mean_image = contenders["ten crops, mean image"]()
+    np.testing.assert_allclose(contenders["served graph, mean image"](), with_mean_image, atol=1e-6)
+    np.testing.assert_allclose(contenders["served graph, bfloat16, mean image"](), with_mean_image, atol=1e-3)
     assert np.all(contenders["decoding"]())
 
 

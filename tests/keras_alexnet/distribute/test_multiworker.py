@@ -18,8 +18,8 @@ import pytest
 import tensorflow as tf
 
 from keras_alexnet.checkpoints import load_trained
-from keras_alexnet.distribute.cluster import Cluster, cluster
-from keras_alexnet.distribute.rendezvous import meet
+from keras_alexnet.distribute.cluster import Cluster, has_several_workers, parse_tf_config
+from keras_alexnet.distribute.rendezvous import wait_for_all
 from keras_alexnet.training.evaluation import Evaluator
 from pipelines.datasets.registry import open_source
 from pipelines.input import evaluation_batches
@@ -173,11 +173,11 @@ def test_workers_with_other_flags_are_refused(photographs, tmp_path, start):
         assert f"--seed: found {index + 1} in worker {index} and another value in worker {1 - index}" in output
 
 
-def test_workers_wait_for_each_other_whoever_else_calls():
+def test_workers_wait_for_each_other_and_ignore_other_connections():
     addresses, came = cluster_of(3), []
 
     def worker(index):
-        meet(addresses, index)
+        wait_for_all(addresses, index)
         came.append(index)
 
     threads = [threading.Thread(target=worker, args=(index,), daemon=True) for index in (0, 1, 2)]
@@ -198,10 +198,10 @@ def test_workers_wait_for_each_other_whoever_else_calls():
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
-def test_workers_meet_at_an_address_of_ipv6():
+def test_workers_connect_over_ipv6():
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as free:
         addresses = [f"[::1]:{free.getsockname()[1]}", "[::1]:1"]
-    threads = [threading.Thread(target=meet, args=(addresses, index), daemon=True) for index in (0, 1)]
+    threads = [threading.Thread(target=wait_for_all, args=(addresses, index), daemon=True) for index in (0, 1)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -213,7 +213,7 @@ def test_a_port_in_use_is_named():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ValueError, match=f"worker 0 cannot listen at {address}: Address already in use"):
-            meet([address, "127.0.0.1:1"], 0)
+            wait_for_all([address, "127.0.0.1:1"], 0)
 
 
 @pytest.mark.parametrize(
@@ -233,13 +233,29 @@ def test_a_tf_config_that_does_not_say_who_is_who_is_refused(monkeypatch, config
     if config:
         monkeypatch.setenv("TF_CONFIG", config if isinstance(config, str) else json.dumps(config))
     with pytest.raises(ValueError, match="TF_CONFIG"):
-        meet(*cluster())
+        wait_for_all(*parse_tf_config())
 
 
 def test_a_chief_comes_before_the_workers(monkeypatch):
     config = {"cluster": {"chief": ["c:1"], "worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(config))
-    assert cluster() == (["c:1", "a:1", "b:1"], 2)
+    assert parse_tf_config() == (["c:1", "a:1", "b:1"], 2)
+
+
+@pytest.mark.parametrize(
+    "config, several",
+    [
+        ("{}", False),
+        ('{"cluster": {"ps": ["a:1"], "worker": ["b:1", "c:1"]}, "task": {"type": "ps", "index": 0}}', False),
+        ('{"cluster": {"worker": ["b:1"]}, "task": {"type": "worker", "index": 0}}', False),
+        ('{"cluster": {"worker": ["b:1", "c:1"]}, "task": {"type": "worker", "index": 1}}', True),
+    ],
+)
+def test_auto_ignores_a_tf_config_of_something_else(monkeypatch, capsys, config, several):
+    monkeypatch.setenv("TF_CONFIG", config)
+    assert has_several_workers() == several
+    ignored = "ps" in config or config == "{}"
+    assert ("ignored" in capsys.readouterr().out) == ignored
 
 
 def test_a_process_that_trains_alone_is_a_chief_without_others():

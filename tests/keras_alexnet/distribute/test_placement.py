@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from keras_alexnet import AlexNet, TowerMirroredStrategy
-from keras_alexnet.distribute import placement
+from keras_alexnet.distribute import strategies
 from keras_alexnet.distribute.placement import placement_table, placement_text
 from keras_alexnet.distribute.strategies import make_strategy
 from keras_alexnet.train import train
@@ -44,7 +44,7 @@ def test_gradients_that_overflow_in_one_replica_only_change_no_weight(strategy, 
     assert math.isfinite(found["loss"]) and found["same"] and found["scale"] == 2.0**39
 
 
-def test_weights_and_velocities_are_looked_up_where_they_are():
+def test_weights_and_momentums_are_on_their_towers_device():
     rows = {(layer, tower): places for layer, tower, *places in on_four_devices("placement", "towers", "4")}
     assert rows["conv1", 0] == [["CPU:0", "CPU:2"]] * 3 and rows["conv1", 1] == [["CPU:1", "CPU:3"]] * 3
     assert rows["pool5", 1] == [["CPU:1", "CPU:3"], [], []]
@@ -111,7 +111,7 @@ def test_devices_that_do_not_fit_are_told_in_one_line(flags, says):
     ],
 )
 def test_the_number_of_devices_must_fit(strategy, devices, says, monkeypatch):
-    monkeypatch.setattr(placement, "device_names", lambda kind=None: [f"CPU:{index}" for index in range(4)])
+    monkeypatch.setattr(strategies, "device_names", lambda kind=None: [f"CPU:{index}" for index in range(4)])
     with pytest.raises(ValueError, match=re.escape(says)):
         make_strategy(strategy, devices=devices.split(","))
 
@@ -131,11 +131,13 @@ def test_devices_that_are_not_there_or_named_twice_are_refused(devices, says):
 
 
 def test_virtual_devices_come_too_late_once_tensorflow_runs(photographs, tmp_path):
-    with pytest.raises(ValueError, match="virtual_devices=3: TensorFlow runs already, with 1 CPU device"):
+    with pytest.raises(ValueError, match="virtual_devices=3: TensorFlow has already started with 1 CPU device"):
         train(tiny(photographs, tmp_path / "run", virtual_devices=3))
 
 
-@pytest.mark.parametrize("devices, says", [([], "at least 2"), (["CPU:0"], "found 1"), (["CPU:0"] * 2, "of their own")])
+@pytest.mark.parametrize(
+    "devices, says", [([], "at least 2"), (["CPU:0"], "at least 2"), (["CPU:0"] * 2, "different devices")]
+)
 def test_towers_need_pairs_of_devices(devices, says):
     with pytest.raises(ValueError, match=says):
         TowerMirroredStrategy(devices)

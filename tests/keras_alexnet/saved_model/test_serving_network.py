@@ -48,12 +48,12 @@ def first_layers(*, kernel=11, strides=4, padding=(0, 3, 0, 3), pool=(3, 2), siz
     images = keras.Input((size, size, 3))
     towers = MeanSubtraction(mean, 1 / 64, name="mean_subtraction")(images)
     he = keras.initializers.HeNormal()
-    towers = TowerConv2D(8, kernel, strides, padding, reads="all", kernel_initializer=he, name="conv1")(towers)
+    towers = TowerConv2D(8, kernel, strides, padding, connectivity="full", kernel_initializer=he, name="conv1")(towers)
     towers = TowerActivation("relu")(towers)
     towers = LocalResponseNormalization(alpha=0.05)(towers)
     towers = OverlappingMaxPool(*pool)(towers)
     features = TowerActivation("relu")(TowerDense(16, kernel_initializer=he, name="fc7")(towers))
-    scores = TowerDense(5, towers=1, kernel_initializer=he, name="fc8")(features)[0]
+    scores = TowerDense(5, towers=1, kernel_initializer=he, name="fc8")(features)
     return keras.Model(images, keras.layers.Activation(None, name="predictions")(scores))
 
 
@@ -63,7 +63,7 @@ def shared_of(model):
 
 
 def assert_answers_as(model, stored):
-    expected = crop_probabilities(model, stored, "ten").numpy()
+    expected = crop_probabilities(model, stored, "ten", from_logits=True).numpy()
     assert 0.25 < expected.max() < 0.99, "equal or saturated probabilities would hide errors"
     np.testing.assert_allclose(traced(ServingNetwork(model).ten_crop)(stored), expected, atol=1e-6)
 
@@ -150,7 +150,7 @@ def test_bfloat16_answers_nearly_the_same_with_weights_of_half_the_size():
     model = network(width=1 / 8)
     served = ServingNetwork(model, "bfloat16")
     stored = stored_images(4)
-    exact = crop_probabilities(model, stored, "ten").numpy()
+    exact = crop_probabilities(model, stored, "ten", from_logits=True).numpy()
     np.testing.assert_allclose(traced(served.ten_crop)(stored), exact, atol=0.02)
     half = [variable for variable in served.variables if variable.dtype == tf.bfloat16]
     fc8 = model.get_layer("fc8").count_params()

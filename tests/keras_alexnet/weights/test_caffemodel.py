@@ -68,9 +68,9 @@ def test_todays_files_may_have_dense_kernels_of_four_dimensions(tmp_path, caffe,
 @pytest.mark.parametrize("legacy", [False, True])
 def test_alexnet_and_caffenet_are_told_apart_by_their_order(tmp_path, blobs, legacy):
     path = files.caffemodel(tmp_path / "w", blobs, files.CAFFENET, legacy)
-    refused(small("caffe"), path, CAFFE, "pooling, normalisation", "variant='caffenet'")
+    refused(small("caffe"), path, CAFFE, "pooling, normalization", "variant='caffenet'")
     path = files.caffemodel(tmp_path / "w", blobs, files.ALEXNET, legacy)
-    refused(small("caffenet"), path, CAFFENET, "normalisation, pooling", "variant='caffe'")
+    refused(small("caffenet"), path, CAFFENET, "normalization, pooling", "variant='caffe'")
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -84,14 +84,14 @@ def test_alexnet_and_caffenet_are_told_apart_by_their_order(tmp_path, blobs, leg
         ({"local_size": 0}, "n=0"),
     ],
 )
-def test_other_constants_of_normalisation_are_refused(tmp_path, caffe, blobs, constants, says, legacy):
+def test_other_constants_of_normalization_are_refused(tmp_path, caffe, blobs, constants, says, legacy):
     path = files.caffemodel(tmp_path / "w", blobs, legacy=legacy, lrn=files.lrn_param(**constants))
     refused(caffe, path, CAFFE, "lrn_conv1", says, "k=1, n=5, alpha=2e-05, beta=0.75")
 
 
-def test_normalisation_inside_maps_is_refused(tmp_path, caffe, blobs):
+def test_normalization_inside_maps_is_refused(tmp_path, caffe, blobs):
     path = files.caffemodel(tmp_path / "w", blobs, lrn=files.lrn_param(region=1))
-    refused(caffe, path, CAFFE, "normalisation inside maps")
+    refused(caffe, path, CAFFE, "normalization within channels")
 
 
 def test_constants_that_are_the_same_are_accepted(tmp_path, caffe, weights, blobs):

@@ -1,5 +1,6 @@
 """PyTorch's files; and the proof, by PyTorch's own arithmetic, that imported weights are where they belong."""
 
+import argparse
 import collections
 import pickle
 import sys
@@ -57,6 +58,11 @@ FORMS = {
     "of DataParallel": lambda state: {f"module.{name}": tensor for name, tensor in state.items()},
     "in a checkpoint": lambda state: {"epoch": 90, "state_dict": state, "optimizer": {"lr": 0.1}},
     "in torchvision's checkpoint": lambda state: {"model": state, "epoch": 90},
+    "in the tutorials' checkpoint": lambda state: {"model_state_dict": state, "optimizer_state_dict": {}, "loss": 0.1},
+    "as net": lambda state: {"net": state, "acc": 0.5},
+    "as network": lambda state: {"network": state},
+    "in a checkpoint inside another": lambda state: {"model": {"state_dict": state}, "epoch": 3},
+    "of DataParallel in a checkpoint": lambda state: {"state_dict": {f"module.{k}": v for k, v in state.items()}},
     "parameters": lambda state: {name: nn.Parameter(tensor) for name, tensor in state.items()},
     "double": lambda state: {name: tensor.double() for name, tensor in state.items()},
 }
@@ -152,7 +158,7 @@ def test_a_hostile_file_is_not_executed(tmp_path, model, state, archive):
     "content, says",
     [
         ([1, 2], "found a list"),
-        ({}, "found a dict"),
+        ({}, "found an empty dictionary"),
         ({"a.weight": 3}, "a.weight: found int"),
         ({"a.weight": torch.zeros(3, dtype=torch.int32)}, "a.weight: found torch.int32"),
         ({"a.weight": torch.zeros(3, 3).to_sparse()}, "a.weight: found"),
@@ -166,8 +172,39 @@ def test_what_is_no_state_dict_is_refused(tmp_path, model, content, says):
 
 
 def test_tensors_that_say_to_be_larger_than_the_file_are_refused(tmp_path, model, state):
-    state["features.3.weight"] = torch.zeros(1).expand(10**5, 10**5, 10, 10)
-    refused(model, saved(tmp_path / "w", state), TORCHVISION, "conv2", "(100000, 100000, 10, 10)")
+    for dtype in (torch.float32, torch.bfloat16):
+        state["features.3.weight"] = torch.zeros(1, dtype=dtype).expand(10**5, 10**5, 10, 10)
+        refused(model, saved(tmp_path / "w", state), TORCHVISION, "features.3.weight: claims", "bytes")
+
+
+@pytest.mark.parametrize("archive", [True, False])
+@pytest.mark.parametrize(
+    "more, says",
+    [
+        ({"args": argparse.Namespace(lr=0.1)}, "argparse.Namespace"),
+        ({"model": nn.Linear(2, 2)}, "torch.nn.modules.linear.Linear"),
+    ],
+)
+def test_a_checkpoint_with_more_than_tensors_is_refused_with_the_way_to_convert_it(
+    tmp_path, model, state, more, says, archive
+):
+    path = saved(tmp_path / "w", {"state_dict": state} | more, _use_new_zipfile_serialization=archive)
+    refused(
+        model, path, TORCHVISION, says, "nothing in it was executed", "torch.save(model.state_dict(), 'weights.pth')"
+    )
+
+
+def test_torchscript_is_refused_with_the_way_to_convert_it(tmp_path, model):
+    torch.jit.script(nn.Linear(2, 2)).save(tmp_path / "w")
+    refused(
+        model, tmp_path / "w", TORCHVISION, "a TorchScript program", "torch.save(model.state_dict(), 'weights.pth')"
+    )
+
+
+def test_a_checkpoint_that_contains_itself_is_refused(tmp_path, model):
+    checkpoint = {}
+    checkpoint["model"] = checkpoint
+    refused(model, saved(tmp_path / "w", checkpoint), TORCHVISION, "found 'model'")
 
 
 @pytest.mark.parametrize("archive", [True, False])

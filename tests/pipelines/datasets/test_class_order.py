@@ -7,7 +7,7 @@ import tensorflow_datasets as tfds
 from pipelines.datasets.class_order import devkit_wnids, ordered, read_class_list, read_label_names, reordered, select
 from pipelines.datasets.registry import open_source
 from pipelines.datasets.source import Source
-from pipelines.prepare import prepare
+from pipelines.preparation.prepare import prepare
 from tests.helpers.image_files import encode, image_folder, photograph, write_files
 
 JPEG = encode(photograph())
@@ -22,7 +22,7 @@ def synsets(tmp_path: Path) -> str:
 
 def assert_labels_follow_keys(source: Source) -> None:
     elements = [*source.encoded("train").as_numpy_iterator(), *source.encoded("train", 5).as_numpy_iterator()]
-    for part in source.parts("train", 2):
+    for part in source.shards("train", 2):
         elements += pickle.loads(pickle.dumps(part)).encoded().as_numpy_iterator()
     assert len(elements) == 3 * source.splits["train"]
     for _, label, key in elements:
@@ -76,11 +76,11 @@ def test_any_permutation_of_the_classes_will_do_but_no_other_list(tmp_path):
     assert_labels_follow_keys(turned)
     assert reordered(source, ("cat", "dog")) is source
     for names in (["dog"], ["dog", "fox"], ["dog", "dog", "cat"]):
-        with pytest.raises(ValueError, match="its classes are others"):
+        with pytest.raises(ValueError, match="its classes differ"):
             reordered(source, names)
 
 
-def test_names_for_people_change_places_with_their_classes(tmp_path):
+def test_display_names_change_places_with_their_classes(tmp_path):
     names = {"cat": "house cat", "dog": "dog"}
     prepare(open_source(f"folder:{image_folder(tmp_path / 'images')}"), tmp_path / "out", label_names=names)
     turned = reordered(open_source(str(tmp_path / "out")), ["dog", "cat"])
@@ -99,19 +99,35 @@ def test_a_list_of_classes_keeps_the_order_of_the_dataset(tmp_path):
     assert read_class_list(tmp_path / "list", ("ant", "cat", "dog")) == ("ant", "dog")
 
 
-def test_names_for_people_are_read_for_each_class(tmp_path):
+def test_display_names_are_read_for_each_class(tmp_path):
     (tmp_path / "names").write_text("n2 fox, red\nn1\tÉpagneul\nn3 of no interest\n", encoding="utf-8")
     assert read_label_names(tmp_path / "names", ("n1", "n2")) == {"n1": "Épagneul", "n2": "fox, red"}
+
+
+def test_class_names_may_have_blanks_in_them(tmp_path):
+    classes = ("red fox", "red", "dog")
+    (tmp_path / "classes").write_bytes(b"\xef\xbb\xbfred fox\ndog a remark\n")
+    assert read_class_list(tmp_path / "classes", classes) == ("red fox", "dog")
+    (tmp_path / "names").write_text("red fox\tVulpes vulpes\nred\tcolour\ndog house dog\n")
+    assert read_label_names(tmp_path / "names", classes) == {
+        "red fox": "Vulpes vulpes",
+        "red": "colour",
+        "dog": "house dog",
+    }
 
 
 @pytest.mark.parametrize(
     ("read", "content", "expected"),
     [
-        (read_class_list, b"cat\nfox\n", "--classes_file=.*: found 'fox', expected classes of the dataset"),
+        (read_class_list, b"cat\nfox\n", "classes_file=.*: found 'fox', expected classes of the dataset"),
         (read_class_list, b"\n", "found no class"),
         (read_class_list, b"\xff\xfe\x00", "not a text file"),
-        (read_label_names, b"cat house cat\ndog\n", r"--label_names_file=.*: no line 'dog <name>' \(1 such\)"),
-        (read_label_names, b"", r"no line 'cat <name>' \(2 such\)"),
+        (
+            read_label_names,
+            b"cat house cat\ndog\n",
+            r"label_names_file=.*: no line with 'dog', a tab .*\(1 such\)",
+        ),
+        (read_label_names, b"", r"no line with 'cat', a tab and its name \(2 such\)"),
     ],
 )
 def test_a_file_that_does_not_fit_is_named(read, content: bytes, expected: str, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from pipelines.datasets.class_order import devkit_wnids
 from pipelines.datasets.registry import open_source
 from pipelines.datasets.source import Source
-from pipelines.prepare import prepare
+from pipelines.preparation.prepare import prepare
 from tests.helpers.image_files import encode, photograph, pixels, write_files
 
 JPEG = encode(photograph())
@@ -35,7 +35,7 @@ def message(root: Path) -> str:
     with pytest.raises(ValueError) as raised:
         open_source(f"ilsvrc:{root}")
     assert "\n" not in str(raised.value)
-    assert str(raised.value).startswith(f"--dataset=ilsvrc:{root}: ")
+    assert str(raised.value).startswith(f"dataset=ilsvrc:{root}: ")
     return str(raised.value)
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 from pipelines import input
 from pipelines.datasets.prepared_shards import Shards
 from pipelines.datasets.registry import open_source
-from pipelines.prepare import prepare
+from pipelines.preparation.prepare import prepare
 from tests.helpers.image_files import encode, photograph
 
 LENGTHS = (7, 5, 9, 4, 8, 6)
@@ -42,39 +42,39 @@ def test_without_a_seed_records_come_as_they_are_stored(shards):
     assert elements[0][1].dtype == np.int32
 
 
-# One wave; waves of some records; a wave for each shard.
-@pytest.mark.parametrize("wave_bytes", [10**9, 1500, 1])
-def test_every_record_comes_once_in_an_order_of_the_seeds_own(shards, wave_bytes):
-    first, second = (labels(shards, seed, wave_bytes=wave_bytes) for seed in (1, 2))
+# One shuffle block; blocks of some records; a block for each shard.
+@pytest.mark.parametrize("block_bytes", [10**9, 1500, 1])
+def test_every_record_comes_once_in_an_order_of_the_seeds_own(shards, block_bytes):
+    first, second = (labels(shards, seed, block_bytes=block_bytes) for seed in (1, 2))
     assert sorted(first) == sorted(second) == list(range(TOTAL))
     assert first != second
-    assert first == labels(shards, 1, wave_bytes=wave_bytes)
+    assert first == labels(shards, 1, block_bytes=block_bytes)
 
 
-@pytest.mark.parametrize("wave_bytes", [10**9, 1500, 1])
+@pytest.mark.parametrize("block_bytes", [10**9, 1500, 1])
 @pytest.mark.parametrize("seed", [None, 3])
-def test_starting_anywhere_gives_the_rest_of_the_order(shards, wave_bytes, seed):
-    whole = labels(shards, seed, wave_bytes=wave_bytes)
+def test_starting_anywhere_gives_the_rest_of_the_order(shards, block_bytes, seed):
+    whole = labels(shards, seed, block_bytes=block_bytes)
     for start in (0, 1, 6, 7, 20, TOTAL - 1, TOTAL):
-        assert labels(shards, seed, start, wave_bytes) == whole[start:]
+        assert labels(shards, seed, start, block_bytes) == whole[start:]
 
 
 def test_any_record_can_come_at_any_place(shards):
-    runs = np.array([labels(shards, seed, wave_bytes=1500) for seed in range(40)])
+    runs = np.array([labels(shards, seed, block_bytes=1500) for seed in range(40)])
     # Of 40 draws among 39 records, some 25 differ.
     assert min(len(set(runs[:, place])) for place in range(TOTAL)) > TOTAL / 3
     # Five standard errors of the mean of 40 uniform draws.
     assert np.all(np.abs(runs.mean(axis=0) - (TOTAL - 1) / 2) < 5 * TOTAL / np.sqrt(12 * 40))
 
 
-def test_the_files_of_waves_left_out_are_not_opened(shards):
-    whole = labels(shards, 5, wave_bytes=1)
+def test_the_files_of_blocks_left_out_are_not_opened(shards):
+    whole = labels(shards, 5, block_bytes=1)
     start, firsts = 20, np.cumsum([0, *LENGTHS[:-1]])
     of_records = np.searchsorted(firsts, whole, side="right") - 1
     needed = set(of_records[start:].tolist())
     assert len(needed) < len(LENGTHS)
     paths = [path if i in needed else f"{path}.gone" for i, path in enumerate(shards.paths)]
-    assert labels(Shards(paths, LENGTHS, shards.num_bytes), 5, start, wave_bytes=1) == whole[start:]
+    assert labels(Shards(paths, LENGTHS, shards.num_bytes), 5, start, block_bytes=1) == whole[start:]
 
 
 def test_a_prepared_folder_trains_on_each_of_its_records_from_any_step(tmp_path: Path):

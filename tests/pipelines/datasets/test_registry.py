@@ -7,7 +7,7 @@ import tensorflow_datasets as tfds
 
 from pipelines.datasets.registry import open_source
 from pipelines.datasets.source import Source
-from pipelines.prepare import prepare
+from pipelines.preparation.prepare import prepare
 from tests.helpers.image_files import encode, image_folder, photograph, write_files
 
 JPEG = encode(photograph())
@@ -136,7 +136,7 @@ def test_the_order_is_a_function_of_the_seed(kind: str, folder, data_dir, tmp_pa
 
 
 def test_a_shuffle_over_many_shards_loses_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("pipelines.prepare._IMAGES_PER_PART", 3)
+    monkeypatch.setattr("pipelines.preparation.prepare._IMAGES_PER_SHARD", 3)
     monkeypatch.setattr("pipelines.datasets.tfds_records.SHUFFLE_BYTES", 1)
     prepare(open_source(f"folder:{image_folder(tmp_path / 'images', training=10)}"), tmp_path / "prepared")
     assert len(list((tmp_path / "prepared").glob("prepared-train*"))) == 7
@@ -164,8 +164,8 @@ def test_parts_are_mixed_and_together_every_image_once(kind: str, folder, data_d
         source = open_source("sorted_by_class", str(tmp_path))
     else:
         source = open_source({"folder": folder, "tfds": "private_test_labels"}[kind], data_dir)
-    parts = source.parts("train", 3)
-    assert len({part.identity for part in parts}) == 3
+    parts = source.shards("train", 3)
+    assert len({part.fingerprint for part in parts}) == 3
     found = []
     for part in parts:
         # As a worker gets it.
@@ -176,7 +176,7 @@ def test_parts_are_mixed_and_together_every_image_once(kind: str, folder, data_d
         found += [key.decode() for _, _, key in examples]
         assert [key for _, _, key in part.encoded().as_numpy_iterator()] == [key for _, _, key in examples]
     assert sorted(found) == sorted(keys(source))
-    assert [part.identity for part in source.parts("train", 3)] == [part.identity for part in parts]
+    assert [part.fingerprint for part in source.shards("train", 3)] == [part.fingerprint for part in parts]
 
 
 def test_tfds_images_stay_as_they_are_encoded(data_dir):

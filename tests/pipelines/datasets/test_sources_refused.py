@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.datasets.registry import open_source
-from pipelines.prepare import prepare
+from pipelines.preparation.prepare import prepare
 from tests.helpers.image_files import encode, image_folder, photograph, write_files
 
 JPEG = encode(photograph())
@@ -29,7 +29,7 @@ def message(dataset: str, data_dir: str | None = None) -> str:
 def test_datasets_that_tfds_could_build_are_not_downloaded_but_explained(tmp_path):
     by_hand = message("imagenet2012", str(tmp_path))
     manual_dir, archives = f"{tmp_path}/downloads/manual/", "ILSVRC2012_img_train.tar ILSVRC2012_img_val.tar"
-    assert by_hand.startswith(f"--dataset=imagenet2012: not built in --data_dir={tmp_path}; fetch its archives by hand")
+    assert by_hand.startswith(f"dataset=imagenet2012: not built in data_dir={tmp_path}; fetch its archives by hand")
     assert f"`mkdir -p {manual_dir} && mv {archives} {manual_dir}`" in by_hand
     assert by_hand.endswith(f" and `tfds build imagenet2012 --data_dir={tmp_path}`")
     assert message("cifar10", str(tmp_path)).endswith(f"; run `tfds build cifar10 --data_dir={tmp_path}`")
@@ -52,7 +52,7 @@ def test_datasets_that_tfds_could_build_are_not_downloaded_but_explained(tmp_pat
 )
 def test_a_name_that_cannot_be_used_is_explained_in_one_line(dataset: str, expected: str, tmp_path):
     found = message(dataset, str(tmp_path))
-    assert found.startswith(f"--dataset={dataset}: ")
+    assert found.startswith(f"dataset={dataset}: ")
     assert re.search(expected, found)
     assert len(found) < 500
 
@@ -63,7 +63,7 @@ def test_a_name_that_cannot_be_used_is_explained_in_one_line(dataset: str, expec
         ((), "no folder train/ in it, expected train/<class>"),
         (("cat/1.jpg", "dog/2.jpg"), "its folders look like classes: move them into train/"),
         (("train/1.jpg",), "no class folders in .*train"),
-        (("train/cat/1.jpg", "train/dog/readme.txt"), "no image in train/dog, expected .bmp"),
+        (("train/cat/1.jpg", "train/dog/readme.txt"), "no image in train/dog, expected .jpg"),
         (("train/cat/1.jpg", "val/dog/2.jpg"), "class 'dog' is in val/ but not in train/"),
         (("train/cat/1.jpg", "val/2.jpg"), "no class folders in val/"),
         (("train/cat/1.jpg", "val/cat/2.jpg", "validation/cat/3.jpg"), "found both val and validation"),
@@ -72,7 +72,7 @@ def test_a_name_that_cannot_be_used_is_explained_in_one_line(dataset: str, expec
 def test_a_folder_of_another_layout_is_refused(files: tuple[str, ...], expected: str, tmp_path):
     write_files(tmp_path, dict.fromkeys(files, JPEG))
     found = message(f"folder:{tmp_path}")
-    assert found.startswith(f"--dataset=folder:{tmp_path}: ")
+    assert found.startswith(f"dataset=folder:{tmp_path}: ")
     assert re.search(expected, found)
 
 
@@ -89,7 +89,7 @@ def test_a_directory_that_was_not_prepared_says_what_it_may_be(tmp_path):
     (tmp_path / "empty").mkdir()
     assert "python -m pipelines.prepare writes one" in message(f"{tmp_path}/empty")
     images = image_folder(tmp_path / "images")
-    assert f"--dataset=folder:{images} reads an image folder" in message(str(images))
+    assert f"dataset=folder:{images} reads an image folder" in message(str(images))
 
 
 def break_json(folder: Path, name: str) -> None:
@@ -99,11 +99,11 @@ def break_json(folder: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("damage", "expected"),
     [
-        (lambda folder: break_json(folder, "summary.json"), "broken prepared folder"),
-        (lambda folder: break_json(folder, "dataset_info.json"), "broken prepared folder"),
-        (lambda folder: (folder / "dataset_info.json").unlink(), "broken prepared folder"),
-        (lambda folder: (folder / "features.json").unlink(), "broken prepared folder"),
-        (lambda folder: (folder / "summary.json").write_text("[]"), "broken prepared folder"),
+        (lambda folder: break_json(folder, "summary.json"), "damaged prepared directory"),
+        (lambda folder: break_json(folder, "dataset_info.json"), "damaged prepared directory"),
+        (lambda folder: (folder / "dataset_info.json").unlink(), "damaged prepared directory"),
+        (lambda folder: (folder / "features.json").unlink(), "damaged prepared directory"),
+        (lambda folder: (folder / "summary.json").write_text("[]"), "damaged prepared directory"),
         (lambda folder: (folder / "statistics.npz").unlink(), "statistics.npz: no such file"),
         (lambda folder: (folder / "statistics.npz").write_text("x"), "statistics.npz: broken or foreign"),
     ],

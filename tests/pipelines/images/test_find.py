@@ -85,7 +85,7 @@ def test_links_to_directories_are_followed_once(photos, argument):
 
 def test_a_directory_without_images_is_refused(photos, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="empty: no image file in this directory; expected names that end in .*jpg"):
+    with pytest.raises(ValueError, match=r"empty: no image file in this directory; expected names that end in .*jpg"):
         find_image_files(["photos", "empty"])
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
-from tqdm import tqdm
 
+from pipelines.cli import progress_bar
 from pipelines.datasets.registry import open_source
+from pipelines.preparation.prepare import prepare
 from pipelines.preparation.processes import store_all
 from pipelines.preparation.shard import Shard, ShardConfig
-from pipelines.prepare import prepare
 from tests.helpers.image_files import image_folder, write_files
 
 
@@ -19,7 +19,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_the_files_do_not_depend_on_the_number_of_processes(tmp_path, monkeypatch):
-    monkeypatch.setattr("pipelines.prepare._IMAGES_PER_PART", 5)
+    monkeypatch.setattr("pipelines.preparation.prepare._IMAGES_PER_SHARD", 5)
     images = write_files(image_folder(tmp_path / "images"), {"train/cat/bad.jpg": b"text"})
     for workers in (1, 2):
         prepare(open_source(f"folder:{images}"), tmp_path / f"{workers}", max_bad_fraction=0.1, workers=workers)
@@ -28,9 +28,9 @@ def test_the_files_do_not_depend_on_the_number_of_processes(tmp_path, monkeypatc
 
 @dataclass(frozen=True)
 class Deadly:
-    """A part of a source that kills the process which reads it, as a machine without memory does."""
+    """A shard that kills the process which reads it, as a machine without memory does."""
 
-    identity: str = "deadly"
+    fingerprint: str = "deadly"
 
     def encoded(self) -> tf.data.Dataset:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -38,9 +38,9 @@ class Deadly:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A part of a source whose files are gone."""
+    """A shard whose files are gone."""
 
-    identity: str = "unreadable"
+    fingerprint: str = "unreadable"
 
     def encoded(self) -> tf.data.Dataset:
         examples = tf.data.Dataset.from_tensors(("/nowhere/1.jpg", 0, "1.jpg"))
@@ -50,15 +50,15 @@ class Unreadable:
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        (Deadly(), "--workers=2: one of them was killed"),
-        (Unreadable(), "--dataset=x: reading train failed: .*/nowhere/1.jpg; No such"),
+        (Deadly(), "workers=2: one of them was killed"),
+        (Unreadable(), "dataset=x: reading train failed: .*/nowhere/1.jpg; No such"),
     ],
 )
 def test_what_goes_wrong_in_a_process_ends_all_with_one_line(source, expected: str, tmp_path):
-    for name in ("dataset", "tallies"):
+    for name in ("dataset", "statistics"):
         (tmp_path / name).mkdir()
-    parts = [Shard("x", "train", index, 2, source, 1) for index in range(2)]
-    with pytest.raises(ValueError, match=expected) as raised, tqdm(disable=True) as progress:
-        list(store_all(parts, ShardConfig("shorter_side", 95, ("cat",)), tmp_path, 2, progress))
+    shards = [Shard("x", "train", index, 2, source, 1) for index in range(2)]
+    with pytest.raises(ValueError, match=expected) as raised, progress_bar("", 2) as bar:
+        list(store_all(shards, ShardConfig("shorter_side", 95, ("cat",)), tmp_path, 2, bar))
     assert "\n" not in str(raised.value)
-    assert list((tmp_path / "tallies").iterdir()) == []
+    assert list((tmp_path / "statistics").iterdir()) == []

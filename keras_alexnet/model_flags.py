@@ -1,0 +1,62 @@
+"""The flags that name a model, shared by the commands that read one. Needs no TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from keras_alexnet.variants import VARIANTS
+from pipelines.cli import UsageError, define_path, reason_of
+
+if TYPE_CHECKING:
+    from keras_alexnet.pretrained import LoadedNetwork
+
+
+def define_model_flags() -> None:
+    """Defines --model (also --model_dir, --weights), and what weight files do not contain: --network (also --variant),
+    --width, --classes, --class_names.
+    """
+    define_path("model", None, "run directory, export, .keras file, or weight file of any kind", required=True)
+    flags.DEFINE_alias("model_dir", "model")
+    flags.DEFINE_alias("weights", "model")
+    flags.DEFINE_string(
+        "network",
+        None,
+        f"of a weight file: {', '.join(VARIANTS)}, keras.applications.<constructor>, or package.module:function; "
+        "detected from the weights if possible",
+    )
+    flags.DEFINE_alias("variant", "network")
+    flags.DEFINE_float("width", None, "of a weight file: multiplier of filters and units of an AlexNet", 0.001)
+    flags.DEFINE_integer("classes", None, "of a weight file: number of classes", lower_bound=1)
+    define_path("class_names", None, "text file with one class name per line; ImageNet's wnids by default")
+
+
+def load_model(options: flags.FlagValues) -> LoadedNetwork:
+    """Loads the network that the flags of `define_model_flags` name.
+
+    Raises:
+      UsageError: the class names cannot be read, or are not one per class.
+      ValueError: see `load_network`.
+    """
+    from keras_alexnet.pretrained import load_network
+
+    given: dict[str, Any] = {"width": options.width} if options.width is not None else {}
+    loaded = load_network(options.model, network=options.network, classes=options.classes, **given)
+    if options.class_names is None:
+        return loaded
+    names = _class_names(options.class_names)
+    classes = loaded.model.output_shape[-1] if loaded.model is not None else len(loaded.class_names)
+    if len(names) != classes:
+        raise UsageError(f"class_names={options.class_names}: found {len(names)} names; expected {classes}")
+    return dataclasses.replace(loaded, class_names=names, display_names=names)
+
+
+def _class_names(path: str) -> tuple[str, ...]:
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"class_names={path}: {reason_of(error)}; expected a text file") from error
+    return tuple(line.strip() for line in lines if line.strip())

@@ -1,0 +1,38 @@
+"""`Network`: what training, evaluation and export need to know about a network."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+# (classes, image_size, classifier_activation, **options) -> keras.Model. Not spelled with Keras' types: importing Keras
+# takes seconds, and the names of the networks are choices of command-line flags.
+Build = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network and the constants that belong to it.
+
+    Attributes:
+      name: as in `networks.names()`, or `package.module:function`.
+      build: `build(classes, image_size, classifier_activation, **options)` returns a `keras.Model` which reads RGB
+        images `[N, image_size, image_size, 3]` with pixel values 0..255 and contains its preprocessing. A model for
+        training may have auxiliary outputs after the main one.
+      image_size: side of the input in pixels, by default.
+      resize_size: images are resized to this side before they are cropped to `image_size`.
+      resize_policy: how, one of `pipelines.images.crops.RESIZE_POLICIES`.
+      weight_decay: of training, by default.
+      features_layer: the layer that computes the features; None for the input of the last layer with weights.
+      aux_loss_weights: one factor for the loss of each auxiliary output.
+      options: the keywords that `build` accepts.
+    """
+
+    name: str
+    build: Build
+    image_size: int
+    resize_size: int
+    resize_policy: str
+    weight_decay: float
+    features_layer: str | None
+    aux_loss_weights: tuple[float, ...] = ()
+    options: tuple[str, ...] = ()

@@ -1,0 +1,91 @@
+"""The registry: name -> `Network`."""
+
+import functools
+from typing import Any
+
+from keras_alexnet.networks import alexnet, keras_applications, user_factory
+from keras_alexnet.networks.network import Network
+
+
+@functools.cache
+def _registered() -> dict[str, Network]:
+    return {network.name: network for network in (*alexnet.networks(), *keras_applications.networks())}
+
+
+def names() -> tuple[str, ...]:
+    """The registered networks. Needs neither TensorFlow nor Keras."""
+    return tuple(_registered())
+
+
+def find(name: str) -> Network:
+    """The network called `name`.
+
+    Args:
+      name: one of `names()`, or `package.module:function` for a function with the signature of `Network.build`.
+
+    Raises:
+      ValueError: if there is no such network; the message lists those that exist.
+    """
+    if ":" in name:
+        return user_factory.network(name)
+    if name not in _registered():
+        own = ", ".join(other for other in _registered() if not other.startswith(keras_applications.PREFIX))
+        raise ValueError(
+            f"network={name}: expected one of {own}, {keras_applications.PREFIX}<constructor> "
+            f"({', '.join(keras_applications.CONSTRUCTORS)}), or package.module:function"
+        )
+    return _registered()[name]
+
+
+def create(
+    name: str,
+    classes: int = 1000,
+    image_size: int | None = None,
+    classifier_activation: str | None = "softmax",
+    **options: Any,
+) -> Any:
+    """Builds a network with random weights.
+
+    Args:
+      name: as for `find`.
+      classes: number of classes, at least 1.
+      image_size: side of the input in pixels; the network's own by default.
+      classifier_activation: of the main output; a name that Keras knows, or None for logits.
+      **options: keywords that the network accepts (`Network.options`).
+
+    Returns:
+      A `keras.Model`: RGB images `[N, image_size, image_size, 3]`, pixel values 0..255, to `[N, classes]`. Auxiliary
+      outputs are left out; `find(name).build` keeps them.
+
+    Raises:
+      ValueError: for an unknown network or option, or a value that the network does not accept.
+
+    Example:
+
+    ```python
+    model = networks.create("keras.applications.MobileNet", classes=10, image_size=96, alpha=0.25)
+    ```
+    """
+    network = find(name)
+    unknown = [option for option in options if option not in network.options]
+    if unknown:
+        accepted = ", ".join(network.options) or "none"
+        raise ValueError(f"{unknown[0]}={options[unknown[0]]!r}: {name} has no such option; it accepts {accepted}")
+    if classes < 1:
+        raise ValueError(f"classes={classes}: expected at least 1")
+    if image_size is not None and image_size < 1:
+        raise ValueError(f"image_size={image_size}: expected at least 1")
+    model = network.build(classes, image_size or network.image_size, classifier_activation, **options)
+    return _main_output_only(name, model, classes)
+
+
+def _main_output_only(name: str, model: Any, classes: int) -> Any:
+    import keras
+
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"network={name}: it built a {type(model).__name__}; expected a keras.Model")
+    if len(model.outputs) > 1:
+        model = keras.Model(model.inputs, model.outputs[0], name=model.name)
+    if model.output_shape != (None, classes):
+        raise ValueError(f"network={name}: its output has shape {model.output_shape}; expected (None, {classes})")
+    return model

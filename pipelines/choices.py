@@ -1,0 +1,30 @@
+"""Names and constants that flags offer. Needs no TensorFlow, so that `--help` answers at once."""
+
+# What --dataset takes.
+DATASET_FORMS = (
+    "photos, folder:<dir>, ilsvrc:<dir>, a folder written by pipelines.prepare, or a TFDS name such as imagenet2012"
+)
+
+# sorted: the order of the dataset, which for image folders and ImageNet is by name.
+# devkit: by ILSVRC2012_ID, the number that the development kit of the challenge gives a class.
+CLASS_ORDERS = ("sorted", "devkit")
+
+# Side of the resized image in pixels (paper, section 2).
+RESIZED_SIZE = 256
+
+# shorter_side: the shorter side becomes 256, then the centre is cut out (paper, section 2).
+# warp: both sides become 256, whatever the shape (the networks released with Caffe).
+RESIZE_POLICIES = ("shorter_side", "warp")
+
+# Quality of the resized JPEG, as in cuda-convnet2's make-data.py, by the author of the paper.
+JPEG_QUALITY = 95
+
+# center: one crop. ten: the corners and the centre, and their horizontal flips (paper, section 4.1).
+CROPS = ("center", "ten")
+
+# paper: as printed. source2012: as in the released code. none: no shift.
+COLOR_AUGMENTATIONS = ("paper", "source2012", "none")
+
+# Which crop of the mean image is subtracted. central: the centre, wherever the image crop is from (2012 code).
+# crop: the one where the image crop is from, flipped with it (Caffe).
+MEAN_CROPS = ("central", "crop")

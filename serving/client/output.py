@@ -1,0 +1,103 @@
+"""Output of `python -m serving.client`: a table, JSON lines or CSV, one record per file.
+
+Records are {"file", "valid", "labels", "classes", "scores"}, best class first, or {"file", "valid", "features"}.
+Where a request failed, `valid` is None and "error" has the reason. Names and labels come from strangers: none reaches
+the terminal or a spreadsheet with control characters or as a formula.
+"""
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+Record = dict[str, Any]
+
+_CSV_COLUMNS = ("file", "valid", "rank", "class", "label", "score", "error")
+_FORMULA_STARTS = ("=", "+", "-", "@")
+
+
+def printable(text: str) -> str:
+    """`text` with control characters, direction marks and undecodable bytes of file names as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def print_json(record: Record) -> None:
+    """Prints the record as one line of JSON. Numbers that JSON does not have become null."""
+    line = json.dumps({name: _finite(value) for name, value in record.items()}, allow_nan=False)
+    print(line.replace("\x7f", "\\u007f"), flush=True)
+
+
+@contextmanager
+def csv_printer() -> Iterator[Callable[[Record], None]]:
+    """Prints a header and returns a function for records: one line per class, or one for a file without classes."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(_CSV_COLUMNS)
+
+    def print_rows(record: Record) -> None:
+        start = (_cell(record["file"]), "" if record["valid"] is None else str(record["valid"]).lower())
+        ranked = zip(record["classes"], record["labels"], record["scores"], strict=True)
+        rows: list[tuple[Any, ...]] = [
+            (*start, rank, index, _cell(label), score, "") for rank, (index, label, score) in enumerate(ranked, 1)
+        ]
+        writer.writerows(rows or [(*start, "", "", "", "", _cell(record.get("error", "")))])
+        sys.stdout.flush()
+
+    yield print_rows
+
+
+@contextmanager
+def table_printer() -> Iterator[Callable[[Record], None]]:
+    """Returns a function for records, and prints one table at the end, also after an error."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    try:
+        yield lambda record: _add_rows(table, record)
+    finally:
+        if table.row_count:
+            Console().print(table)
+
+
+def _add_rows(table: Any, record: Record) -> None:
+    from rich.text import Text
+
+    file = Text(printable(record["file"]), overflow="fold")
+    rows: list[tuple[Any, ...]]
+    if "features" in record:
+        headings: tuple[str, ...] = ("file", "shape", "norm")
+        features = record["features"]
+        rows = [(file, f"({len(features)},)", f"{math.hypot(*features):.4f}")] if record["valid"] else []
+    else:
+        headings = ("file", "rank", "class", "score")
+        ranked = enumerate(zip(record["labels"], record["scores"], strict=True), start=1)
+        rows = [
+            (file if rank == 1 else "", str(rank), Text(printable(label)), f"{score:.4f}")
+            for rank, (label, score) in ranked
+        ]
+    if record["valid"] is None:
+        rows = [(file, "", "no response", "")[: len(headings)]]
+    if not table.columns:
+        for heading in headings:
+            table.add_column(heading, justify="right" if heading in ("rank", "score", "norm") else "left")
+    for row in rows:
+        table.add_row(*row)
+    if len(rows) > 1:
+        table.add_section()
+
+
+def _cell(text: str) -> str:
+    """A cell that a spreadsheet shows as text."""
+    shown = printable(text)
+    return f"'{shown}" if shown.startswith(_FORMULA_STARTS) else shown
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

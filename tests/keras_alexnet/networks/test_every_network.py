@@ -1,0 +1,34 @@
+"""Every network passes the same test: in full for one network of each family, for the rest in `make test-all`."""
+
+import pytest
+
+from keras_alexnet import networks
+from tests.helpers.network_test_case import check_network
+
+FULL = ("paper", "keras.applications.MobileNet")
+# The smallest input that a constructor accepts is 32; for these it is larger.
+SMALLEST = {"Xception": 71, "InceptionV3": 75, "InceptionResNetV2": 75, "NASNetLarge": 331, "NASNetMobile": 224}
+
+
+@pytest.fixture(autouse=True)
+def _unchecked(unchecked):
+    """Without the exporter's check in a process of its own, which has its own tests."""
+
+
+def arguments(name):
+    constructor = name.removeprefix("keras.applications.")
+    if constructor == name:
+        return {"width": 1 / 32}
+    size = SMALLEST.get(constructor, 64)
+    return {"image_size": size} | ({"alpha": 0.25} if constructor == "MobileNet" else {})
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_one_network_of_each_family(tmp_path, name):
+    check_network(tmp_path, name, **arguments(name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in networks.names() if name not in FULL])
+def test_every_other_network(tmp_path, name):
+    check_network(tmp_path, name, **arguments(name))

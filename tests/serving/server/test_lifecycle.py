@@ -1,0 +1,271 @@
+"""Start, change of version, and end of the embedded server."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import serving
+from serving.client import Client
+from serving.server import ModelServer
+from serving.server import __main__ as server_command
+from serving.server.config_files import single_model
+from serving.server.servable import Servable
+from serving.server.version_policy import Versions, versions_on_disk
+
+WAIT_S = 30
+
+
+@pytest.fixture
+def base(tmp_path: Path, model_base: Path) -> Path:
+    """A base folder of the test's own, with version 1."""
+    shutil.copytree(model_base / "1", tmp_path / "models" / "1")
+    return tmp_path / "models"
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline, "still waiting"
+        time.sleep(0.02)
+
+
+def current(server: ModelServer) -> Servable:
+    return server.models.versions["alexnet"].current
+
+
+def followed(base: Path) -> Versions:
+    """The versions under `base`, looked through once."""
+    (config,) = single_model("alexnet", base).model_config_list.config
+    versions = Versions(config, Servable)
+    versions.refresh()
+    return versions
+
+
+class Gate:
+    """Holds requests on their way into a servable."""
+
+    def __init__(self, servable, monkeypatch: pytest.MonkeyPatch):
+        self.entered, self.opened = threading.Event(), threading.Event()
+        predict = servable.predict
+
+        def gated(request):
+            self.entered.set()
+            assert self.opened.wait(WAIT_S)
+            return predict(request)
+
+        monkeypatch.setattr(servable, "predict", gated)
+
+
+def test_versions_are_the_numbers_with_a_model(tmp_path):
+    for name in ("1", "9", "10", "011", "writing-12", "1e3", "²", "12"):
+        (tmp_path / name).mkdir()
+        if name != "12":
+            (tmp_path / name / "saved_model.pb").touch()
+    assert versions_on_disk(tmp_path) == {number: tmp_path / name for number, name in [
+        (1, "1"), (9, "9"), (10, "10"), (11, "011"),
+    ]}  # fmt: skip
+
+
+def test_a_version_published_under_load_takes_over_without_a_failure(base, export, photograph):
+    image = photograph((200, 40, 40))
+    with ModelServer("alexnet", base) as server, Client(server.address) as client:
+        publisher = threading.Thread(target=export, args=(base, 2))
+        publisher.start()
+        answers: list[str] = []
+
+        def ask_until_the_answer_changes() -> bool:
+            answers.append(client.classify([image], top_k=1)[0].labels[0])
+            return answers[-1] != answers[0]
+
+        wait_until(ask_until_the_answer_changes)
+        publisher.join()
+    assert answers[0] == "red"
+    assert answers[-1] == "other"
+
+
+def test_a_request_under_way_ends_on_the_version_it_began_on(base, export, photograph, monkeypatch):
+    with ModelServer("alexnet", base) as server, Client(server.address) as client, ThreadPoolExecutor() as pool:
+        image = photograph((200, 40, 40))
+        before = client.classify([image])
+        gate = Gate(current(server), monkeypatch)
+        pending = pool.submit(client.classify, [image])
+        assert gate.entered.wait(WAIT_S)
+        export(base, 2)
+        wait_until(lambda: current(server).version == 2)
+        after = client.classify([image])
+        gate.opened.set()
+        assert pending.result(WAIT_S) == before != after
+
+
+def test_a_version_that_cannot_be_loaded_leaves_the_old_one_and_is_logged_once(base, caplog):
+    versions = followed(base)
+    (base / "2").mkdir()
+    (base / "2" / "saved_model.pb").write_bytes(b"half")
+    caplog.clear()
+    versions.refresh()
+    versions.refresh()
+    assert versions.current.version == 1
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith(f"alexnet: version 1 stays: cannot load {base / '2'}: ")
+    assert "\n" not in line
+
+
+def test_a_version_that_was_incomplete_is_served_once_its_files_have_arrived(base, model_base):
+    versions = followed(base)
+    (base / "2").mkdir()
+    shutil.copy(base / "1" / "saved_model.pb", base / "2")
+    versions.refresh()
+    assert versions.current.version == 1
+    shutil.copytree(base / "1" / "variables", base / "2" / "variables")
+    versions.refresh()
+    assert versions.current.version == 2
+
+
+def test_a_folder_without_news_is_not_loaded_again(base):
+    versions = followed(base)
+    loaded = versions.current
+    versions.refresh()
+    assert versions.current is loaded
+
+
+def test_removing_the_newest_version_brings_the_one_before_back(base, export):
+    export(base, 2)
+    versions = followed(base)
+    shutil.rmtree(base / "2")
+    versions.refresh()
+    assert versions.current.version == 1
+
+
+def test_the_last_version_stays_when_its_folder_is_removed(base):
+    versions = followed(base)
+    shutil.rmtree(base / "1")
+    versions.refresh()
+    assert versions.current.version == 1
+
+
+def test_leaving_waits_for_requests_under_way(base, photograph, monkeypatch):
+    with ThreadPoolExecutor() as pool:
+        server = ModelServer("alexnet", base)
+        server.__enter__()
+        with Client(server.address) as client:
+            gate = Gate(current(server), monkeypatch)
+            pending = pool.submit(client.classify, [photograph((200, 40, 40))])
+            assert gate.entered.wait(WAIT_S)
+            leaving = pool.submit(server.__exit__, None, None, None)
+            time.sleep(0.1)
+            assert not leaving.done()
+            gate.opened.set()
+            assert pending.result(WAIT_S)[0].valid
+            leaving.result(WAIT_S)
+
+
+def test_a_busy_port_is_named(base):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ValueError, match=rf"port={port}: .*in use"):
+            ModelServer("alexnet", base, port=port)
+
+
+def test_two_servers_cannot_share_a_port(base, server):
+    port = int(server.address.rpartition(":")[2])
+    with pytest.raises(ValueError, match=f"port={port}"):
+        ModelServer("alexnet", base, port=port)
+
+
+def test_a_host_that_is_not_this_machine_is_named(base):
+    with pytest.raises(ValueError, match=r"host=192\.0\.2\.1"):
+        ModelServer("alexnet", base, host="192.0.2.1")
+
+
+@pytest.mark.parametrize(
+    ("folders", "found"), [(None, "no such folder"), ([], "it is empty"), (["1", "notes"], "it holds 1, notes")]
+)
+def test_a_base_path_without_a_version_is_named(tmp_path, folders, found):
+    base = tmp_path / "models"
+    for name in folders if folders is not None else ():
+        (base / name).mkdir(parents=True)
+    if folders == []:
+        base.mkdir()
+    with pytest.raises(ValueError, match=rf"model_base_path={base}: {found}; .*keras_alexnet.export"):
+        ModelServer("alexnet", base)
+
+
+def test_a_first_version_that_cannot_be_loaded_is_named(tmp_path):
+    (tmp_path / "3").mkdir()
+    (tmp_path / "3" / "saved_model.pb").write_bytes(b"half")
+    with pytest.raises(ValueError, match=f"model_base_path={tmp_path}: cannot load {tmp_path / '3'}"):
+        ModelServer("alexnet", tmp_path)
+
+
+def make_pipe(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def link_to_device(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to("/dev/zero")
+
+
+def link_outside(path: Path) -> None:
+    outside = path.parents[3] / "outside"
+    path.rename(outside) if path.exists() else outside.touch()
+    path.symlink_to(outside)
+
+
+@pytest.mark.parametrize("change", [make_pipe, link_to_device, link_outside])
+@pytest.mark.parametrize(
+    "name", ["saved_model.pb", "variables/variables.index", "assets.extra/tf_serving_warmup_requests"]
+)
+def test_a_version_with_anything_but_regular_files_below_the_base_path_is_refused(base, name, change):
+    versions = followed(base)
+    shutil.copytree(base / "1", base / "2")
+    (base / "2" / name).parent.mkdir(exist_ok=True)
+    change(base / "2" / name)
+    versions.refresh()
+    assert versions.current.version == 1
+    (status,) = [status for status in versions.status() if status.version == 2]
+    assert "expected a regular file" in status.status.error_message
+
+
+def test_links_below_the_base_path_are_followed(base):
+    (base / "store").mkdir()
+    (base / "1").rename(base / "store" / "1")
+    (base / "1").symlink_to(base / "store" / "1")
+    assert followed(base).current.version == 1
+
+
+@pytest.mark.subprocess
+def test_the_command_says_that_it_is_ready_in_one_line_and_leaves_on_sigterm_with_0(base):
+    arguments = ["--model_name=alexnet", f"--model_base_path={base}", "--port=0"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "serving.server", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(serving.__file__).parents[1],
+    )
+    try:
+        ready = process.stdout.readline()
+        assert ready.startswith("serving alexnet version 1 at 127.0.0.1:")
+        assert "(signatures: center_crop, features, images, serving_default)" in ready
+        process.send_signal(signal.SIGTERM)
+        rest, errors = process.communicate(timeout=WAIT_S)
+    finally:
+        process.kill()
+    assert (process.returncode, rest, errors) == (0, "", "")
+
+
+def test_the_command_needs_a_base_path(command):
+    with pytest.raises(ValueError, match="model_base_path"):
+        command(server_command)
