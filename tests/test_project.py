@@ -29,6 +29,7 @@ def wheel(tmp_path_factory) -> Path:
     return Path(path)
 
 
+@pytest.mark.subprocess
 def test_wheel_contains_every_tracked_file_of_the_packages(wheel):
     tracked = subprocess.run(["git", "ls-files", *PACKAGES], cwd=ROOT, capture_output=True, text=True, check=False)
     if tracked.returncode:
