@@ -55,6 +55,14 @@ def test_wheel_contains_package_data_and_nothing_else(wheel):
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == set(PACKAGES)
 
 
+def test_the_version_is_the_same_everywhere():
+    import keras_alexnet
+
+    assert keras_alexnet.__version__ == PROJECT["version"]
+    assert f"version: {PROJECT['version']}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"## [{PROJECT['version']}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("script", sorted(PROJECT["scripts"]))
 def test_entry_points_exist(script):
     module, _, function = PROJECT["scripts"][script].partition(":")
