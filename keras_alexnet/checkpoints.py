@@ -1,10 +1,11 @@
-"""Saving and restoring a training run, and the network that has been trained (see `keras_alexnet.run_directory`)."""
+"""Checkpoints of a training run, and the trained network in them (see `keras_alexnet.run_directory`)."""
 
 import contextlib
-import fcntl
 import json
 import os
+import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,43 +13,52 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_alexnet.run_directory import RunConfig, replace_file
+from keras_alexnet.run_directory import RunConfig, RunDirectory
+from pipelines.atomic import write_file
 from pipelines.cli import reason_of
 
-_CHECKPOINTS, _BEST = "checkpoints", "best"
 # What TensorFlow raises on files that are cut short, damaged, or of another network.
-_UNREADABLE = (tf.errors.OpError, AssertionError, IndexError, KeyError, RuntimeError, ValueError)
+UNREADABLE = (tf.errors.OpError, AssertionError, IndexError, KeyError, RuntimeError, ValueError)
+
+_STATE = "state/.ATTRIBUTES/VARIABLE_VALUE"
 
 
-def has_checkpoint(model_dir: str | os.PathLike) -> bool:
-    """Whether a training in `model_dir` has come as far as a checkpoint."""
-    return any((Path(model_dir) / _CHECKPOINTS).glob("ckpt-*.index"))
+class CheckpointError(Exception):
+    """A checkpoint could not be written; the message says where and why. The older ones stay."""
 
 
-def load_trained(model_dir: str | os.PathLike) -> tuple[keras.Model, RunConfig, int]:
-    """The network of `model_dir` with the weights of its newest checkpoint.
+def load_trained(model_dir: str | os.PathLike[str]) -> tuple[keras.Model, RunConfig, int]:
+    """The network of a run directory, with the weights of its newest checkpoint.
 
     Returns:
-      The model (it gives logits `[N, classes]`), its description, and the number of steps that it was trained for.
+      The model (it gives logits `[N, classes]`), the run's configuration, and its number of training steps.
 
     Raises:
-      ValueError: if the folder holds no description, no checkpoint, or one that does not fit.
+      ValueError: if the directory has no configuration, no checkpoint, or one that does not fit.
     """
-    description = RunConfig.load(model_dir)
-    folder = Path(model_dir) / _CHECKPOINTS
-    newest = tf.train.latest_checkpoint(folder)
-    if newest is None:
-        raise ValueError(f"model_dir={model_dir}: found no checkpoint in {folder}; expected one, as training writes")
-    model = description.build(RunConfig.mean(model_dir))
+    run = RunDirectory(model_dir)
+    config = run.config
+    numbers = checkpoint_numbers(run.checkpoints_dir)
+    if not numbers:
+        raise ValueError(f"model_dir={model_dir}: found no checkpoint in {run.checkpoints_dir}, expected one")
+    model = run.build_model()
     steps = tf.Variable(0, dtype=tf.int64)
     try:
-        status = tf.train.Checkpoint(weights=tracked_weights(model), steps=steps).restore(newest)
+        with path_without_wildcards(run.checkpoints_dir) as folder:
+            status = tf.train.Checkpoint(weights=tracked_weights(model), steps=steps).read(_prefix(folder, numbers[-1]))
         status.assert_existing_objects_matched().expect_partial()
-    except _UNREADABLE as error:
-        raise ValueError(
-            f"{newest}: found a checkpoint that is broken or not of this model: {reason_of(error)}"
-        ) from error
-    return model, description, int(steps)
+    except UNREADABLE as error:
+        path = _prefix(run.checkpoints_dir, numbers[-1])
+        raise ValueError(f"{path}: the checkpoint is broken or not of this model: {reason_of(error)}") from error
+    return model, config, int(steps)
+
+
+def saved_state(folder: Path) -> dict[str, Any] | None:
+    """The JSON state in the newest readable checkpoint of `folder`; None if there is none."""
+    for number in reversed(checkpoint_numbers(folder)):
+        with contextlib.suppress(*UNREADABLE), path_without_wildcards(folder) as plain:
+            return json.loads(tf.train.load_variable(_prefix(plain, number), _STATE))
+    return None
 
 
 def tracked_weights(model: keras.Model) -> dict[str, list[tf.Variable]]:
@@ -59,145 +69,147 @@ def tracked_weights(model: keras.Model) -> dict[str, list[tf.Variable]]:
     return {layer.name: [variable.value for variable in layer.variables] for layer in model.layers if layer.variables}
 
 
-class CheckpointError(Exception):
-    """A checkpoint could not be written; the message says where and why. The older ones stay."""
+def checkpoint_numbers(folder: Path) -> list[int]:
+    """The numbers of the checkpoints in `folder`, ascending."""
+    found = (re.fullmatch(r"ckpt-(\d+)\.index", path.name) for path in folder.glob("ckpt-*.index"))
+    return sorted(int(match[1]) for match in found if match)
+
+
+@contextlib.contextmanager
+def path_without_wildcards(folder: Path) -> Iterator[Path]:
+    """`folder`, or a link to it if TensorFlow, which reads checkpoints by a pattern, would misread its name."""
+    if not re.search(r"[*?\[\\]", os.fspath(folder)) or os.name == "nt":
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        link = Path(temporary, "checkpoints")
+        link.symlink_to(folder.absolute(), target_is_directory=True)
+        yield link
+
+
+class CheckpointFiles:
+    """Checkpoints in one directory: written to a temporary name and renamed, the newest `keep` of them.
+
+    tf.train.CheckpointManager depends on the file `checkpoint`, which a crash can damage, and on patterns of names.
+    This class reads the directory itself, and writes that file for `tf.train.latest_checkpoint`.
+
+    Args:
+      folder: created at the first write.
+      keep: how many of the newest checkpoints stay.
+      checkpoint: the objects to save.
+    """
+
+    def __init__(self, folder: Path, keep: int, checkpoint: tf.train.Checkpoint):
+        self.folder, self._keep, self._checkpoint = folder, keep, checkpoint
+        # CheckpointManager, with which older runs were written, saves this counter too: it must exist to be restored.
+        _ = checkpoint.save_counter
+
+    def write(self, number: int) -> None:
+        """Writes checkpoint `number`; OSError or tf.errors.OpError if that fails."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = Path(self._checkpoint.write(os.fspath(self.folder / f"part-ckpt-{number}")))
+        # The index last: with it the checkpoint exists.
+        for path in sorted(self.folder.glob(f"{part.name}.*")):
+            path.replace(path.with_name(path.name.removeprefix("part-")))
+        numbers = checkpoint_numbers(self.folder)
+        kept = [each for each in numbers if each <= number][-self._keep :]
+        # Those with a larger number could not be read when the run was resumed.
+        for old in set(numbers) - set(kept):
+            for path in sorted(self.folder.glob(f"ckpt-{old}.*"), reverse=True):
+                path.unlink(missing_ok=True)
+        lines = [f'model_checkpoint_path: "ckpt-{number}"']
+        lines += [f'all_model_checkpoint_paths: "ckpt-{each}"' for each in kept]
+        write_file(self.folder / "checkpoint", "\n".join(lines) + "\n")
+
+    def restore_newest(self) -> bool:
+        """Restores the newest readable checkpoint; False if there is none at all.
+
+        Raises:
+          ValueError: if there are checkpoints but none can be read.
+        """
+        numbers = checkpoint_numbers(self.folder)
+        for number in reversed(numbers):
+            try:
+                with path_without_wildcards(self.folder) as folder:
+                    self._checkpoint.read(_prefix(folder, number)).assert_consumed()
+                return True
+            except UNREADABLE as error:
+                path = _prefix(self.folder, number)
+                print(f"{path}: cannot be read ({reason_of(error)}); trying the one before", flush=True)
+        if numbers:
+            raise ValueError(f"{self.folder}: found {len(numbers)} checkpoints, none of which can be read")
+        return False
+
+    def remove_parts(self) -> None:
+        """Removes what interrupted writes have left behind, of this version and of older ones."""
+        for pattern in ("part-ckpt-*", "ckpt-*_temp", "*.tempstate*", "*.tmp*"):
+            for part in self.folder.glob(pattern):
+                if part.is_dir():
+                    shutil.rmtree(part, ignore_errors=True)
+                else:
+                    part.unlink(missing_ok=True)
 
 
 class TrainingCheckpoints:
     """Saves and restores everything that the next step of a training run depends on.
 
     Args:
-      model_dir: where `checkpoints/` is, and `best/` beside it.
+      run: gets `checkpoints/`, and `best/` beside it.
       keep: how many of the newest checkpoints stay.
       model: its weights, random generators and optimizer are saved.
-      read_only: whether another process writes here; saving is then that one's business, and here does nothing.
-      **tracked: whatever else tf.train.Checkpoint can save.
+      read_only: for processes of a cluster other than the chief: saving does nothing.
+      **tracked: other objects that tf.train.Checkpoint can save.
 
-    Beside these it saves a `state` that JSON can hold, and the number of steps done.
+    It also saves a `state` that JSON can hold, and the number of steps done.
     """
 
-    def __init__(
-        self, model_dir: str | os.PathLike, keep: int, model: keras.Model, read_only: bool = False, **tracked: Any
-    ):
+    def __init__(self, run: RunDirectory, keep: int, model: keras.Model, read_only: bool = False, **tracked: Any):
         self._state = tf.Variable("{}", dtype=tf.string)
         self._steps = tf.Variable(0, dtype=tf.int64)
-        checkpoint = self._checkpoint = tf.train.Checkpoint(
+        checkpoint = tf.train.Checkpoint(
             weights=tracked_weights(model), optimizer=model.optimizer, state=self._state, steps=self._steps, **tracked
         )
-        # A manager's index is replaced by one rename after the data is written: a checkpoint is complete or absent.
-        folders = [Path(model_dir) / name for name in (_CHECKPOINTS, _BEST)]
+        self._newest = CheckpointFiles(run.checkpoints_dir, keep, checkpoint)
+        self._best = CheckpointFiles(run.best_dir, 1, checkpoint)
         self._read_only = read_only
-        for folder in folders if not read_only else ():
-            _tidy(folder)
-        self._manager, self._best = (
-            tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=count)
-            for folder, count in zip(folders, (keep, 1), strict=True)
-        )
-
-    @property
-    def directory(self) -> str:
-        """Where the newest checkpoints are."""
-        return self._manager.directory
+        for files in (self._newest, self._best) if not read_only else ():
+            files.remove_parts()
 
     def save(self, state: dict[str, Any], steps: int) -> None:
-        """Writes a checkpoint.
-
-        Raises:
-          CheckpointError: on a full disk, in a read-only folder, ...
-        """
-        self._write(self._manager, state, steps)
+        """Writes a checkpoint; CheckpointError on a full disk, in a read-only directory, ..."""
+        self._write(self._newest, state, steps)
 
     def save_best(self, state: dict[str, Any], steps: int, row: dict[str, float]) -> None:
-        """Writes the checkpoint that stays beside the newest ones, in the place of the one that was best before.
-
-        `best/best.json` says which it is, and holds `row`.
-
-        Raises:
-          CheckpointError: as `save`.
-        """
+        """Replaces the best checkpoint. `best/best.json` names it and holds `row`; CheckpointError as for `save`."""
         self._write(self._best, state, steps)
         if self._read_only:
             return
         try:
-            replace_file(Path(self._best.directory) / "best.json", json.dumps({"checkpoint": f"ckpt-{steps}"} | row))
+            write_file(self._best.folder / "best.json", json.dumps({"checkpoint": f"ckpt-{steps}"} | row))
         except OSError as error:
-            raise CheckpointError(f"cannot write best.json to {self._best.directory}: {reason_of(error)}") from error
+            raise CheckpointError(f"cannot write best.json to {self._best.folder}: {reason_of(error)}") from error
 
-    def _write(self, manager: tf.train.CheckpointManager, state: dict[str, Any], steps: int) -> None:
+    def _write(self, files: CheckpointFiles, state: dict[str, Any], steps: int) -> None:
         if self._read_only:
             return
         self._state.assign(json.dumps(state))
         self._steps.assign(steps)
         try:
-            manager.save(checkpoint_number=steps)
+            files.write(steps)
         except (tf.errors.OpError, OSError) as error:
-            _remove_parts(Path(manager.directory))
+            files.remove_parts()
             # TensorFlow's reason stands behind the name of a file that is gone by now.
             reason = reason_of(error).rsplit("; ", 1)[-1]
-            raise CheckpointError(f"cannot write a checkpoint to {manager.directory}: {reason}") from error
+            raise CheckpointError(f"cannot write a checkpoint to {files.folder}: {reason}") from error
 
     def restore_latest(self) -> dict[str, Any] | None:
-        """Restores the newest checkpoint that can be read and returns its state; None if there is none at all.
+        """Restores the newest readable checkpoint and returns its state; None if there is none at all.
 
         Raises:
           ValueError: if there are checkpoints but none can be read.
         """
-        broken = []
-        for path in reversed(self._manager.checkpoints):
-            try:
-                self._checkpoint.restore(path).assert_consumed()
-            except _UNREADABLE as error:
-                broken.append(path)
-                print(f"{path}: cannot be read ({reason_of(error)}); trying the one before", flush=True)
-                continue
-            return json.loads(self._state.numpy())
-        if broken:
-            raise ValueError(f"found {len(broken)} checkpoints in {self._manager.directory}, none of which can be read")
-        return None
+        return json.loads(self._state.numpy()) if self._newest.restore_newest() else None
 
 
-def _tidy(folder: Path) -> None:
-    """Makes `folder` ready for a manager, whatever a crash has left there."""
-    _remove_parts(folder)
-    try:
-        index = tf.train.get_checkpoint_state(folder)
-    except ValueError:
-        index = None
-    # The index is damaged or missing: without it TensorFlow would start again from nothing.
-    found = sorted(folder.glob("ckpt-*.index"), key=lambda path: int(path.stem.split("-")[1]))
-    if index is None and found:
-        lines = [f'model_checkpoint_path: "{found[-1].stem}"']
-        for path in found:
-            # A manager passes over entries that are not newer than the last one preserved for good.
-            lines += [f'all_model_checkpoint_paths: "{path.stem}"', "all_model_checkpoint_timestamps: 1"]
-        lines += ["last_preserved_timestamp: 0"]
-        replace_file(folder / "checkpoint", "\n".join(lines) + "\n")
-
-
-def _remove_parts(folder: Path) -> None:
-    """Removes what a write that was cut short has left behind."""
-    for part in [*folder.glob("ckpt-*_temp"), *folder.glob("*.tempstate*"), *folder.glob("*.tmp*")]:
-        if part.is_dir():
-            shutil.rmtree(part, ignore_errors=True)
-        else:
-            part.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def locked(model_dir: str | os.PathLike) -> Iterator[None]:
-    """Makes `model_dir`, and keeps other trainings out of it while the block runs.
-
-    Raises:
-      ValueError: if the folder cannot be made or written, or another training holds it.
-    """
-    try:
-        os.makedirs(model_dir, exist_ok=True)
-        lock = open(Path(model_dir) / ".lock", "w")  # noqa: SIM115 (closed below; closing it frees the lock)
-    except OSError as error:
-        raise ValueError(f"model_dir={model_dir}: {reason_of(error)}; expected a folder that can be written") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ValueError(f"model_dir={model_dir}: found another training at work in it; expected none") from None
-        yield
+def _prefix(folder: Path, number: int) -> str:
+    return os.fspath(folder / f"ckpt-{number}")

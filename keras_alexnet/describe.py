@@ -16,7 +16,7 @@ from absl import flags
 from rich.console import Console
 from rich.table import Table
 
-from keras_alexnet import networks
+from keras_alexnet.networks import create
 from keras_alexnet.variants import VARIANTS, find_variant
 from keras_alexnet.variants.architecture import Dense, Variant
 from keras_alexnet.variants.differences import differences, layer_text
@@ -48,7 +48,7 @@ def network_table(name: str, classes: int = 1000, **options: Any) -> Table:
     Raises:
       ValueError: see `networks.create`.
     """
-    model = networks.create(name, classes, **options)
+    model = create(name, classes, **options)
     size = model.input_shape[1]
     table = _table(f"{name}: {size} x {size} pixels, {classes} classes", "layer", "class", "output", "parameters")
     table.add_column("multiply-adds", justify="right")

@@ -45,7 +45,7 @@ def define_flags() -> None:
     flags.DEFINE_string("split", "validation", "train, validation or test")
     flags.DEFINE_multi_enum("crops", list(CROPS), CROPS, "center crop, or the paper's ten crops; may be repeated")
     flags.DEFINE_alias("views", "crops")
-    define_path("results_file", None, "CSV file to append to; results.csv in the run directory, or else here, by default")
+    define_path("results_file", None, "CSV file to append to; results.csv in the run directory or here by default")
     flags.DEFINE_integer("batch_size", 32, "images per batch", lower_bound=1)
     flags.DEFINE_float("max_bad_fraction", 0.001, "fraction of the images that may be undecodable", 0.0, 1.0)
 
@@ -123,10 +123,16 @@ def open_evaluation_source(network: LoadedNetwork, dataset: str | Source | None,
     from pipelines.datasets.class_order import reordered
     from pipelines.datasets.registry import open_source
 
-    dataset = dataset or network.training.get("dataset")
+    trained_on = network.training.get("dataset")
+    dataset = dataset or trained_on
     if not dataset:
         raise ValueError("dataset is missing: the model does not name the dataset of its training")
-    source = open_source(dataset, data_dir or network.training.get("data_dir")) if isinstance(dataset, str) else dataset
+    if isinstance(dataset, str):
+        fraction = network.training.get("validation_fraction") if dataset == trained_on else None
+        data_dir = data_dir or network.training.get("data_dir")
+        source = open_source(dataset, data_dir, validation_fraction=fraction or None)
+    else:
+        source = dataset
     known = network.class_names
     if not known and network.model is not None:
         # Without names only their number can be checked.
@@ -158,7 +164,9 @@ def export_probabilities(signatures: Mapping[str, Any], crops: str) -> Callable[
 
     name = wire.SIGNATURE_IMAGES if crops == "ten" else wire.SIGNATURE_CENTER
     if name not in signatures:
-        raise ValueError(f"crops={crops}: the export has no signature {name!r}; found {', '.join(signatures) or 'none'}")
+        raise ValueError(
+            f"crops={crops}: the export has no signature {name!r}; found {', '.join(signatures) or 'none'}"
+        )
     function = signatures[name]
 
     def ten_crop(images: tf.Tensor) -> tf.Tensor:

@@ -14,6 +14,9 @@ from pipelines.cli import UsageError, define_path, reason_of
 if TYPE_CHECKING:
     from keras_alexnet.pretrained import LoadedNetwork
 
+# The flags count as those of the command that calls `define_model_flags`, so that its --help lists them.
+flags.disclaim_key_flags()
+
 
 def define_model_flags() -> None:
     """Defines --model (also --model_dir, --weights), and what weight files do not contain: --network (also --variant),

@@ -1,19 +1,197 @@
-"""Networks to evaluate and export: those that we have trained, and those that others have published weights of."""
+"""`load_network(path)`: the network of a run directory, an export, a `.keras` file or a weight file."""
 
+import dataclasses
+import json
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import keras
+import tensorflow as tf
 from absl import flags
 
 from keras_alexnet.checkpoints import load_trained
+from keras_alexnet.layers import MeanSubtraction
 from keras_alexnet.model import AlexNet, imagenet_wnids
 from keras_alexnet.run_directory import RunConfig
+from keras_alexnet.ten_crop import Preprocessing
 from keras_alexnet.variants import VARIANTS, find_variant
+from keras_alexnet.weights import KINDS, recognise
 from keras_alexnet.weights.assign import assign, read_weights
 from keras_alexnet.weights.compatibility import classifier, named_as_ours, same_filters, variants_of
 from keras_alexnet.weights.formats import FAMILIES, WeightFile
+from keras_alexnet.weights.keras_file import check_keras_file
+from pipelines.choices import RESIZED_SIZE
 from pipelines.cli import reason_of
+from serving.signatures import CLASS_NAMES_ASSET, LABELS_ASSET
+
+
+@dataclass(frozen=True)
+class LoadedNetwork:
+    """A network, and what is needed to use it as in training.
+
+    Attributes:
+      source: kind of the path that it was loaded from.
+      model: the Keras model; None for an export.
+      from_logits: whether the model's outputs are logits rather than probabilities.
+      preprocessing: what the model expects to be done to RGB 0..255 (`ten_crop.PREPROCESSING` or a function).
+      resize: how images are resized (`pipelines.images.crops.RESIZE_POLICIES`).
+      resized_size: side of the resized images in pixels.
+      class_names: one per class; empty if unknown.
+      display_names: what predictions are labelled with, one per class; empty if unknown.
+      signatures: functions of an export by name; None for a model.
+      training: facts about the training for the model card.
+      steps: training steps, 0 if unknown.
+      network: name of the network if known, with the `options` that it was built with.
+    """
+
+    source: str
+    model: keras.Model | None = None
+    from_logits: bool = False
+    preprocessing: Preprocessing = "none"
+    resize: str = "shorter_side"
+    resized_size: int = RESIZED_SIZE
+    class_names: tuple[str, ...] = ()
+    display_names: tuple[str, ...] = ()
+    signatures: Mapping[str, Any] | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+    steps: int = 0
+    network: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def load_network(
+    path: str | os.PathLike[str], *, network: str | None = None, classes: int | None = None, **options: Any
+) -> LoadedNetwork:
+    """Loads a network from any kind of file or directory that contains one.
+
+    Args:
+      path: run directory, export (its base or one version), `.keras` file, or weight file of any kind in `KINDS`.
+      network: of a weight file that does not name its network, see `networks.find`; refused for other paths.
+      classes: of a weight file; its own number of classes by default.
+      **options: of the network of a weight file, such as `width`.
+
+    Raises:
+      ValueError: there is no network at `path`, it is damaged, or an argument is missing or not its own.
+
+    Example:
+
+    ```python
+    network = load_network("build/photos")
+    network.model, network.class_names
+    ```
+    """
+    path = Path(path)
+    given = {"network": network, "classes": classes} | options
+    if path.is_file() and recognise(path) != "keras":
+        return _weight_file(path, network, classes, options)
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(f"{name}={value}: {path} contains the whole network; expected no {name}")
+    if path.is_file():
+        return _keras_file(path)
+    if RunConfig.exists(path):
+        return _run(path)
+    version = _version(path)
+    if version is None:
+        found = "a directory without a network" if path.is_dir() else "no such file or directory"
+        raise ValueError(f"model={path}: found {found}; expected a run directory, an export or a model file")
+    return _export(version)
+
+
+def _weight_file(path: Path, network: str | None, classes: int | None, options: Mapping[str, Any]) -> LoadedNetwork:
+    unknown = options.keys() - {"width"}
+    if unknown:
+        name = sorted(unknown)[0]
+        raise ValueError(f"{name}={options[name]!r}: {path} has no such option; expected width")
+    model, file, name = pretrained_network(path, network, options.get("width", 1.0), classifier_activation=None)
+    if classes not in (None, model.output_shape[-1]):
+        raise ValueError(f"classes={classes}: {path} has {model.output_shape[-1]} classes")
+    names = imagenet_wnids() if model.output_shape[-1] == len(imagenet_wnids()) else ()
+    return LoadedNetwork(
+        KINDS[file.kind],
+        model,
+        from_logits=True,
+        resize=find_variant(name).resize,
+        class_names=names,
+        display_names=names,
+        training={"weights": str(path)},
+        network=name,
+        options=options,
+    )
+
+
+def _keras_file(path: Path) -> LoadedNetwork:
+    check_keras_file(path)
+    try:
+        model = keras.models.load_model(path, compile=False)
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise ValueError(f"{path}: cannot be loaded: {reason_of(error)}") from error
+    own = [layer for layer in model.layers if isinstance(layer, MeanSubtraction)]
+    activation = getattr(model.layers[-1], "activation", keras.activations.softmax)
+    return LoadedNetwork(
+        KINDS["keras"],
+        model,
+        from_logits=activation is not keras.activations.softmax,
+        resize=own[0].resize if own else "shorter_side",
+        training={"weights": str(path)},
+    )
+
+
+def _run(path: Path) -> LoadedNetwork:
+    model, config, steps = load_trained(path)
+    return LoadedNetwork(
+        "run directory",
+        model,
+        from_logits=True,
+        resize=config.resize,
+        class_names=config.class_names,
+        display_names=config.labels(),
+        training=dataclasses.asdict(config),
+        steps=steps,
+        network=config.variant,
+        options={"width": config.width, "init": config.init},
+    )
+
+
+def _version(path: Path) -> Path | None:
+    """The directory of an export: `path` itself, or the highest version in it."""
+    if (path / "saved_model.pb").is_file():
+        return path
+    versions = [entry for entry in path.glob("*/saved_model.pb") if entry.parent.name.isdecimal()]
+    return max((entry.parent for entry in versions), key=lambda version: int(version.name), default=None)
+
+
+def _export(version: Path) -> LoadedNetwork:
+    try:
+        loaded = tf.saved_model.load(str(version))
+        names, labels = (
+            tuple((version / "assets" / asset).read_text("utf-8").splitlines())
+            for asset in (CLASS_NAMES_ASSET, LABELS_ASSET)
+        )
+        card = json.loads((version / "assets.extra" / "model_card.json").read_text("utf-8"))
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        raise ValueError(f"{version}: not an export of this project: {reason_of(error)}") from error
+    training = card["training"]
+    # A signature does not keep the variables alive that it reads.
+    signatures = {name: _bound(function, loaded) for name, function in loaded.signatures.items()}
+    return LoadedNetwork(
+        "export",
+        resize=card["served"]["resize"],
+        class_names=names,
+        display_names=labels,
+        signatures=signatures,
+        training=training,
+        steps=training.get("steps", 0),
+        network=training.get("variant"),
+    )
+
+
+def _bound(function: Any, owner: Any) -> Any:
+    function.owner = owner
+    return function
 
 
 def define_network_flags() -> None:

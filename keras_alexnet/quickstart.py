@@ -1,7 +1,8 @@
-"""The whole product in a few minutes: real photographs in, a named answer over gRPC out.
+"""Command: the whole workflow in a few minutes, from photographs to a class name over gRPC.
 
-Runs the project's own commands one after the other and prints each before it runs it, so that they can be typed again.
-Everything it makes is in build/quickstart, which it empties first.
+    python -m keras_alexnet.quickstart
+
+Runs the project's commands one after the other and prints each before it runs it, so that they can be typed again.
 """
 
 import contextlib
@@ -10,89 +11,100 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pipelines.cli import run
-from pipelines.datasets.registry import open_source
+from absl import flags
 
-WORK = Path("build") / "quickstart"
-CONFIG = Path(__file__).parent / "configs" / "photos.flags"
+from pipelines.cli import define_path, run
 
 
 def define_flags() -> None:
-    """None: the commands that it prints are there to be changed."""
+    """Defines the flags of this command."""
+    flags.DEFINE_integer("seed", 0, "of the training", 0)
+    define_path("work_dir", "build/quickstart", "directory for everything that is made; emptied first")
 
 
-def shown(*arguments: str | Path) -> list[str]:
-    """The command line for `python -m arguments`, after printing it."""
+def printed_command(*arguments: str | Path) -> list[str]:
+    """The command line of `python -m arguments`, after printing it."""
     words = ["-m", *map(str, arguments)]
-    print(f"\n$ {_short(Path(sys.executable))} {shlex.join(words)}", flush=True)
+    print(f"\n$ {_relative(Path(sys.executable))} {shlex.join(words)}", flush=True)
     return [sys.executable, *words]
 
 
-def call(*arguments: str | Path) -> None:
+def run_command(*arguments: str | Path) -> None:
     """Runs `python -m arguments`.
 
     Raises:
-      ValueError: if it fails; what it printed says why.
+      ValueError: if it fails; the reason is in what it printed.
     """
     started = time.monotonic()
-    code = subprocess.run(shown(*arguments), check=False).returncode
+    code = subprocess.run(printed_command(*arguments), check=False).returncode
     if code:
         raise ValueError(f"{arguments[0]} ended with exit code {code}; see above")
     print(f"({time.monotonic() - started:.0f} s)", flush=True)
 
 
 @contextlib.contextmanager
-def server(*arguments: str | Path) -> Iterator[str]:
-    """Runs the embedded server around the block; gives its address, which is in the line that it prints when ready."""
-    process = subprocess.Popen(shown("serving.server", *arguments), stdout=subprocess.PIPE, text=True)
+def running_server(*arguments: str | Path) -> Iterator[str]:
+    """Runs the embedded server while the block runs; yields its address, from the line that it prints when ready."""
+    process = subprocess.Popen(printed_command("serving.server", *arguments), stdout=subprocess.PIPE, text=True)
     try:
+        assert process.stdout is not None
         line = process.stdout.readline()
         print(line, end="", flush=True)
         if not line:
-            raise ValueError("serving.server ended before it served; see above")
+            raise ValueError("serving.server ended before it was ready; see above")
         yield line.split(" at ")[1].split()[0]
     finally:
         process.terminate()
         process.wait(timeout=60)
 
 
-def held_out_photographs(prepared: Path, folder: Path) -> list[Path]:
-    """Writes the first validation photograph of each class to `folder`, as <class>.jpg."""
+def write_held_out_images(prepared: Path, directory: Path) -> list[Path]:
+    """Writes the first validation image of each class to `directory`, as <class>.jpg."""
+    from pipelines.datasets.registry import open_source
+
     source = open_source(str(prepared))
     paths: dict[str, Path] = {}
-    folder.mkdir()
+    directory.mkdir()
     for encoded, label, _ in source.encoded("validation").as_numpy_iterator():
         name = source.class_names[label]
         if name not in paths:
-            paths[name] = folder / f"{name}.jpg"
+            paths[name] = directory / f"{name}.jpg"
             paths[name].write_bytes(encoded)
     return sorted(paths.values())
 
 
-def main(argv: list[str]) -> None:
-    """Prepare, train, evaluate, export, serve, ask."""
-    started = time.monotonic()
-    shutil.rmtree(WORK, ignore_errors=True)
-    WORK.mkdir(parents=True)
-    photos, model, export = WORK / "photos", WORK / "model", WORK / "export" / "alexnet"
-    call("pipelines.prepare", "--dataset=photos", f"--data_dir={WORK / 'tfds'}", f"--output_dir={photos}")
-    call("keras_alexnet.train", f"--flagfile={_short(CONFIG)}", f"--dataset={photos}", f"--model_dir={model}")
-    call("keras_alexnet.evaluate", f"--model_dir={model}")
-    call("keras_alexnet.export", f"--model_dir={model}", f"--export_base={export}")
-    files = held_out_photographs(photos, WORK / "held_out")
-    with server("--model_name=alexnet", f"--model_base_path={export}", "--port=0") as address:
-        call("serving.client", f"--server={address}", "--top_k=1", *files)
-        call("serving.client", f"--server={address}", files[0])
-    print(f"\nquickstart: done in {time.monotonic() - started:.0f} s; everything is in {WORK}")
+def main(argv: Sequence[str]) -> None:
+    """Prepares, trains, evaluates, exports, serves and queries."""
+    options, started = flags.FLAGS, time.monotonic()
+    work = Path(options.work_dir)
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    photos, model, export = work / "photos", work / "model", work / "export" / "alexnet"
+    run_command("pipelines.prepare", "--dataset=photos", f"--data_dir={work / 'tfds'}", f"--output_dir={photos}")
+    training = [f"--dataset={photos}", f"--model_dir={model}"]
+    training += [f"--seed={options.seed}"] if options.seed else []
+    run_command("keras_alexnet.train", "--flagfile=photos.flags", *training)
+    run_command("keras_alexnet.evaluate", f"--model={model}")
+    run_command("keras_alexnet.export", f"--model={model}", f"--export_base={export}")
+    files = write_held_out_images(photos, work / "held_out")
+    with running_server("--model_name=alexnet", f"--model_base_path={export}", "--port=0") as address:
+        run_command("serving.client", f"--server={address}", "--top_k=1", *files)
+        run_command("serving.client", f"--server={address}", files[0])
+    print(f"\nquickstart: done in {time.monotonic() - started:.0f} s; everything is in {work}")
 
 
-def _short(path: Path) -> Path:
-    """`path` from the current folder on, if it is below it."""
+def _relative(path: Path) -> Path:
+    """`path` relative to the current directory, if it is below it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
+def command() -> None:
+    """Entry point of the command."""
+    run(main, define_flags, needs="tensorflow")
+
+
 if __name__ == "__main__":
-    run(main, define_flags)
+    command()

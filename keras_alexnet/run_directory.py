@@ -1,18 +1,20 @@
-"""What a training run says of itself, for everybody who builds its network again.
+"""The files of a training run: what is needed to build its network again, to resume it and to compare it.
 
 <model_dir>/
   model.json        variant, width, class names, resize policy, ...: `RunConfig`
   mean.npy          what the network subtracts from images
-  statistics.npz    mean image and colour covariance of the training set
-  checkpoints/      tf.train.Checkpoint files, the newest few
-  best/             the one with the lowest validation error, and best.json, which says which
-  metrics.csv       one row an epoch
+  statistics.npz    mean image and RGB covariance of the training set
+  checkpoints/      the newest checkpoints (tf.train.Checkpoint)
+  best/             the checkpoint with the lowest validation error, and best.json, which names it
+  metrics.csv       one row per epoch
   logs/             for TensorBoard
 """
 
+import contextlib
 import dataclasses
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,19 +24,23 @@ import numpy as np
 from keras_alexnet.model import AlexNet
 from keras_alexnet.variants import find_variant
 from keras_alexnet.variants.architecture import Variant
+from pipelines.atomic import FileLockedError, atomic_path, file_lock, write_file
 from pipelines.cli import reason_of
 from pipelines.statistics import Statistics
-
-_DESCRIPTION, _STATISTICS, _MEAN = "model.json", "statistics.npz", "mean.npy"
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """All that is needed to build a trained network again, and to feed it as in training.
+    """The saved configuration of a run: what is needed to build its network again and to resume its training.
 
-    `bad_images` are the keys of training images that cannot be decoded; training leaves them out.
-    `label_names` are what people call the classes, in the same order; there are none if nobody has said.
-    `init_from`, `freeze`, `crop_chunk`, `take` and `mixed_precision` are those of `TrainingConfig`.
+    Attributes:
+      class_names: one per output of the network.
+      resize: resize policy of the images it is trained on, one of `pipelines.images.crops.RESIZE_POLICIES`.
+      bad_images: keys of the training images that cannot be decoded; training leaves them out.
+      label_names: display names of the classes, in the same order; empty if the dataset has none.
+      learning_rate: the initial one; None in runs of older versions.
+
+    The others are those of `TrainingConfig`.
     """
 
     variant: str
@@ -53,84 +59,28 @@ class RunConfig:
     take: int | None = None
     mixed_precision: str = "float32"
     label_names: tuple[str, ...] = ()
-
-    def save(self, model_dir: str | os.PathLike, statistics: Statistics, mean: np.ndarray) -> None:
-        """Writes statistics.npz, mean.npy and then model.json, each complete or not at all."""
-        part = Path(model_dir) / f"part-{_STATISTICS}"
-        statistics.save(part)
-        os.replace(part, Path(model_dir) / _STATISTICS)
-        part = Path(model_dir) / f"part-{_MEAN}"
-        np.save(part, np.asarray(mean, np.float32))
-        os.replace(part, Path(model_dir) / _MEAN)
-        replace_file(Path(model_dir) / _DESCRIPTION, json.dumps(dataclasses.asdict(self), indent=2) + "\n")
-
-    @classmethod
-    def load(cls, model_dir: str | os.PathLike) -> "RunConfig":
-        """Reads model.json.
-
-        Raises:
-          ValueError: if there is none, or it is none of ours.
-        """
-        path = Path(model_dir) / _DESCRIPTION
-        try:
-            fields = json.loads(path.read_text())
-            lists = {k: tuple(fields[k]) for k in ("class_names", "bad_images", "label_names") if k in fields}
-            return cls(**fields | lists)
-        except FileNotFoundError:
-            found = "a folder without model.json" if Path(model_dir).is_dir() else "no such folder"
-            raise ValueError(
-                f"model_dir={model_dir}: found {found}; expected what `python -m keras_alexnet.train` writes"
-            ) from None
-        except (ValueError, TypeError, KeyError, OSError) as error:
-            raise ValueError(
-                f"{path}: found {error!r}; expected a description written by keras_alexnet.train"
-            ) from error
-
-    @staticmethod
-    def exists(model_dir: str | os.PathLike) -> bool:
-        """Whether a training has been started in `model_dir`."""
-        return (Path(model_dir) / _DESCRIPTION).exists()
-
-    @staticmethod
-    def statistics(model_dir: str | os.PathLike) -> Statistics:
-        """The statistics that `save` wrote.
-
-        Raises:
-          ValueError: if there are none that can be read.
-        """
-        return Statistics.load(Path(model_dir) / _STATISTICS)
-
-    @staticmethod
-    def mean(model_dir: str | os.PathLike) -> np.ndarray:
-        """What the network subtracts, as `AlexNet(mean=...)` takes it.
-
-        Raises:
-          ValueError: if it cannot be read.
-        """
-        path = Path(model_dir) / _MEAN
-        try:
-            return np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise ValueError(f"{path}: {reason_of(error)}; expected the mean that training has written") from error
+    validation_fraction: float = 0.0
+    learning_rate: float | None = None
 
     def labels(self) -> tuple[str, ...]:
-        """What answers call the classes: "n02124075 Egyptian cat" where there are names for people, else class names.
+        """The labels in predictions: "n02124075 Egyptian cat" where there are display names, else class names.
 
-        Both, because names for people need not differ: two of ImageNet's classes are called crane.
+        Both, because display names need not differ: two of ImageNet's classes are called crane.
         """
         named = zip(self.class_names, self.label_names or self.class_names, strict=True)
         return tuple(name if label == name else f"{name} {label}" for name, label in named)
 
     def architecture(self) -> Variant:
         """The variant, with the resize policy of the images that it is trained on."""
-        return dataclasses.replace(find_variant(self.variant), resize=self.resize)
+        # The policy was checked when the dataset was opened.
+        return dataclasses.replace(find_variant(self.variant), resize=self.resize)  # type: ignore[arg-type]
 
     def build(self, mean: np.ndarray, precision: str = "float32") -> keras.Model:
-        """The untrained network, giving logits in float32.
+        """Builds the untrained network, which gives logits in float32.
 
         Args:
           mean: as `AlexNet` takes it.
-          precision: in which most of it computes: float32, bfloat16 or float16. Its weights are float32 always.
+          precision: of most of its computation: float32, bfloat16 or float16. Weights are float32 always.
         """
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy("float32" if precision == "float32" else f"mixed_{precision}")
@@ -147,8 +97,92 @@ class RunConfig:
             keras.config.set_dtype_policy(before)
 
 
-def replace_file(path: Path, text: str) -> None:
-    """Writes `text` to `path` such that readers, and whoever comes after a crash, see the old file or the new one."""
-    part = path.with_name(f"part-{path.name}")
-    part.write_text(text)
-    os.replace(part, path)
+class RunDirectory:
+    """Reads and writes the files of a training run. Creating an object touches no file.
+
+    Args:
+      path: the directory, `model_dir` of the train command.
+
+    Attributes:
+      path: the same.
+      checkpoints_dir, best_dir, logs_dir, metrics_file: see above.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = Path(path)
+        self.checkpoints_dir, self.best_dir = self.path / "checkpoints", self.path / "best"
+        self.logs_dir, self.metrics_file = self.path / "logs", self.path / "metrics.csv"
+        self._config, self._mean, self._statistics = (
+            self.path / name for name in ("model.json", "mean.npy", "statistics.npz")
+        )
+
+    def exists(self) -> bool:
+        """Whether a training was started here."""
+        return self._config.exists()
+
+    def has_checkpoint(self) -> bool:
+        """Whether that training has written a checkpoint."""
+        return any(self.checkpoints_dir.glob("ckpt-*.index"))
+
+    @property
+    def config(self) -> RunConfig:
+        """The saved configuration.
+
+        Raises:
+          ValueError: if there is none, or it cannot be read.
+        """
+        try:
+            fields = json.loads(self._config.read_text(encoding="utf-8"))
+            lists = {k: tuple(fields[k]) for k in ("class_names", "bad_images", "label_names") if k in fields}
+            return RunConfig(**fields | lists)
+        except FileNotFoundError:
+            found = "a directory without model.json" if self.path.is_dir() else "no such directory"
+            raise ValueError(
+                f"model_dir={self.path}: found {found}, expected one written by `python -m keras_alexnet.train`"
+            ) from None
+        except (ValueError, TypeError, KeyError, OSError) as error:
+            raise ValueError(f"{self._config}: found {error!r}, expected a file of keras_alexnet.train") from error
+
+    @property
+    def statistics(self) -> Statistics:
+        """Statistics of the training images; ValueError if they cannot be read."""
+        return Statistics.load(self._statistics)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """What the network subtracts, as `AlexNet(mean=...)` takes it; ValueError if it cannot be read."""
+        try:
+            return np.load(self._mean, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise ValueError(f"{self._mean}: {reason_of(error)}; expected the mean that training writes") from error
+
+    def save(self, config: RunConfig, statistics: Statistics, mean: np.ndarray) -> None:
+        """Writes statistics.npz, mean.npy and then model.json, each in one step."""
+        with atomic_path(self._statistics) as temporary:
+            statistics.save(temporary)
+        with atomic_path(self._mean) as temporary:
+            np.save(temporary, np.asarray(mean, np.float32))
+        write_file(self._config, json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+
+    def build_model(self, precision: str = "float32") -> keras.Model:
+        """The untrained network of the run; see `RunConfig.build`."""
+        return self.config.build(self.mean, precision)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Creates the directory, and keeps other trainings out of it while the block runs.
+
+        Raises:
+          ValueError: if the directory cannot be created or written, or another training uses it.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(file_lock(self.path / ".lock"))
+            except FileLockedError:
+                raise ValueError(f"model_dir={self.path}: another training uses this directory") from None
+            except OSError as error:
+                raise ValueError(
+                    f"model_dir={self.path}: {reason_of(error)}; expected a directory that can be written"
+                ) from error
+            yield

@@ -55,7 +55,7 @@ def run(
 
     def guarded(argv: Sequence[str]) -> int | None:
         try:
-            if len(argv) > 1 and not (takes_arguments or getattr(main, "takes_arguments", False)):
+            if len(argv) > 1 and not takes_arguments:
                 raise UsageError(f"unexpected argument {argv[1]!r}: flags are written --name=value")
             if not flags.FLAGS["verbosity"].present:
                 logging.set_verbosity(logging.WARNING)

@@ -16,14 +16,11 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.choices import MEAN_CROPS, RESIZED_SIZE
-from pipelines.datasets.source import Source
+from pipelines.datasets.source import UNDECODABLE, Source
 from pipelines.images import augment
 from pipelines.images.crops import center_crop, check_resize, crop
 from pipelines.images.decode import FORMATS, resized_image_or_zeros
 from pipelines.statistics import Statistics
-
-# Begins the error of a training image that broke after it was checked; the key follows.
-UNDECODABLE = "this training image cannot be decoded:"
 
 # As a function, the decoders are traced once per process, which takes half a second, and not once per pipeline.
 _resized_image_or_zeros = tf.function(resized_image_or_zeros)
@@ -59,8 +56,8 @@ def training_batches(
 
     Returns:
       Elements (images float32 [batch/count,crop,crop,3], labels int32 [batch/count]). The images are RGB 0..255 plus
-      the colour shift: the mean is not subtracted, and nothing is clipped. Once the network has subtracted `mean` they
-      are
+      the colour augmentation: the mean is not subtracted, and nothing is clipped. Once the network has subtracted
+      `mean` they are
         (crop - mean + shift) / divisor
       where the divisor is 1.1 for "source2012" and otherwise 1; with mean_crop="crop", `mean` in this formula is
       the same crop of the mean image. Iterating raises tf.errors.InvalidArgumentError at an image that cannot be

@@ -1,8 +1,8 @@
-"""What a training set looks like on average: mean image, RGB mean, RGB covariance and its eigenvectors.
+"""Statistics of a training set: mean image, RGB mean, RGB covariance and its eigenvectors.
 
 The mean image is what the paper subtracts from every crop (section 2); the eigenvectors and eigenvalues of the
-RGB covariance are what its colour shift is drawn along (section 4.1). Sums are exact integers, so the result is the
-same to the last bit whatever the order of the images and however they were divided among accumulators.
+RGB covariance define its PCA colour augmentation (section 4.1). Sums are exact integers, so the result is
+bit-identical for any order of the images and any division among accumulators.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from os import PathLike
 
 import numpy as np
 
-from pipelines.images.crops import RESIZED_SIZE
+from pipelines.atomic import atomic_path
+from pipelines.choices import RESIZED_SIZE
 
 _FIELDS = {
     "count": (),
@@ -21,7 +22,7 @@ _FIELDS = {
     "rgb_mean": (3,),
     "rgb_covariance": (3, 3),
 }
-# Components of a unit vector below this are rounding errors, whose sign means nothing.
+# Components of a unit vector below this are rounding errors; their sign is arbitrary.
 _NO_COMPONENT = 1e-6
 
 
@@ -33,7 +34,7 @@ class Statistics:
       count: images counted.
       mean_image: float64 [256,256,3], 0..255.
       rgb_mean: float64 [3], 0..255.
-      rgb_covariance: float64 [3,3] in grey levels squared, over all pixels of all images (divided by their number).
+      rgb_covariance: float64 [3,3] in pixel values squared, over all pixels of all images (divided by their number).
     """
 
     count: int
@@ -43,7 +44,7 @@ class Statistics:
 
     @property
     def eigenvalues(self) -> np.ndarray:
-        """float64 [3]: variances along the principal axes, in grey levels squared, descending, never negative."""
+        """float64 [3]: variances along the principal axes, in pixel values squared, descending, never negative."""
         return np.maximum(np.linalg.eigvalsh(self.rgb_covariance)[::-1], 0.0)
 
     @property
@@ -57,8 +58,8 @@ class Statistics:
         return vectors * np.sign(leading)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Writes an uncompressed .npz to `path`: the four attributes, and for other readers the two properties."""
-        with open(path, "wb") as file:
+        """Writes an uncompressed .npz to `path` in one step: the attributes, and for other readers the properties."""
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **{name: getattr(self, name) for name in (*_FIELDS, "eigenvalues", "eigenvectors")})
 
     @classmethod

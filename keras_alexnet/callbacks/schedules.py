@@ -1,4 +1,4 @@
-"""Learning-rate schedules: Keras callbacks, for `model.fit` and the train command alike."""
+"""Learning rate schedules: Keras callbacks, for `model.fit` and the train command alike."""
 
 from dataclasses import dataclass
 
@@ -11,13 +11,16 @@ def inner_optimizer(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.O
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
-def current_rate(optimizer: keras.optimizers.Optimizer) -> float:
-    """The learning rate, under any tf.distribute strategy: a mirrored variable cannot be made a float directly."""
-    return float(ops.convert_to_numpy(optimizer.learning_rate))
+def current_learning_rate(optimizer: keras.optimizers.Optimizer) -> float:
+    """The learning rate with six digits, under any tf.distribute strategy.
+
+    A mirrored variable has no `float()`, and the float32 that holds .01 would be shown as 0.009999999776.
+    """
+    return float(f"{float(ops.convert_to_numpy(optimizer.learning_rate)):.6g}")
 
 
-class ConstantSchedule(keras.callbacks.Callback):
-    """Leaves the learning rate as it is; what the others have in common."""
+class Schedule(keras.callbacks.Callback):
+    """Base class of the schedules; by itself it leaves the learning rate as it is."""
 
     @property
     def state(self) -> dict[str, float]:
@@ -29,11 +32,11 @@ class ConstantSchedule(keras.callbacks.Callback):
         pass
 
     def augments_colors(self, epoch: int) -> bool:
-        """Whether the training images of `epoch` (from 0) have their colours shifted."""
+        """Whether the training images of `epoch` (from 0) get PCA colour augmentation."""
         return True
 
 
-class PlateauSchedule(ConstantSchedule):
+class PlateauSchedule(Schedule):
     """Divides the learning rate by ten when validation error stops improving, three times in all (paper, section 5).
 
     Works in `model.fit(callbacks=[...])` and in the train command, whose checkpoints hold its `state`.
@@ -63,7 +66,7 @@ class PlateauSchedule(ConstantSchedule):
         self.best, self.waited, self.divided = state["best"], int(state["waited"]), int(state["divided"])
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Looks at the epoch's validation error and divides the rate where it has stopped improving."""
+        """Divides the learning rate if the monitored value has stopped improving."""
         logs = logs or {}
         if self.monitor not in logs:
             raise KeyError(f"PlateauSchedule watches {self.monitor!r}; the epoch's logs hold {sorted(logs)}")
@@ -73,19 +76,20 @@ class PlateauSchedule(ConstantSchedule):
         self.waited += 1
         if self.waited >= self.patience and self.divided < self.divisions:
             self.waited, self.divided = 0, self.divided + 1
-            self.model.optimizer.learning_rate = current_rate(self.model.optimizer) / self.divisor
+            rate = float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
+            self.model.optimizer.learning_rate = rate / self.divisor
 
 
-class StagedSchedule(ConstantSchedule):
-    """Four equal stages at the rate times 1, 1/6.3, 1/39.7 and 1/250.
+class StagedSchedule(Schedule):
+    """Four equal stages at the learning rate times 1, 1/6.3, 1/39.7 and 1/250.
 
     The author's own later, reproducible schedule (run #170 of the 2012 code: .01, 1.59e-3, 2.52e-4, 4e-5).
 
     Args:
-      learning_rate: of the first stage.
-      epochs: of the whole run.
-      bias_lr_multiplier: gives biases a rate of their own: so many times that of weights at the start, a tenth of that
-        from the middle of the run on (#170: .02, .002), in a `PaperSGD`. None leaves the optimizer's as it is.
+      learning_rate: that of the first stage.
+      epochs: length of the whole run.
+      bias_lr_multiplier: learning rate of biases over that of weights at the start; from the middle of the run a tenth
+        of it (#170: .02, .002). Needs a `PaperSGD`. None leaves the optimizer's multiplier as it is.
     """
 
     def __init__(self, learning_rate: float, epochs: int, bias_lr_multiplier: float | None = None):
@@ -93,7 +97,7 @@ class StagedSchedule(ConstantSchedule):
         self.learning_rate, self.epochs, self.bias_lr_multiplier = learning_rate, epochs, bias_lr_multiplier
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Sets the rates of the stage that `epoch` belongs to."""
+        """Sets the learning rates of the stage of `epoch`."""
         weights = 250 ** (-min(3, 4 * epoch // self.epochs) / 3)
         biases = 0.1 if 2 * epoch >= self.epochs else 1.0
         self.model.optimizer.learning_rate = self.learning_rate * weights
@@ -103,7 +107,7 @@ class StagedSchedule(ConstantSchedule):
 
 @dataclass(frozen=True)
 class _Stage:
-    """From `epoch` of 91 on: rates as shares of those at the start, and whether colours are still shifted."""
+    """From `epoch` of 91: learning rates relative to the initial ones, and whether colours are augmented."""
 
     epoch: int
     weights: float
@@ -112,16 +116,16 @@ class _Stage:
     augments_colors: bool
 
 
-class HandSchedule(ConstantSchedule):
-    """What the authors did by hand in 2012, to net #145 on ILSVRC-2012, in 91 epochs.
+class HandSchedule(Schedule):
+    """The authors' manual changes of 2012 to net #145 on ILSVRC-2012, over 91 epochs.
 
-    Two things in it are not in the paper: conv1 is slowed down and then frozen, and the colour shift is switched off.
-    Needs a `PaperSGD`. Runs of another length go through the same stages in proportion.
+    Two of them are not in the paper: conv1 gets a lower learning rate and is then frozen, and PCA colour augmentation
+    is switched off. Needs a `PaperSGD`. Runs of another length go through the same stages in proportion.
 
     Args:
-      learning_rate: at the start; .01 in 2012.
-      epochs: of the whole run.
-      bias_lr_multiplier: the rate of biases over that of weights, at the start: .02 over .01 in 2012, and .002 for
+      learning_rate: the initial one; .01 in 2012.
+      epochs: length of the whole run.
+      bias_lr_multiplier: learning rate of biases over that of weights at the start: .02 over .01 in 2012, and .002 for
         the rest of the run.
     """
 
@@ -144,11 +148,11 @@ class HandSchedule(ConstantSchedule):
         return [stage for stage in self.STAGES if stage.epoch * self.epochs <= epoch * self.EPOCHS][-1]
 
     def augments_colors(self, epoch: int) -> bool:
-        """Whether the training images of `epoch` (from 0) have their colours shifted."""
+        """Whether the training images of `epoch` (from 0) get PCA colour augmentation."""
         return self._stage(epoch).augments_colors
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Sets the rates of the stage that `epoch` belongs to."""
+        """Sets the learning rates of the stage of `epoch`."""
         stage, optimizer = self._stage(epoch), inner_optimizer(self.model.optimizer)
         optimizer.learning_rate = self.learning_rate * stage.weights
         optimizer.bias_lr_multiplier = self.bias_lr_multiplier * stage.biases / stage.weights

@@ -17,7 +17,6 @@ from typing import Any
 
 from keras_alexnet.distribute import STRATEGIES
 from keras_alexnet.variants import VARIANTS
-from pipelines.choices import CLASS_ORDERS
 
 COMMON, DEVICES, DETAILS_2012, DEBUGGING = "common", "devices and clusters", "2012 details", "debugging"
 GROUPS = (COMMON, DEVICES, DETAILS_2012, DEBUGGING)
@@ -25,6 +24,7 @@ GROUPS = (COMMON, DEVICES, DETAILS_2012, DEBUGGING)
 INITIALIZATIONS = ("paper", "he")
 PRECISIONS = ("float32", "bfloat16", "float16")
 SCHEDULES = ("plateau", "step", "constant", "hand2012")
+CLASS_ORDERS = ("sorted", "devkit")  # those of pipelines.datasets.class_order, which needs TensorFlow
 
 _LARGEST_INT = 2**31 - 1
 
@@ -49,6 +49,7 @@ class Setting:
       renamed: old value -> new value, accepted for one release.
       resume: what a resumed run does with it.
       aliases: other names of the flag.
+      is_path: whether `~` stands for the home directory on the command line.
     """
 
     help: str
@@ -59,10 +60,11 @@ class Setting:
     renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
     resume: Resume = Resume.CHANGE
     aliases: Sequence[str] = ()
+    is_path: bool = False
 
 
 def _field(default: Any, group: str, help: str, **setting: Any) -> Any:
-    return dataclasses.field(default=default, metadata={"setting": Setting(help, group, **setting)})
+    return dataclasses.field(default=default, metadata=vars(Setting(help, group, **setting)))
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,12 @@ class TrainingConfig:
         "photos, folder:DIR, ilsvrc:DIR, a directory written by pipelines.prepare, or a TFDS name such as imagenet2012",
         resume=Resume.REFUSE,
     )
-    model_dir: str | None = _field(None, COMMON, "the run directory: checkpoints and logs; a run found there is resumed")
-    data_dir: str | None = _field(None, COMMON, "where TFDS keeps its datasets; ~/tensorflow_datasets if not set")
+    model_dir: str | None = _field(
+        None, COMMON, "the run directory: checkpoints and logs; a run found there is resumed", is_path=True
+    )
+    data_dir: str | None = _field(
+        None, COMMON, "where TFDS keeps its datasets; ~/tensorflow_datasets if not set", is_path=True
+    )
     variant: str = _field(
         "paper", COMMON, "the network", choices=tuple(VARIANTS), resume=Resume.REFUSE, aliases=("network",)
     )
@@ -157,10 +163,9 @@ class TrainingConfig:
         COMMON,
         "initial weights of all layers but fc8: another run directory, or a weight file",
         resume=Resume.REFUSE,
+        is_path=True,
     )
-    freeze: str | None = _field(
-        None, COMMON, "layers that are not trained, such as conv1,conv2", resume=Resume.REFUSE
-    )
+    freeze: str | None = _field(None, COMMON, "layers that are not trained, such as conv1,conv2", resume=Resume.REFUSE)
     lr_multipliers: str | None = _field(
         None, COMMON, "multipliers of the learning rates of layers, such as fc8=10,conv1=0.1"
     )
@@ -178,9 +183,7 @@ class TrainingConfig:
         choices=CLASS_ORDERS,
         resume=Resume.REFUSE,
     )
-    take: int | None = _field(
-        None, DEBUGGING, "train on this many images only", lower=1, resume=Resume.REFUSE
-    )
+    take: int | None = _field(None, DEBUGGING, "train on this many images only", lower=1, resume=Resume.REFUSE)
     mixed_precision: str = _field(
         "float32",
         DEVICES,
@@ -213,7 +216,7 @@ class TrainingConfig:
 
 def setting_of(field: dataclasses.Field) -> Setting:
     """What a field of `TrainingConfig` declares."""
-    return field.metadata["setting"]
+    return Setting(**field.metadata)
 
 
 def type_of(field: dataclasses.Field) -> type:

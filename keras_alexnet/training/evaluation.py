@@ -120,5 +120,6 @@ class Evaluator:
     def _probabilities(self, images: tf.Tensor) -> tf.Tensor:
         if not isinstance(self._model, keras.Model):
             return self._model(images)
-        options = {"from_logits": self._from_logits, "preprocessing": self._preprocessing}
-        return crop_probabilities(self._model, images, self._crops, **options)
+        return crop_probabilities(
+            self._model, images, self._crops, from_logits=self._from_logits, preprocessing=self._preprocessing
+        )

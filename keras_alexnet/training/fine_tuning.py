@@ -1,4 +1,4 @@
-"""Starting a training from weights that exist: all layers but the classifier, and the preprocessing they expect."""
+"""Fine-tuning: initial weights for all layers but the classifier, frozen layers, learning rate multipliers."""
 
 import os
 from collections.abc import Iterable
@@ -16,12 +16,12 @@ CLASSIFIER = "fc8"
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """Weights to start from.
+    """Initial weights of a run.
 
     Attributes:
-      name: what --init_from said.
+      name: the run directory or the weight file that they come from.
       mean: what a network with these weights subtracts from images, as `AlexNet(mean=...)` takes it.
-      trained: the network of another training, or None where `name` is a file of weights.
+      trained: the network of the run directory; None if `name` is a weight file.
     """
 
     name: str
@@ -29,7 +29,7 @@ class InitialWeights:
     trained: keras.Model | None
 
     def apply(self, model: keras.Model, variant: Variant) -> None:
-        """Sets all weights of `model` but the classifier's.
+        """Sets the weights of all layers of `model` but the classifier.
 
         Raises:
           ValueError: if they are of another network; the message names the layer and both shapes.
@@ -43,42 +43,47 @@ class InitialWeights:
 
 
 def find_initial_weights(init_from: str, variant: Variant, width: float, init: str) -> InitialWeights:
-    """What --init_from names: the --model_dir of another training, or a file that `AlexNet(weights=...)` takes.
+    """Finds the initial weights of a run.
+
+    Args:
+      init_from: the run directory of another training, or a file that `AlexNet(weights=...)` takes.
+      variant: the network to be trained.
+      width, init: its options.
 
     Raises:
-      ValueError: if there is no such thing, or the other training was of another network.
+      ValueError: if there is no such path, or the other run trained another network.
     """
     if not os.path.isdir(init_from):
         if not os.path.exists(init_from):
-            raise ValueError(f"init_from={init_from}: found nothing; expected a --model_dir or a file of weights")
+            raise ValueError(f"init_from={init_from}: no such path; expected a run directory or a weight file")
         return InitialWeights(init_from, np.asarray(variant.rgb_mean, np.float32), None)
-    trained, description, _ = load_trained(init_from)
+    trained, config, _ = load_trained(init_from)
     for name, value in (("variant", variant.name), ("width", width), ("init", init)):
-        found = getattr(description, name)
+        found = getattr(config, name)
         if found != value:
-            raise ValueError(f"{name}={value}: the network in --init_from={init_from} has {found}; expected the same")
+            raise ValueError(f"{name}={value}: expected {found}, as in the network of init_from={init_from}")
     return InitialWeights(init_from, trained.get_layer("mean_subtraction").mean, trained)
 
 
 def freeze(model: keras.Model, layers: str | None) -> None:
-    """Excludes layers, such as "conv1,conv2", from training. To be called before `compile`.
+    """Excludes layers, such as "conv1,conv2", from training. Call it before `compile`.
 
     Raises:
-      ValueError: if one has no weights, or none are left to train.
+      ValueError: if one has no weights, or no layer is left to train.
     """
     names = _parts(layers)
     _check_layers("freeze", model, names)
     for name in names:
         model.get_layer(name).trainable = False
     if not model.trainable_variables:
-        raise ValueError(f"freeze={layers}: found no layer left to train; expected at least one")
+        raise ValueError(f"freeze={layers}: expected at least one layer that is trained")
 
 
 def learning_rate_multipliers(model: keras.Model, settings: str | None) -> dict[str, float]:
-    """Layer name -> multiplier, of settings such as "fc8=10,conv1=0.1".
+    """Parses settings such as "fc8=10,conv1=0.1" into layer name -> multiplier.
 
     Raises:
-      ValueError: for a setting that is no `layer=number`, or a layer that is not trained.
+      ValueError: if a setting is not `layer=number`, or a layer is not trained.
     """
     multipliers = {}
     for setting in _parts(settings):
@@ -88,11 +93,11 @@ def learning_rate_multipliers(model: keras.Model, settings: str | None) -> dict[
         except ValueError:
             raise ValueError(f"lr_multipliers={settings}: found {setting!r}; expected layer=number") from None
         if not 0 <= multipliers[name] < float("inf"):
-            raise ValueError(f"lr_multipliers={settings}: found {setting!r}; expected a number not below 0")
+            raise ValueError(f"lr_multipliers={settings}: found {setting!r}; expected a number of at least 0")
     _check_layers("lr_multipliers", model, multipliers)
     frozen = [name for name in multipliers if not model.get_layer(name).trainable]
     if frozen:
-        raise ValueError(f"lr_multipliers={settings}: found {frozen[0]}, which --freeze names too")
+        raise ValueError(f"lr_multipliers={settings}: found {frozen[0]}, which is frozen")
     return multipliers
 
 
@@ -100,8 +105,8 @@ def _parts(listed: str | None) -> list[str]:
     return [part.strip() for part in (listed or "").split(",") if part.strip()]
 
 
-def _check_layers(flag: str, model: keras.Model, names: Iterable[str]) -> None:
+def _check_layers(argument: str, model: keras.Model, names: Iterable[str]) -> None:
     known = [layer.name for layer in model.layers if layer.weights]
     for name in names:
         if name not in known:
-            raise ValueError(f"{flag}: found {name!r}; expected layers with weights: {', '.join(known)}")
+            raise ValueError(f"{argument}={name}: expected layers with weights: {', '.join(known)}")

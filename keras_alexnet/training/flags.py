@@ -4,10 +4,12 @@ import dataclasses
 import sys
 import textwrap
 from collections.abc import Callable
+from typing import Any
 
 from absl import app, flags
 
 from keras_alexnet.training.config import GROUPS, TrainingConfig, setting_of, type_of
+from pipelines.cli import define_path
 
 # Bounds and choices are checked by TrainingConfig, so that programs and the command report the same errors.
 _DEFINE: dict[type, Callable[..., object]] = {
@@ -23,7 +25,8 @@ def define_flags() -> None:
     """Defines one flag per field of `TrainingConfig`, and the grouped `--help`."""
     for field in dataclasses.fields(TrainingConfig):
         setting = setting_of(field)
-        _DEFINE[type_of(field)](field.name, field.default, _description(field))
+        define: Callable[..., object] = define_path if setting.is_path else _DEFINE[type_of(field)]
+        define(field.name, field.default, _description(field))
         for alias in setting.aliases:
             flags.DEFINE_alias(alias, field.name)
     app.define_help_flags()
@@ -36,7 +39,8 @@ def flag_values() -> TrainingConfig:
     Raises:
       ValueError: for a value out of range.
     """
-    return TrainingConfig(**{field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(TrainingConfig)})
+    values: dict[str, Any] = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(TrainingConfig)}
+    return TrainingConfig(**values)
 
 
 def help_text() -> str:
@@ -46,7 +50,9 @@ def help_text() -> str:
         parts.append(f"{group}:")
         for field in _fields_of(group):
             default = "" if field.default is None else f" (default: {_shown(field.default)})"
-            text = textwrap.fill(f"{_description(field)}{default}", 112, initial_indent=" " * 6, subsequent_indent=" " * 6)
+            text = textwrap.fill(
+                f"{_description(field)}{default}", 112, initial_indent=" " * 6, subsequent_indent=" " * 6
+            )
             parts.append(f"  {', '.join(f'--{name}' for name in (field.name, *setting_of(field).aliases))}\n{text}")
         parts.append("")
     parts.append("--flagfile=FILE reads flags from a file; --helpfull lists the flags of all modules.")
@@ -57,7 +63,12 @@ def flag_table_markdown() -> str:
     """The flags as Markdown: for each group a heading and a table with flag, default, meaning and resumed runs."""
     lines = []
     for group in GROUPS:
-        lines += [f"### {group.capitalize()}", "", "| flag | default | meaning | in a resumed run |", "|---|---|---|---|"]
+        lines += [
+            f"### {group.capitalize()}",
+            "",
+            "| flag | default | meaning | in a resumed run |",
+            "|---|---|---|---|",
+        ]
         for field in _fields_of(group):
             names = ", ".join(f"`--{name}`" for name in (field.name, *setting_of(field).aliases))
             default = "" if field.default is None else f"`{_shown(field.default)}`"

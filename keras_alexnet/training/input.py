@@ -1,4 +1,4 @@
-"""What the training loop is fed with: photographs, or noise that costs nothing to make."""
+"""The input of the training loop: augmented batches of a dataset, or one batch of noise to measure the step alone."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
@@ -9,62 +9,91 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_alexnet.callbacks.schedules import ConstantSchedule
-from keras_alexnet.distribute.cluster import Cluster
+from keras_alexnet.callbacks.schedules import Schedule
 from keras_alexnet.run_directory import RunConfig
 from keras_alexnet.training.config import TrainingConfig
+from keras_alexnet.training.context import TrainingContext
 from keras_alexnet.variants import find_variant
+from pipelines.choices import RESIZED_SIZE
 from pipelines.datasets.registry import open_source
 from pipelines.datasets.source import Source
 from pipelines.datasets.subset import take
 from pipelines.images.augment import augment_on_device
-from pipelines.images.crops import RESIZED_SIZE
 from pipelines.input import crop_batches, evaluation_batches, steps_per_epoch
 from pipelines.input_service import served_batches
 from pipelines.statistics import Statistics
 
-# An "epoch" of noise: long enough to measure, short enough to be told of every minute or so.
+# Steps of an "epoch" of noise: long enough to measure, short enough for a report every minute or so.
 _NOISE_STEPS = 100
 
 
 @dataclass(frozen=True)
-class Data:
-    """What the loop is fed with.
+class TrainingInput:
+    """The batches of a run.
 
-    `training(epoch, start_step)` gives the batches of an epoch from a step on, or this worker's share of them: what
-    `finish` makes images of, float32 `[batch_size, S, S, 3]`, on the replica's device, and int32 labels; if this is no
-    tf.data.Dataset, they are distributed to the replicas already. There are images of `classes` classes. `validation`
-    has batches for an Evaluator; it is None where there is nothing to validate on.
+    Attributes:
+      batches: function of (epoch, start_step) that gives the batches of an epoch from a step on, or this worker's share
+        of them: what `augment_on_device` takes, and int32 labels `[batch_size]`. They are distributed to the replicas
+        unless the result is not a tf.data.Dataset.
+      steps_per_epoch: full batches per epoch.
+      batch_size: images per step, over all replicas.
+      classes: number of classes that there are images of.
+      validation: batches for an `Evaluator`; None if the dataset has no validation split.
+      augment_on_device: makes the network's images, float32 `[batch_size, S, S, 3]`, on the replica's device.
     """
 
-    training: Callable[[int, int], tf.data.Dataset | Iterable]
+    batches: Callable[[int, int], tf.data.Dataset | Iterable]
     steps_per_epoch: int
     batch_size: int
     classes: int
     validation: tf.data.Dataset | None
-    finish: Callable[[Any], tf.Tensor] = tf.identity
+    augment_on_device: Callable[[Any], tf.Tensor] = tf.identity
 
 
-def photograph_data(
-    config: TrainingConfig,
+def open_training_source(config: TrainingConfig) -> Source:
+    """Opens the dataset of a run.
+
+    Raises:
+      ValueError: if there is no such dataset.
+    """
+    if config.synthetic:
+        return _noise_source(config)
+    assert config.dataset is not None
+    fraction = config.validation_fraction or None
+    source = open_source(config.dataset, config.data_dir, config.class_order, validation_fraction=fraction)
+    return source if config.take is None else take(source, config.take)
+
+
+def service_addresses(config: TrainingConfig) -> list[str]:
+    """Addresses of the data services; none if batches are made in this process."""
+    return config.data_service.split(",") if config.data_service else []
+
+
+def dataset_input(
+    context: TrainingContext,
     source: Source,
-    description: RunConfig,
+    run_config: RunConfig,
     statistics: Statistics,
     model: keras.Model,
-    schedule: ConstantSchedule,
-    workers: Cluster,
-) -> Data:
-    """Augmented batches of `source` as `config` and the description of the run say, and its validation split.
+    schedule: Schedule,
+) -> TrainingInput:
+    """Augmented batches of `source`, and its validation split. Each worker gets an equal share of both.
 
-    Of several workers, each has its even share of every batch and of the validation images.
+    Args:
+      context: the run.
+      source: its dataset.
+      run_config: its saved configuration.
+      statistics: of the training images.
+      model: the network, whose mean the augmentation needs.
+      schedule: decides in which epochs colours are augmented.
     """
-    shard = (workers.index, workers.count)
-    variant, bad = description.architecture(), frozenset(description.bad_images)
+    config, cluster = context.config, context.cluster
+    variant, bad = run_config.architecture(), frozenset(run_config.bad_images)
+    shard, services = (cluster.index, cluster.count), service_addresses(config)
     mean = model.get_layer("mean_subtraction").mean
-    services = service_addresses(config)
-    own_mean = mean.ndim == 3 and not config.init_from
+    has_own_mean_image = mean.ndim == 3 and not config.init_from
 
-    def training(epoch: int, start_step: int):
+    def batches(epoch: int, start_step: int) -> tf.data.Dataset:
         make = functools.partial(
             crop_batches,
             source,
@@ -76,8 +105,8 @@ def photograph_data(
             start_step=start_step,
             color_augmentation=variant.color_augmentation if schedule.augments_colors(epoch) else "none",
             crop_chunk=config.crop_chunk,
-            mean_crop=variant.mean_crop if own_mean else "central",
-            resize=description.resize,
+            mean_crop=variant.mean_crop if has_own_mean_image else "central",
+            resize=run_config.resize,
             bad_keys=bad,
         )
         if not services:
@@ -86,66 +115,26 @@ def photograph_data(
 
     validation = None
     if "validation" in source.splits:
-        options = {"batch_size": min(config.batch_size, 64), "resize": description.resize, "shard": shard}
-        validation = evaluation_batches(source, "validation", **options)
-
-    # On a GPU the separate operations are quick enough, and need no compiler for it to be installed.
-    compiled = not tf.config.list_physical_devices("GPU")
-    finish = tf.function(functools.partial(augment_on_device, mean=mean), jit_compile=compiled)
-    return Data(
-        training,
+        batch_size = min(config.batch_size, 64)
+        validation = evaluation_batches(
+            source, "validation", batch_size=batch_size, resize=run_config.resize, shard=shard
+        )
+    # Not on a GPU, where the separate operations are fast and XLA may lack its compiler.
+    jit_compile = not tf.config.list_physical_devices("GPU")
+    return TrainingInput(
+        batches,
         steps_per_epoch(source, config.batch_size, bad),
         config.batch_size,
         len(source.class_names),
         validation,
-        finish,
+        tf.function(functools.partial(augment_on_device, mean=mean), jit_compile=jit_compile),
     )
 
 
-def service_addresses(config: TrainingConfig) -> list[str]:
-    """Those of --data_service; none where batches are made in this process."""
-    return config.data_service.split(",") if config.data_service else []
-
-
-def training_source(config: TrainingConfig) -> Source:
-    """What `config` says to train on.
-
-    Raises:
-      ValueError: if there is no such dataset.
-    """
-    if config.synthetic:
-        return _noise_source(config)
-    source = open_source(config.dataset, config.data_dir, config.class_order)
-    return source if config.take is None else take(source, config.take)
-
-
-def _noise_source(config: TrainingConfig) -> Source:
-    """Stands for a dataset where there is none: its size, classes and statistics, but no images to read."""
-    grey = np.full((RESIZED_SIZE, RESIZED_SIZE, 3), 127.5, np.float32)
-    statistics = Statistics(1, grey, grey[0, 0].astype(np.float64), np.zeros((3, 3)))
-    names = tuple(f"class_{index}" for index in range(config.classes or 1000))
-    images = {"train": _NOISE_STEPS * config.batch_size}
-    resize = find_variant(config.variant).resize
-    return Source("noise", names, names, images, True, resize, statistics, _unreadable, _unreadable)
-
-
-def _unreadable(*arguments) -> tf.data.Dataset:
-    raise AssertionError("noise is not read but made by noise_data")
-
-
-class _FixedBatch(Iterator):
-    """The same batch, again and again."""
-
-    def __init__(self, *parts):
-        self._parts = parts
-
-    def __next__(self):
-        return self._parts
-
-
-def noise_data(config: TrainingConfig, source: Source, strategy: tf.distribute.Strategy) -> Data:
-    """One batch of noise that stays where the replicas are: what is left is the time of the training step itself."""
-    size, images = find_variant(config.variant).crop_size, config.batch_size // strategy.num_replicas_in_sync
+def synthetic_input(context: TrainingContext, source: Source) -> TrainingInput:
+    """One batch of noise that stays on the replicas' devices, so that only the training step takes time."""
+    config, strategy = context.config, context.strategy
+    size, images = context.variant.crop_size, config.batch_size // strategy.num_replicas_in_sync
     random, classes = np.random.default_rng(config.seed), len(source.class_names)
     pixels = tf.constant(random.uniform(0, 255, (images, size, size, 3)), tf.float32)
     labels = tf.constant(random.integers(0, classes, images), tf.int32)
@@ -153,4 +142,35 @@ def noise_data(config: TrainingConfig, source: Source, strategy: tf.distribute.S
         strategy.experimental_distribute_values_from_function(lambda context: pixels),
         strategy.experimental_distribute_values_from_function(lambda context: labels),
     )
-    return Data(lambda epoch, start_step: batch, _NOISE_STEPS, config.batch_size, classes, None)
+    return TrainingInput(lambda epoch, start_step: batch, _NOISE_STEPS, config.batch_size, classes, None)
+
+
+class _FixedBatch(Iterator):
+    """The same batch without end."""
+
+    def __init__(self, *parts: Any):
+        self._parts = parts
+
+    def __next__(self) -> Any:
+        return self._parts
+
+
+def _noise_source(config: TrainingConfig) -> Source:
+    """A dataset with size, classes and statistics, but without images."""
+    mean_image = np.full((RESIZED_SIZE, RESIZED_SIZE, 3), 127.5, np.float32)
+    names = tuple(f"class_{index}" for index in range(config.classes or 1000))
+    return Source(
+        name="noise",
+        class_names=names,
+        label_names=names,
+        splits={"train": _NOISE_STEPS * config.batch_size},
+        prepared=True,
+        resize=find_variant(config.variant).resize,
+        statistics=Statistics(1, mean_image, mean_image[0, 0].astype(np.float64), np.zeros((3, 3))),
+        read=_unreadable,
+        read_shards=_unreadable,
+    )
+
+
+def _unreadable(*arguments: Any) -> Any:
+    raise AssertionError("noise is not read, but made by synthetic_input")

@@ -1,4 +1,4 @@
-"""Training steps as functions of TensorFlow: one at a time, or several in one call."""
+"""The training step as a TensorFlow function: one step, or several per call."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,16 +11,20 @@ from keras_alexnet.metrics import error_counts
 
 
 class TrainingSteps:
-    """Takes steps, and adds up what an epoch reports.
+    """Takes training steps and sums what an epoch reports.
 
-    A step whose loss is not finite changes no weight, and none after it does: the weights stay those that made it so,
-    to be looked into. Nothing here waits for the device; the caller does, when it reads `sums`.
+    After a step whose loss is not finite, no weight changes any more, so that the weights that caused it can be
+    examined. Nothing here waits for the device, except reading `sums`.
 
     Args:
       model: gives logits; its `optimizer` is built.
-      strategy: under whose scope the model was built.
-      batch_size: images a step, over all replicas.
-      finish: makes the model's images of what the batches hold, on the replica's device.
+      strategy: the one under whose scope the model was built.
+      batch_size: images per step, over all replicas.
+      augment_on_device: makes the model's images from the batches, on the replica's device.
+
+    Attributes:
+      sums: float64 `[4]`: loss, top-1 errors, top-5 errors, and number of steps whose loss was finite, in the epoch so
+        far. Saved in checkpoints, so that an interrupted epoch reports the same means.
     """
 
     def __init__(
@@ -28,14 +32,13 @@ class TrainingSteps:
         model: keras.Model,
         strategy: tf.distribute.Strategy,
         batch_size: int,
-        finish: Callable[[Any], tf.Tensor] = tf.identity,
+        augment_on_device: Callable[[Any], tf.Tensor] = tf.identity,
     ):
-        self.model, self.strategy, self.batch_size, self._finish = model, strategy, batch_size, finish
-        # Of the epoch so far: loss, top-1 and top-5 errors, steps whose loss was finite. In the checkpoint, so that an
-        # interrupted epoch reports the same means as one that was not.
+        self.model, self.strategy, self.batch_size = model, strategy, batch_size
+        self._augment_on_device = augment_on_device
         self.sums = tf.Variable(tf.zeros([4], tf.float64))
         self._halted = tf.Variable(False)
-        # Whether this process wants to stop, and how many of all workers' replicas did so at the last step.
+        # Whether this worker requests a stop, and how many of all workers' replicas did at the last step.
         self._wants_to_stop, self._votes = tf.Variable(0.0, dtype=tf.float64), tf.Variable(0.0, dtype=tf.float64)
         self._one = tf.function(self._take_step, reduce_retracing=True)
         self._several = tf.function(self._take_steps, reduce_retracing=True)
@@ -44,7 +47,7 @@ class TrainingSteps:
         """Takes `count` steps with the next batches.
 
         Returns:
-          Seconds spent waiting for the batch; nan if `count` is not 1, as TensorFlow fetches the batches then.
+          Seconds spent waiting for the batch; NaN if `count` is not 1, because TensorFlow fetches the batches then.
         """
         if count > 1:
             self._several(batches, tf.constant(count))
@@ -56,9 +59,11 @@ class TrainingSteps:
         return waited
 
     def vote_to_stop(self, wants_to_stop: bool) -> bool:
-        """Says what this worker wants from the next step on; gives whether any worker wanted to stop at the last one.
+        """Requests a stop from the next step on, if `wants_to_stop`.
 
-        All workers get the same answer after the same step, so that none waits for another that has stopped.
+        Returns:
+          Whether any worker requested a stop at the last step: the same in all workers after the same step, so that
+          none waits for another that has stopped.
         """
         self._wants_to_stop.assign(wants_to_stop)
         return bool(self._votes > 0)
@@ -68,18 +73,18 @@ class TrainingSteps:
             inputs, labels = next(batches)
             self._take_step(inputs, labels)
 
-    def _take_step(self, inputs, labels) -> None:
+    def _take_step(self, inputs: Any, labels: Any) -> None:
         totals = self.strategy.run(self._replica_step, args=(inputs, labels))
         totals = self.strategy.reduce(tf.distribute.ReduceOp.SUM, totals, axis=None)
         self._votes.assign(totals[4])
         self.sums.assign_add(tf.where(self._halted, tf.zeros_like(self.sums), totals[:4]))
 
-    def _replica_step(self, inputs, labels) -> tf.Tensor:
-        model, images = self.model, self._finish(inputs)
+    def _replica_step(self, inputs: Any, labels: Any) -> tf.Tensor:
+        model, images = self.model, self._augment_on_device(inputs)
         with tf.GradientTape() as tape:
             logits = model(images, training=True)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-            # Replicas add their gradients up, so each divides by the global batch.
+            # The gradients of the replicas are added, so each divides by the global batch size.
             loss = tf.reduce_sum(losses) / self.batch_size
             scaled = model.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, model.trainable_variables)
@@ -96,8 +101,8 @@ class TrainingSteps:
         )
         return tf.stack([tf.cast(count, tf.float64) for count in counts])
 
-    def _update_if_finite(self, strategy: tf.distribute.Strategy, finite, gradients) -> None:
-        """Applies the gradients on all replicas, or on none. A cond is possible here only, between the replicas."""
+    def _update_if_finite(self, strategy: tf.distribute.Strategy, finite: Any, gradients: Any) -> None:
+        """Applies the gradients on all replicas or on none. Only here, between the replicas, is a cond possible."""
         optimizer, variables = self.model.optimizer, self.model.trainable_variables
         finite = strategy.experimental_local_results(finite)[0] & ~self._halted
 
@@ -109,7 +114,7 @@ class TrainingSteps:
 
 
 def _overflow_together(gradients: list[tf.Tensor], replica: tf.distribute.ReplicaContext) -> list[tf.Tensor]:
-    """Makes a gradient of each replica nan if one has overflowed in any: Keras looks at those of the first one only."""
+    """Makes a gradient of each replica NaN if one of any replica is not finite; Keras checks the first replica only."""
     finite = []
     for gradient in gradients:
         with tf.device(gradient.device):

@@ -38,7 +38,7 @@ class Box(NamedTuple):
         return self.y0 < other.y1 and other.y0 < self.y1 and self.x0 < other.x1 and other.x0 < self.x1
 
 
-# By class: the file in scikit-image's data folder, and the part of it that shows the thing and not what is around it.
+# By class: the file in scikit-image's data folder, and the area that shows the object without its surroundings.
 PHOTOGRAPHS: dict[str, tuple[str, Box | None]] = {
     "astronaut": ("astronaut.png", Box(265, 30, 495, 290)),
     "brick": ("brick.png", None),

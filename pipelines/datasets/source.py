@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
@@ -10,6 +12,9 @@ import tensorflow as tf
 
 from pipelines.cli import reason_of
 from pipelines.statistics import Statistics
+
+# Begins the error of a training image that was damaged after it was checked; its key follows.
+UNDECODABLE = "this training image cannot be decoded:"
 
 # Encoded image, label, key.
 Example: TypeAlias = tuple[bytes, int, str]
@@ -116,3 +121,24 @@ def read_examples(encoded: tf.data.Dataset, what: str) -> Iterator[Example]:
             yield image, int(label), key.decode()
     except tf.errors.OpError as error:
         raise ValueError(f"{what} failed: {reason_of(error)}") from None
+
+
+@contextlib.contextmanager
+def read_errors(source: Source) -> Iterator[None]:
+    """Reports images that were damaged or removed since they were checked, in one line that names them.
+
+    Args:
+      source: whose batches are consumed in the block.
+
+    Raises:
+      ValueError: instead of the `tf.errors.OpError` of such an image; other errors pass.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        damaged = re.search(rf"{UNDECODABLE}\]? \[?([^\]\n]*)", str(error))
+        if damaged:
+            raise ValueError(f"dataset={source.name}: {damaged[1]} can no longer be decoded") from error
+        if isinstance(error, tf.errors.DataLossError) or "No such file" in str(error):
+            raise ValueError(f"dataset={source.name}: {reason_of(error)}") from error
+        raise

@@ -1,7 +1,7 @@
-"""What training does at random to a photograph: window, reflection and colour shift (paper, section 4.1).
+"""Random augmentation of training images: crop, horizontal flip and PCA colour augmentation (paper, section 4.1).
 
-Nothing here keeps a state. Every draw is a keyed hash of an id, so it does not depend on the order of the examples, on
-the number of threads, or on where a run was resumed. All functions take ids of any shape, so that a whole batch is
+Nothing here has state. Every draw is a keyed hash of an id, so it does not depend on the order of the examples, on the
+number of threads, or on where a run was resumed. All functions take ids of any shape, so that a whole batch is
 drawn for at once.
 """
 
@@ -13,19 +13,19 @@ from numpy.typing import ArrayLike
 
 from pipelines.choices import COLOR_AUGMENTATIONS, RESIZED_SIZE
 
-# Standard deviation of the random factors of the colour shift (paper, section 4.1; the code's "coeff").
+# Standard deviation of the random factors of the colour augmentation (paper, section 4.1; the code's "coeff").
 PCA_STD = 0.1
 
 # The 2012 code divides what it has shifted by 1 + coeff.
 SOURCE2012_DIVISOR = 1 + PCA_STD
 
-# Eigenvalues of intensities in 0..1 come from those of grey levels 0..255 by dividing by this squared.
-_GREY_LEVELS = 255.0
+# Eigenvalues of intensities in 0..1 come from those of pixel values 0..255 by dividing by this squared.
+_PIXEL_VALUES = 255.0
 
 # Each kind of draw hashes with a key of its own: they would not be independent otherwise.
-_WINDOW_STREAM, _COLOR_STREAMS = 0, (1, 2, 3)
+_CROP_STREAM, _COLOR_STREAMS = 0, (1, 2, 3)
 
-# float64 tells this many uniform numbers apart.
+# float64 distinguishes this many uniform numbers.
 _UNIFORM_STEPS = 2**53
 
 
@@ -33,7 +33,7 @@ class AugmentedCrops(NamedTuple):
     """A batch of training images before the arithmetic of `augment_on_device`: mostly a quarter of their bytes.
 
     Attributes:
-      pixels: uint8 [N,S,S,3], cut out and mirrored; float32 if a mean of its own was subtracted from each.
+      pixels: uint8 [N,S,S,3], cropped and flipped; float32 if a mean of its own was subtracted from each.
       shifts: float32 [N,3], as `color_augmentation` gives them.
       divisors: float32 [N], of the shifted difference from the mean.
       mean_shares: float32 [N], how much of the mean the divided image lacks.
@@ -45,23 +45,23 @@ class AugmentedCrops(NamedTuple):
     mean_shares: tf.Tensor
 
 
-def augment_on_device(windows: AugmentedCrops, mean: tf.Tensor) -> tf.Tensor:
-    """What the network is given: float32 [N,S,S,3], (pixels + shift) / divisor + share * mean.
+def augment_on_device(crops: AugmentedCrops, mean: tf.Tensor) -> tf.Tensor:
+    """The network's input: float32 [N,S,S,3], (pixels + shift) / divisor + share * mean.
 
     Compiled by XLA (`tf.function(augment_on_device, jit_compile=True)`) the batch is written to memory once, which
     takes a fifth of the time of separate operations.
 
     Args:
-      windows: as `pipelines.input.crop_batches` gives them.
+      crops: as `pipelines.input.crop_batches` gives them.
       mean: what the network will subtract, float32 [S,S,3] or [3].
     """
     # Row by row, because broadcasting over no more than three channels is slower.
-    side = windows.pixels.shape[1]
+    side = crops.pixels.shape[1]
     mean = tf.reshape(tf.broadcast_to(mean, [side, side, 3]), [side, side * 3])
-    rows = tf.reshape(tf.cast(windows.pixels, tf.float32), [-1, side, side * 3])
-    rows += tf.tile(windows.shifts, [1, side])[:, tf.newaxis]
-    rows /= windows.divisors[:, tf.newaxis, tf.newaxis]
-    rows += windows.mean_shares[:, tf.newaxis, tf.newaxis] * mean
+    rows = tf.reshape(tf.cast(crops.pixels, tf.float32), [-1, side, side * 3])
+    rows += tf.tile(crops.shifts, [1, side])[:, tf.newaxis]
+    rows /= crops.divisors[:, tf.newaxis, tf.newaxis]
+    rows += crops.mean_shares[:, tf.newaxis, tf.newaxis] * mean
     return tf.reshape(rows, [-1, side, side, 3])
 
 
@@ -72,25 +72,25 @@ def epoch_seed(seed: int, epoch: int) -> int:
 
 
 def random_crop(
-    key: tf.Tensor, seed: int, stored: int = RESIZED_SIZE, size: int = 224
+    key: tf.Tensor, seed: int, resized_size: int = RESIZED_SIZE, size: int = 224
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Where to cut the training crop out of the stored view, and whether to mirror it.
+    """Where to crop the resized image, and whether to flip the crop.
 
-    All windows are equally likely: offsets 0 to `stored - size` inclusive on both axes, mirrored or not. That is
+    All crops are equally likely: offsets 0 to `resized_size - size` inclusive on both axes, flipped or not. That is
     33 x 33 x 2 for 224 of 256 pixels, as in the 2012 code; the paper counts 32 x 32 x 2.
 
     Args:
       key: string [...], an id of each example.
       seed: of the epoch, as `epoch_seed` gives it.
-      stored: side of the stored view in pixels.
-      size: side of the crop in pixels, at most `stored`.
+      resized_size: side of the resized image in pixels.
+      size: side of the crop in pixels, at most `resized_size`.
 
     Returns:
       (y, x, flip): int32, int32 and bool, each of the shape of `key`; y, x is the upper left corner.
     """
-    offsets = stored - size + 1
-    window = tf.cast(tf.strings.to_hash_bucket_strong(key, 2 * offsets**2, [seed, _WINDOW_STREAM]), tf.int32)
-    return window // 2 // offsets, window // 2 % offsets, window % 2 == 1
+    offsets = resized_size - size + 1
+    draw = tf.cast(tf.strings.to_hash_bucket_strong(key, 2 * offsets**2, [seed, _CROP_STREAM]), tf.int32)
+    return draw // 2 // offsets, draw // 2 % offsets, draw % 2 == 1
 
 
 def check_color_augmentation(mode: str) -> None:
@@ -102,26 +102,26 @@ def check_color_augmentation(mode: str) -> None:
 def color_augmentation(
     key: tf.Tensor, seed: int, eigenvalues: ArrayLike, eigenvectors: ArrayLike, mode: str = "paper"
 ) -> tf.Tensor:
-    """What is added to every pixel of an example.
+    """The PCA colour augmentation: what is added to every pixel of an example.
 
     "paper": [p1 p2 p3] [a1 l1, a2 l2, a3 l3]^T, with p and l the eigenvectors and eigenvalues of the covariance of
     RGB values and a ~ N(0, 0.1). The formula depends on the unit of the intensities, which the paper does not
-    name. Here it is 0..1, and the shift is then brought back to grey levels. On ImageNet that gives a standard
-    deviation of 5.8 grey levels along the first eigenvector; grey levels in the formula itself would give 1,483.
+    name. Here it is 0..1, and the shift is then scaled to 0..255. On ImageNet that gives a standard
+    deviation of 5.8 pixel values along the first eigenvector; pixel values in the formula itself would give 1,483.
 
-    "source2012": as "paper", with the standard deviations, the square roots of l, in place of l, in grey levels:
+    "source2012": as "paper", with the standard deviations, the square roots of l, in place of l, in pixel values:
     12.2 along the first eigenvector of ImageNet (convdata_jpeg.py of the 2012 code, which then divides the shifted
     image by SOURCE2012_DIVISOR).
 
     Args:
       key: string [...], an id of each example.
       seed: of the epoch, as `epoch_seed` gives it.
-      eigenvalues: [3], in grey levels 0..255 squared.
+      eigenvalues: [3], in pixel values 0..255 squared.
       eigenvectors: [3,3], one a column, rows in the order R, G, B.
       mode: one of COLOR_AUGMENTATIONS.
 
     Returns:
-      float32 [...,3], in grey levels: R, G, B.
+      float32 [...,3], in pixel values: R, G, B.
 
     Raises:
       ValueError: unknown mode.
@@ -129,7 +129,7 @@ def color_augmentation(
     check_color_augmentation(mode)
     if mode == "none":
         return tf.zeros(tf.concat([tf.shape(key), [3]], axis=0))
-    scales = np.asarray(eigenvalues, np.float64) / _GREY_LEVELS if mode == "paper" else np.sqrt(eigenvalues)
+    scales = np.asarray(eigenvalues, np.float64) / _PIXEL_VALUES if mode == "paper" else np.sqrt(eigenvalues)
     factors = tf.stack([_normal(key, seed, stream) for stream in _COLOR_STREAMS], axis=-1)
     axes = tf.constant(eigenvectors, tf.float64) * (PCA_STD * scales)
     return tf.cast(tf.linalg.matvec(axes, factors), tf.float32)

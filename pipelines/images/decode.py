@@ -1,7 +1,7 @@
 """Image files to pixels, as TensorFlow graph code: for training, evaluation and the exported model alike.
 
-What a file is, and how large, is read from its first bytes before a decoder sees it. So a small file that claims a
-gigapixel costs nothing, and formats nobody asked for are never decoded.
+Format and size are read from the first bytes before a decoder runs. So a small file that claims a gigapixel costs
+nothing, and other formats are never decoded.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,15 +10,16 @@ import tensorflow as tf
 
 from pipelines.images.crops import RESIZED_SIZE, resize_image
 from pipelines.images.exif import jpeg_orientation, upright
-from pipelines.images.jpeg_markers import MOST_SCANS, has_end, has_few_scans, holds
+from pipelines.images.find import FIRST_BYTES
+from pipelines.images.jpeg_markers import MOST_SCANS, bytes_at, has_end, has_few_scans, holds
 
-# Larger pictures are refused unless the caller says otherwise: 50 million pixels are 150 MB once decoded.
+# Larger images are refused unless the caller says otherwise: 50 million pixels are 150 MB once decoded.
 MAX_PIXELS = 50_000_000
 
 # What image folders hold. Of an animated GIF the first frame is taken; animated WebP is refused.
 FORMATS = ("jpeg", "png", "bmp", "gif", "webp")
 
-# What a served model takes from strangers: the two formats of which it is known how short a whole file can be.
+# What a served model accepts: the two formats whose shortest possible file for a size is known.
 WIRE_FORMATS = ("jpeg", "png")
 
 # A whole file cannot hold more pixels than this. JPEG: every block of 8 x 8 pixels has a code of at least one bit
@@ -31,23 +32,22 @@ _PNG_CHANNELS = (1, 0, 3, 1, 2, 0, 4)  # by colour type; 1 and 5 are none (PNG s
 # The last chunk of a whole file: no data, its name, its checksum (PNG specification, 11.2.5).
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
-# A file with so many pixels is looked through for its end before it is decoded. Smaller ones are decoded at once: one
-# that is cut short costs little, and so does each of the others.
+# A file with so many pixels is searched for its end before it is decoded. Smaller ones are decoded at once, because
+# decoding one that is cut short costs little.
 _LARGE = 2_000_000
 
-# Images of a batch that are in work at the same time; the processor's cores share them.
+# Images of a batch that are decoded at the same time; the cores share them.
 _PARALLEL_IMAGES = 16
 
 _HEADER_BYTES = 32
-# First bytes, by format: ITU-T T.81 B.1.1.3; PNG (W3C) 5.2; BITMAPFILEHEADER; GIF89a 17; RFC 9649 2.4.
-_MAGIC = {"jpeg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n", "bmp": b"BM", "gif": b"GIF8", "webp": b"RIFF"}
 
 
 def decode_rgb(encoded: tf.Tensor, formats: Sequence[str] = FORMATS, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
     """The pixels of an image file.
 
-    Grey, palette and CMYK pictures become RGB; transparency is dropped; 16-bit values keep their upper byte.
-    JPEG pixels are those of Pillow and libjpeg's default, the accurate inverse DCT, set upright by their EXIF mark.
+    Grey, palette and CMYK images become RGB; transparency is dropped; 16-bit values keep their upper byte.
+    JPEG pixels are those of Pillow and libjpeg's default, the accurate inverse DCT, turned upright by their EXIF
+    orientation.
 
     Args:
       encoded: string scalar, the whole file.
@@ -62,7 +62,7 @@ def decode_rgb(encoded: tf.Tensor, formats: Sequence[str] = FORMATS, max_pixels:
         than max_pixels pixels.
     """
     header = _header(encoded)
-    is_format = tf.stack([_starts_with(header, _MAGIC[name]) for name in formats])
+    is_format = tf.stack([_starts_with(header, FIRST_BYTES[name]) for name in formats])
     encoded = _only_if(tf.reduce_any(is_format), encoded, f"not an image file ({', '.join(formats)})")
     decoders = [lambda decode=_DECODERS[name]: decode(encoded, header, max_pixels) for name in formats]
     image = tf.ensure_shape(tf.switch_case(tf.argmax(is_format, output_type=tf.int32), decoders), [None, None, 3])
@@ -184,10 +184,18 @@ def _decode_png(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Te
 
 
 def _decode_bmp(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Tensor:
-    # Width and height of a BITMAPINFOHEADER, signed: a negative height counts the rows from the top.
+    # BITMAPINFOHEADER: its size, width and height (negative if the rows begin at the top), bits, compression.
+    header_size, bits, compression = (_little_endian(header, *field) for field in ((14, 4), (28, 2), (30, 2)))
     sides = [_little_endian(header, start, 4) for start in (18, 22)]
     sides = [tf.where(side < 2**31, side, 2**32 - side) for side in sides]
-    return _decode_image(_only_if_size(tf.stack(sides), max_pixels, encoded), 3)
+    is_plain = (compression == 0) & ((bits == 8) | (bits == 24) | (bits == 32))
+    is_known = (header_size >= 40) & (is_plain | (compression == 3) & (bits == 32))
+    encoded = _only_if_size(tf.stack(sides), max_pixels, encoded)
+    image = _decode_image(_only_if(is_known, encoded, "a BMP that is compressed or of an unusual kind"), 3)
+    # TensorFlow returns the indices of a palette image in all three channels. The palette is in order B, G, R, 0.
+    palette = tf.reshape(bytes_at(encoded, 14 + header_size, 4 * 256), [256, 4])[:, 2::-1]
+    colours = tf.cast(palette, tf.uint8)
+    return tf.cond(bits == 8, lambda: tf.gather(colours, tf.cast(image[..., 0], tf.int32)), lambda: image)
 
 
 def _decode_gif(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Tensor:

@@ -1,29 +1,30 @@
-"""What the markers of a JPEG file tell before it is decoded: whether it is whole, and how many scans it has.
+"""The markers of a JPEG file, read before it is decoded: whether it is complete, how many scans and which segments.
 
 Markers are two bytes, the first 0xFF, and cannot occur inside the coded pixels (ITU-T T.81, B.1.1.2 and B.1.1.5).
 """
 
 import tensorflow as tf
 
-# Encoders write about ten scans into a progressive file, those that search for the best ones two dozen. Each of them
-# costs a pass over the whole picture, however few bytes it takes: 50 scans of 50 million pixels take two seconds, and a
-# small file may hold thousands.
+# Encoders write about ten scans into a progressive file, optimizing ones two dozen. Each costs a pass over the whole
+# image, however few bytes it has: 50 scans of 50 million pixels take two seconds, and a small file may have thousands.
 MOST_SCANS = 50
 
-# A camera's file has a few dozen segments before its pixels.
-_SEARCHED_SEGMENTS = 200
+# Metadata of 64 MB. A camera's file has a few dozen segments before its pixels.
+_SEARCHED_SEGMENTS = 1000
+# Marker, length, and the beginning of the content.
+_HEAD_BYTES = 10
 
-# The third byte is the upper one of the length, which is at most 14 (B.2.3). With it the pattern is rare in whatever
-# else a file holds.
-_START_OF_SCAN = b"\xff\xda\x00"
+# The third byte is the upper one of the length, which is at most 14 (B.2.3). With it the pattern is rare in the other
+# data of a file.
+_SCAN_HEADER = b"\xff\xda\x00"
 _END_OF_IMAGE = b"\xff\xd9"
 _MARKER, _FIRST_WITHOUT_LENGTH, _LAST_WITHOUT_LENGTH, _TEMPORARY = 0xFF, 0xD0, 0xD9, 0x01
-_SCAN = 0xDA
+START_OF_SCAN = 0xDA
 
 
 def has_few_scans(encoded: tf.Tensor) -> tf.Tensor:
     """Whether a JPEG file, a string scalar, has at most MOST_SCANS scans: bool scalar."""
-    return tf.size(_split(encoded, _START_OF_SCAN, MOST_SCANS + 1)) <= MOST_SCANS + 1
+    return tf.size(_split(encoded, _SCAN_HEADER, MOST_SCANS + 1)) <= MOST_SCANS + 1
 
 
 def has_end(encoded: tf.Tensor) -> tf.Tensor:
@@ -35,9 +36,9 @@ def has_end(encoded: tf.Tensor) -> tf.Tensor:
       encoded: string scalar, the whole file. Never fails, whatever it is.
 
     Returns:
-      bool scalar; true as well where no pixels were found, which the decoder will tell.
+      bool scalar; also true where no pixels were found; the decoder will refuse that.
     """
-    start = _first_scan(encoded)
+    start = tf.cast(find_segment(encoded, START_OF_SCAN), tf.int32)
     return holds(tf.strings.substr(encoded, start, tf.strings.length(encoded)), _END_OF_IMAGE) | (start == 0)
 
 
@@ -52,25 +53,45 @@ def _split(encoded: tf.Tensor, separator: bytes, most: int) -> tf.Tensor:
     return tf.raw_ops.StringSplitV2(input=encoded[tf.newaxis], sep=separator, maxsplit=most).values
 
 
-def _first_scan(encoded: tf.Tensor) -> tf.Tensor:
-    """Where the header of the first scan begins, int32; 0 if it is not behind the first segments."""
-    length = tf.strings.length(encoded)
+def find_segment(encoded: tf.Tensor, marker: int, content: bytes = b"") -> tf.Tensor:
+    """Where the first segment with this marker and content is in a JPEG file, up to the header of the first scan.
+
+    Args:
+      encoded: string scalar, the whole file. Never fails, whatever it is.
+      marker: second byte of the marker.
+      content: first bytes after the length of the segment, at most six.
+
+    Returns:
+      int64 scalar: position of the marker; 0 if there is no such segment.
+    """
 
     def head(position: tf.Tensor) -> tf.Tensor:
-        four = tf.strings.substr(encoded, tf.minimum(position, length), 4) + b"\0" * 4
-        return tf.cast(tf.io.decode_raw(tf.strings.substr(four, 0, 4), tf.uint8), tf.int32)
+        return bytes_at(encoded, position, _HEAD_BYTES)
 
-    def goes_on(position: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
-        return (head[0] == _MARKER) & (head[1] != _SCAN)
+    def is_found(head: tf.Tensor) -> tf.Tensor:
+        # Content up to the wanted length only; an empty content matches every segment.
+        return (head[1] == marker) & tf.reduce_all(head[4 : 4 + len(content)] == tf.constant(list(content), tf.int64))
+
+    def is_unfinished(position: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
+        return (head[0] == _MARKER) & (head[1] != START_OF_SCAN) & ~is_found(head)
 
     def following(position: tf.Tensor, current: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        marker = current[1]
-        is_alone = (marker >= _FIRST_WITHOUT_LENGTH) & (marker <= _LAST_WITHOUT_LENGTH) | (marker == _TEMPORARY)
-        size = tf.where(is_alone, 2, 2 + current[2] * 256 + current[3])
+        code = current[1]
+        has_no_length = (code >= _FIRST_WITHOUT_LENGTH) & (code <= _LAST_WITHOUT_LENGTH) | (code == _TEMPORARY)
+        size = tf.where(has_no_length, tf.constant(2, tf.int64), 2 + current[2] * 256 + current[3])
         # A marker may be preceded by any number of bytes 0xFF (B.1.1.2).
-        position += tf.where(marker == _MARKER, 1, size)
+        position += tf.where(code == _MARKER, tf.constant(1, tf.int64), size)
         return position, head(position)
 
-    start = tf.constant(2)
-    position, last = tf.while_loop(goes_on, following, (start, head(start)), maximum_iterations=_SEARCHED_SEGMENTS)
-    return tf.where((last[0] == _MARKER) & (last[1] == _SCAN), position, 0)
+    start = tf.constant(2, tf.int64)
+    position, last = tf.while_loop(
+        is_unfinished, following, (start, head(start)), maximum_iterations=_SEARCHED_SEGMENTS
+    )
+    return tf.where((last[0] == _MARKER) & is_found(last), position, tf.zeros_like(position))
+
+
+def bytes_at(encoded: tf.Tensor, position: tf.Tensor, count: int) -> tf.Tensor:
+    """`count` bytes of a string scalar from `position`, int64, on: int64 [count], zeros beyond its end."""
+    position = tf.minimum(position, tf.cast(tf.strings.length(encoded), tf.int64))
+    piece = tf.strings.substr(encoded, position, tf.constant(count, tf.int64))
+    return tf.cast(tf.io.decode_raw(piece, tf.uint8, fixed_length=count), tf.int64)

@@ -4,8 +4,11 @@ import contextlib
 import importlib
 import io
 import sys
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 from unittest import mock
+
+from absl import flags
 
 
 class Finished(NamedTuple):
@@ -33,3 +36,17 @@ def run_command(module: str, *arguments: str) -> Finished:
                 print(code, file=stderr)
                 code = 1
     return Finished(int(code or 0), stdout.getvalue(), stderr.getvalue())
+
+
+@contextlib.contextmanager
+def defined_flags(define_flags: Callable[[], None]) -> Iterator[flags.FlagValues]:
+    """Defines flags, and removes them at the end."""
+    flags.FLAGS.unparse_flags()
+    before = set(flags.FLAGS)
+    try:
+        define_flags()
+        yield flags.FLAGS
+    finally:
+        for name in set(flags.FLAGS) - before:
+            delattr(flags.FLAGS, name)
+        flags.FLAGS.unparse_flags()

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from keras_alexnet.train import TrainingConfig
+from keras_alexnet.training.config import TrainingConfig
 
 COLORS = {"blue": (40, 60, 200), "green": (30, 180, 50), "red": (210, 40, 30)}
 

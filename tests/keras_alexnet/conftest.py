@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_alexnet.train import train
+from keras_alexnet.training.train_and_evaluate import train_and_evaluate
 from tests.helpers.tiny_training import tiny, write_photographs
 
 
@@ -19,7 +19,7 @@ def photographs(tmp_path_factory) -> Path:
 def trained(photographs, tmp_path_factory) -> Path:
     """The model_dir of a finished tiny training."""
     model_dir = tmp_path_factory.mktemp("trained")
-    train(tiny(photographs, model_dir))
+    train_and_evaluate(tiny(photographs, model_dir))
     return model_dir
 
 

@@ -1,18 +1,24 @@
+import dataclasses
 import os
 import re
 import shlex
-import subprocess
-import sys
 from types import SimpleNamespace
 
+import keras
+import numpy as np
 import pytest
 
 from keras_alexnet import VARIANTS, AlexNet
-from keras_alexnet.convert import convert
+from keras_alexnet.convert import check_output, save
+from keras_alexnet.pretrained import load_network
+from keras_alexnet.training.config import TrainingConfig
 from keras_alexnet.weights import load_weights
+from pipelines.atomic import file_lock
 from tests.helpers import weight_files as files
+from tests.helpers.commands import run_command
 from tests.helpers.weight_files import small
 
+COMMAND = "keras_alexnet.convert"
 WIDTH = 1 / 16
 
 
@@ -36,60 +42,54 @@ def source(tmp_path, name, form, classes=5):
     return path, weights
 
 
+def convert(path, output, network=None, **options):
+    save(load_network(path, network=network, **options), output)
+
+
 @pytest.mark.parametrize(
     "name, form", [("caffe", "caffemodel"), ("caffenet", "caffemodel"), ("caffe", "npy"), ("torchvision", "torch")]
 )
-def test_variant_and_classes_are_seen_from_the_file(tmp_path, name, form):
+def test_network_and_classes_are_detected_from_the_file(tmp_path, name, form):
     path, weights = source(tmp_path, name, form)
-    _, _, variant = convert(path, tmp_path / "w.weights.h5", width=WIDTH)
-    assert variant == name
+    convert(path, tmp_path / "w.weights.h5", width=WIDTH)
     model = AlexNet(name, classes=5, width=WIDTH, weights=tmp_path / "w.weights.h5")
     assert files.same_weights(model, weights)
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted([path.name, "w.weights.h5"])
 
 
-def test_the_variant_may_be_given(tmp_path):
+def test_the_network_may_be_given(tmp_path):
     path, weights = source(tmp_path, "caffenet", "npy")
-    model, _, variant = convert(path, tmp_path / "w.weights.h5", "caffenet", WIDTH)
-    assert variant == "caffenet" and files.same_weights(model, weights)
-
-
-def test_of_keras_files_the_variant_must_be_given(tmp_path):
-    path, weights = source(tmp_path, "source2012", "keras")
-    with pytest.raises(ValueError, match="variant is missing"):
-        convert(path, tmp_path / "w.weights.h5", width=WIDTH)
-    model, *_ = convert(path, tmp_path / "w.weights.h5", "source2012", WIDTH)
-    assert files.same_weights(model, weights)
+    convert(path, tmp_path / "w.weights.h5", "caffenet", width=WIDTH)
+    assert files.same_weights(AlexNet("caffenet", tmp_path / "w.weights.h5", classes=5, width=WIDTH), weights)
 
 
 def test_a_file_is_never_replaced(tmp_path):
     path, _ = source(tmp_path, "caffe", "npy")
     (tmp_path / "w.weights.h5").write_text("mine")
-    with pytest.raises(ValueError, match="found a file; expected a name that is free"):
+    with pytest.raises(ValueError, match="found a file; expected a name that does not exist yet"):
         convert(path, tmp_path / "w.weights.h5", width=WIDTH)
     assert (tmp_path / "w.weights.h5").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
-    "output, says",
-    [("w.h5", "ends in .weights.h5"), ("none/w.weights.h5", "no folder"), ("f/w.weights.h5", "no folder")],
+    "output, message",
+    [("w.h5", r"ends in \.weights\.h5"), ("none/w.weights.h5", "no directory"), ("f/w.weights.h5", "no directory")],
 )
-def test_unusable_outputs_are_refused(tmp_path, output, says):
-    path, _ = source(tmp_path, "caffe", "npy")
+def test_unusable_outputs_are_refused(tmp_path, output, message):
     (tmp_path / "f").write_text("a file")
-    with pytest.raises(ValueError, match=says):
-        convert(path, tmp_path / output, width=WIDTH)
+    with pytest.raises(ValueError, match=message):
+        check_output(tmp_path / output)
 
 
-def test_a_pytorch_file_that_may_be_of_several_variants_is_not_guessed_at(tmp_path):
+def test_a_pytorch_file_of_several_possible_networks_needs_the_network(tmp_path):
     path, weights = source(tmp_path, "paper", "torch")
-    with pytest.raises(ValueError, match=r"variant is missing: .* may be of paper or source2012"):
+    with pytest.raises(ValueError, match=r"paper or source2012"):
         convert(path, tmp_path / "w.weights.h5", width=WIDTH)
-    model, *_ = convert(path, tmp_path / "w.weights.h5", "paper", WIDTH)
-    assert files.same_weights(model, weights)
+    convert(path, tmp_path / "w.weights.h5", "paper", width=WIDTH)
+    assert files.same_weights(AlexNet("paper", tmp_path / "w.weights.h5", classes=5, width=WIDTH), weights)
 
 
-def test_a_full_disk_is_seen_before_anything_is_written(tmp_path, monkeypatch):
+def test_a_full_disk_is_detected_before_anything_is_written(tmp_path, monkeypatch):
     path, _ = source(tmp_path, "caffe", "npy")
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10**6))
     with pytest.raises(ValueError, match="found 1 MB free; expected 2 MB"):
@@ -97,42 +97,53 @@ def test_a_full_disk_is_seen_before_anything_is_written(tmp_path, monkeypatch):
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize("change", ["classifier", "conv2", "alpha"])
-def test_weights_that_do_not_fit_leave_nothing_behind(tmp_path, change):
-    blobs = files.foreign_blobs(files.randomize(small("caffe")), 2)
-    blobs.pop({"classifier": "fc8", "conv2": "conv2"}.get(change), None)
-    files.caffemodel(tmp_path / "w", blobs, lrn=files.lrn_param(alpha=5e-4 if change == "alpha" else 1e-4))
-    with pytest.raises(ValueError, match={"classifier": "fc8", "conv2": "conv2", "alpha": "alpha=0.0001"}[change]):
-        convert(tmp_path / "w", tmp_path / "w.weights.h5", width=WIDTH)
-    assert [file.name for file in tmp_path.iterdir()] == ["w"]
+def test_what_killed_conversions_left_behind_is_removed_and_a_running_one_is_not_disturbed(tmp_path):
+    path, _ = source(tmp_path, "caffe", "npy")
+    network, output = load_network(path, width=WIDTH), tmp_path / "w.weights.h5"
+    (tmp_path / ".0123abcd.w.weights.h5").write_text("half a file")
+    (tmp_path / ".0123abcd.other.weights.h5").write_text("of somebody else")
+    with file_lock(tmp_path / ".w.weights.h5.lock"), pytest.raises(ValueError, match="another conversion"):
+        save(network, output)
+    assert (tmp_path / ".0123abcd.w.weights.h5").exists() and not output.exists()
+    save(network, output)
+    names = sorted(file.name for file in tmp_path.iterdir())
+    assert names == [".0123abcd.other.weights.h5", path.name, "w.weights.h5"]
 
 
-def command(*arguments, cwd=None):
-    return subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, timeout=300, cwd=cwd)
+def test_a_trained_network_is_written_as_a_whole(trained, tmp_path):
+    network = load_network(trained)
+    with pytest.raises(ValueError, match="would lose the preprocessing"):
+        save(network, tmp_path / "w.weights.h5")
+    save(network, tmp_path / "w.keras")
+    images = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3)).astype(np.float32)
+    found = keras.models.load_model(tmp_path / "w.keras")(images)
+    np.testing.assert_allclose(found, network.model(images), atol=1e-6)
+    assert [file.name for file in tmp_path.iterdir()] == ["w.keras"]
 
 
-def test_the_command_says_what_it_has_found_and_what_comes_next(tmp_path):
+def test_the_command_reports_what_it_found_and_how_to_use_the_result(tmp_path):
     path, weights = source(tmp_path, "caffe", "npy")
     output = tmp_path / "w.weights.h5"
-    done = command("keras_alexnet.convert", f"--weights={path}", f"--output={output}", f"--width={WIDTH}")
-    assert done.returncode == 0, done.stderr
-    assert "Caffe weights as NumPy pickle (.npy) of variant caffe, 5 classes, " in done.stdout
-    assert "--variant=caffenet" in done.stdout
-    # What it says to type works: the expression, and the flags of the command.
-    model = eval(re.search(r"AlexNet\(.*\)", done.stdout)[0], {"AlexNet": AlexNet})
+    run = run_command(COMMAND, f"--weights={path}", f"--output={output}", f"--width={WIDTH}")
+    assert run.returncode == 0, run.stderr
+    printed = run.stdout
+    assert "Caffe weights as NumPy pickle (.npy) of network caffe, 5 classes, " in printed
+    assert "--network=caffenet" in printed
+    # The printed expression and the printed flags work.
+    model = eval(re.search(r"AlexNet\(.*\)", printed)[0], {"AlexNet": AlexNet})
     assert files.same_weights(model, weights)
-    following = shlex.split(done.stdout.rpartition("python -m ")[2])
-    trained = command(*following, cwd=tmp_path)
-    assert trained.returncode == 1 and "folder:photographs" in trained.stderr, trained.stderr
+    module, *arguments = shlex.split(printed.rpartition("python -m ")[2])
+    assert module == "keras_alexnet.train"
+    fields = {field.name for field in dataclasses.fields(TrainingConfig)} | {"network"}
+    assert {argument.lstrip("-").partition("=")[0] for argument in arguments} <= fields
 
 
 def test_the_command_ends_with_one_line_on_wrong_input(tmp_path):
-    (tmp_path / "page.html").write_text("<html>")
-    done = command(
-        "keras_alexnet.convert", f"--weights={tmp_path / 'page.html'}", f"--output={tmp_path / 'w.weights.h5'}"
-    )
-    assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and "page.html" in done.stderr
+    page = tmp_path / "page.html"
+    page.write_text("<html>")
+    run = run_command(COMMAND, f"--model={page}", f"--output={tmp_path / 'w.weights.h5'}")
+    assert run.returncode == 1 and run.stdout == ""
+    assert run.stderr.startswith("error: ") and run.stderr.count("\n") == 1 and "page.html" in run.stderr
 
 
 @pytest.mark.slow

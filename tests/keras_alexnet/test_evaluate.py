@@ -2,11 +2,15 @@ import csv
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
-from keras_alexnet.checkpoints import load_trained
-from keras_alexnet.evaluate import COLUMNS, append_result, evaluate, open_evaluation_source
-from pipelines.datasets.registry import open_source
+from keras_alexnet import export_model
+from keras_alexnet.evaluate import COLUMNS, append_result, evaluate
+from keras_alexnet.pretrained import load_network
+from tests.helpers.commands import run_command
+
+COMMAND = "keras_alexnet.evaluate"
 
 
 @pytest.fixture
@@ -14,42 +18,62 @@ def copied(photographs, tmp_path):
     return shutil.copytree(photographs, tmp_path / "data")
 
 
-def error_rates(trained, folder, ceiling=0.0, views="center"):
-    model, description, _ = load_trained(trained)
-    source = open_evaluation_source(description, f"folder:{folder}", None)
-    return evaluate(model, source, "validation", views, description.resize, 4, ceiling)
+@pytest.fixture(scope="module")
+def network(trained):
+    return load_network(trained)
 
 
-@pytest.mark.parametrize("views", ["center", "ten"])
-def test_every_image_counts_once_whatever_the_batch(trained, photographs, views):
-    model = load_trained(trained)[0]
-    source = open_source(f"folder:{photographs}")
-    rates = [evaluate(model, source, "validation", views, "shorter_side", size, 0.0) for size in (1, 4, 9, 100)]
+@pytest.mark.parametrize("crops", ["center", "ten"])
+def test_every_image_counts_once_for_any_batch_size(network, crops):
+    rates = [evaluate(network, crops=crops, batch_size=size, max_bad_fraction=0) for size in (2, 100)]
     assert {rate.images for rate in rates} == {9}
     assert len({rate.top1_error for rate in rates}) == 1
-    assert max(rate.loss for rate in rates) - min(rate.loss for rate in rates) < 1e-4
+    np.testing.assert_allclose([rate.loss for rate in rates], rates[0].loss, rtol=1e-5)
 
 
-def test_a_bad_image_is_named_and_skipped_up_to_the_ceiling(trained, copied, capsys):
+def test_an_export_has_the_error_rates_of_its_model(network, trained, tmp_path, unchecked):
+    path = export_model(network.model, tmp_path / "export", network.class_names)
+    for crops in ("center", "ten"):
+        expected = evaluate(network, crops=crops)
+        found = evaluate(load_network(path), network.training["dataset"], crops=crops)
+        assert (found.images, found.top1_error) == (expected.images, expected.top1_error)
+        assert found.loss == pytest.approx(expected.loss, rel=1e-4)
+
+
+def test_a_bad_image_is_named_and_skipped_up_to_the_limit(network, copied, capsys):
     (copied / "val" / "red" / "cut.jpg").write_bytes((copied / "val" / "red" / "0.jpg").read_bytes()[:2000])
-    rates = error_rates(trained, copied, ceiling=0.1)
+    rates = evaluate(network, f"folder:{copied}", crops="center", max_bad_fraction=0.1)
     assert rates.images == 9 and rates.bad == ("val/red/cut.jpg",)
     assert "skipped val/red/cut.jpg" in capsys.readouterr().err
-    with pytest.raises(ValueError, match=r"1 of 10 images .*val/red/cut\.jpg.*--max_bad_fraction=0\.05"):
-        error_rates(trained, copied, ceiling=0.05)
+    with pytest.raises(ValueError, match=r"^max_bad_fraction=0\.05: 1 of 10 images .*val/red/cut\.jpg"):
+        evaluate(network, f"folder:{copied}", crops="center", max_bad_fraction=0.05)
 
 
-def test_other_classes_than_the_networks_are_refused(trained, copied):
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"crops": "five"}, "^crops='five': expected one of center, ten"),
+        ({"split": "holdout"}, "^split=holdout: "),
+        ({"batch_size": 0}, "^batch_size=0: "),
+        ({"dataset": "folder:/nowhere"}, "^dataset=folder:/nowhere: "),
+    ],
+)
+def test_wrong_arguments_are_named(network, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate(network, **arguments)
+
+
+def test_other_classes_than_the_networks_are_refused(network, copied):
     for split in ("train", "val"):
         (copied / split / "green").rename(copied / split / "grass")
-    with pytest.raises(ValueError, match="class 1 is 'grass'; the network's is 'green'"):
-        error_rates(trained, copied)
+    with pytest.raises(ValueError, match="class 1 is 'grass', but 'green' in the network"):
+        evaluate(network, f"folder:{copied}")
 
 
-def test_more_classes_than_the_networks_are_refused(trained, copied):
+def test_more_classes_than_the_networks_are_refused(network, copied):
     shutil.copytree(copied / "train" / "red", copied / "train" / "violet")
-    with pytest.raises(ValueError, match="has 4 classes; the network has 3"):
-        error_rates(trained, copied)
+    with pytest.raises(ValueError, match="has 4 classes, but the network 3"):
+        evaluate(network, f"folder:{copied}")
 
 
 def test_results_are_appended_below_one_header_even_by_many_at_once(tmp_path):
@@ -64,3 +88,29 @@ def test_results_are_appended_below_one_header_even_by_many_at_once(tmp_path):
 def test_a_results_file_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"results_file=.*: Is a directory"):
         append_result(tmp_path, dict.fromkeys(COLUMNS, 0))
+
+
+@pytest.mark.parametrize("model, crops", [("--model", "--crops"), ("--model_dir", "--views")])
+def test_the_command_appends_to_a_file_of_an_older_version(trained, tmp_path, model, crops):
+    results = tmp_path / "results.csv"
+    old = dict.fromkeys(COLUMNS, "old")
+    results.write_text(",".join(old) + "\n" + ",".join(old.values()) + "\n")
+    run = run_command(COMMAND, f"{model}={trained}", f"{crops}=center", f"--results_file={results}")
+    assert "center 9 images" in run.stdout and f"appended to {results}" in run.stdout, run.stderr
+    with open(results, newline="") as file:
+        _, row = csv.DictReader(file)
+    assert row["views"] == "center" and row["images"] == "9" and row["model_dir"] == str(trained)
+
+
+def test_the_results_of_a_run_go_into_its_directory(trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    assert (
+        run_command(COMMAND, f"--model={run}").stdout.count("top-1 error") == 2
+        and (run / "results.csv").read_text().count("\n") == 3
+    )
+
+
+def test_the_command_reports_a_missing_model_in_one_line(tmp_path):
+    run = run_command(COMMAND, f"--model={tmp_path / 'none'}")
+    assert run.returncode == 1 and run.stdout == ""
+    assert run.stderr.startswith("error: ") and run.stderr.count("\n") == 1 and str(tmp_path / "none") in run.stderr

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_alexnet.checkpoints import load_trained, locked
-from keras_alexnet.evaluate import evaluate
-from keras_alexnet.train import train
+from keras_alexnet.checkpoints import load_trained
+from keras_alexnet.run_directory import RunDirectory
+from keras_alexnet.training.evaluation import Evaluator
+from keras_alexnet.training.train_and_evaluate import train_and_evaluate
 from pipelines.datasets.registry import open_source
+from pipelines.input import evaluation_batches
 from tests.helpers.tiny_training import tiny
 
 COMMAND = [sys.executable, "-m", "keras_alexnet.train"]
@@ -44,7 +46,7 @@ def test_a_training_learns_and_leaves_everything_behind(photographs, trained):
 def test_the_trained_weights_come_back(trained, photographs):
     model, description, steps = load_trained(trained)
     assert steps == 12 and description.dataset == f"folder:{photographs}"
-    rates = evaluate(model, open_source(description.dataset), "validation", "center", "shorter_side", 4, 0.0)
+    rates = Evaluator(model)(evaluation_batches(open_source(description.dataset), "validation", batch_size=4))
     last = rows(trained)[-1]
     assert rates.images == 9 and rates.top1_error == float(last["val_top1_error"])
     assert abs(rates.loss - float(last["val_loss"])) < 1e-4
@@ -52,23 +54,23 @@ def test_the_trained_weights_come_back(trained, photographs):
 
 def test_a_run_cut_in_two_equals_one_that_was_not(photographs, trained, tmp_path):
     config = tiny(photographs, tmp_path / "run")
-    train(tiny(photographs, tmp_path / "run", steps=4))
+    train_and_evaluate(tiny(photographs, tmp_path / "run", steps=4))
     assert [row["steps"] for row in rows(tmp_path / "run")] == ["3", "4"]
-    train(config)
+    train_and_evaluate(config)
     assert rows(tmp_path / "run") == rows(trained)
     whole, parts = load_trained(trained)[0], load_trained(tmp_path / "run")[0]
     for expected, got in zip(whole.get_weights(), parts.get_weights(), strict=True):
         np.testing.assert_array_equal(got, expected)
 
 
-def test_images_that_fill_no_batch_are_told(photographs, tmp_path, capsys):
-    train(tiny(photographs, tmp_path / "run", batch_size=10, epochs=1))
-    assert "24 training images, 2 steps an epoch (which leave out 4, others each time)" in capsys.readouterr().out
+def test_the_images_in_no_full_batch_are_reported(photographs, tmp_path, capsys):
+    train_and_evaluate(tiny(photographs, tmp_path / "run", batch_size=10, epochs=1))
+    assert "24 training images, 2 steps per epoch (4 images in no full batch, others in each epoch)" in capsys.readouterr().out
 
 
 def test_a_finished_run_is_left_as_it_is(trained, photographs):
     before = sorted((path, path.stat().st_mtime_ns) for path in (trained / "checkpoints").iterdir())
-    assert train(tiny(photographs, trained))["steps"] == 12
+    assert train_and_evaluate(tiny(photographs, trained))["steps"] == 12
     assert sorted((path, path.stat().st_mtime_ns) for path in (trained / "checkpoints").iterdir()) == before
 
 
@@ -76,12 +78,12 @@ def test_a_broken_checkpoint_is_named_and_the_one_before_is_used(photographs, tr
     shutil.copytree(trained, tmp_path / "run")
     newest = tmp_path / "run" / "checkpoints" / "ckpt-12.data-00000-of-00001"
     newest.write_bytes(newest.read_bytes()[:1000])
-    train(tiny(photographs, tmp_path / "run"))
+    train_and_evaluate(tiny(photographs, tmp_path / "run"))
     assert "ckpt-12: cannot be read" in capsys.readouterr().out
     assert rows(tmp_path / "run") == rows(trained)
 
 
-def test_sigterm_saves_and_the_same_command_goes_on(photographs, tmp_path):
+def test_sigterm_saves_and_the_same_command_resumes(photographs, tmp_path):
     flags = flag_lines(tiny(photographs, tmp_path / "run", epochs=400))
     process = subprocess.Popen([*COMMAND, *flags], stdout=subprocess.PIPE, text=True)
     try:
@@ -90,12 +92,12 @@ def test_sigterm_saves_and_the_same_command_goes_on(photographs, tmp_path):
                 process.send_signal(signal.SIGTERM)
                 break
         output = process.stdout.read()
-        assert process.wait(timeout=60) == 128 + signal.SIGTERM and "the same command goes on from there" in output
+        assert process.wait(timeout=60) == 128 + signal.SIGTERM and "the same command resumes the run" in output
     finally:
         process.kill()
     steps = load_trained(tmp_path / "run")[2]
     assert steps > 6
-    assert train(tiny(photographs, tmp_path / "run", epochs=400, steps=steps + 1))["steps"] == steps + 1
+    assert train_and_evaluate(tiny(photographs, tmp_path / "run", epochs=400, steps=steps + 1))["steps"] == steps + 1
 
 
 @pytest.mark.parametrize("placement", [("mirrored", 2), ("towers", 4)])
@@ -107,7 +109,7 @@ def test_a_training_on_several_devices_can_be_evaluated_on_one(photographs, tmp_
     run = subprocess.run([*COMMAND, *flag_lines(config)], capture_output=True, text=True, check=True)
     assert "2 replica(s)" in run.stdout
     model = load_trained(tmp_path / "run")[0]
-    rates = evaluate(model, open_source(config.dataset), "validation", "center", "shorter_side", 4, 0.0)
+    rates = Evaluator(model)(evaluation_batches(open_source(config.dataset), "validation", batch_size=4))
     assert abs(rates.loss - float(rows(tmp_path / "run")[-1]["val_loss"])) < 1e-4
 
 
@@ -140,59 +142,59 @@ def test_a_wrong_flag_ends_with_one_line_that_names_it(tmp_path, flag, says):
 @pytest.mark.parametrize(
     "changes, says",
     [
-        ({"width": -1.0}, "--width=-1.0"),
-        ({"variant": "vgg"}, "--variant='vgg' is unknown"),
-        ({"batch_size": 25}, "--batch_size=25"),
-        ({"classes": 2}, "--classes=2: .* has 3"),
-        ({"strategy": "mirrored"}, "--strategy=mirrored needs at least 2 GPUs; found none"),
+        ({"width": -1.0}, "width=-1.0"),
+        ({"variant": "vgg"}, "variant=vgg: expected one of"),
+        ({"batch_size": 25}, "batch_size=25"),
+        ({"classes": 2}, "classes=2: expected at least the 3 classes"),
+        ({"strategy": "mirrored"}, "strategy=mirrored needs at least 2 GPUs; found none"),
     ],
 )
-def test_a_recipe_that_cannot_be_is_refused(photographs, tmp_path, changes, says):
+def test_a_config_out_of_range_is_refused(photographs, tmp_path, changes, says):
     with pytest.raises(ValueError, match=says):
-        train(tiny(photographs, tmp_path / "run", **changes))
+        train_and_evaluate(tiny(photographs, tmp_path / "run", **changes))
     assert not (tmp_path / "run").exists()
 
 
-def test_another_recipe_in_the_same_folder_is_refused(photographs, trained):
+def test_another_config_in_the_same_run_directory_is_refused(photographs, trained):
     with pytest.raises(ValueError, match=r"width=0\.125.*started with 0\.0625"):
-        train(tiny(photographs, trained, width=1 / 8))
+        train_and_evaluate(tiny(photographs, trained, width=1 / 8))
 
 
-def test_a_run_without_a_checkpoint_can_be_begun_again_with_another_recipe(photographs, tmp_path):
+def test_a_run_without_a_checkpoint_can_be_started_again_with_another_config(photographs, tmp_path):
     with pytest.raises(ValueError, match="not finite at step"):
-        train(tiny(photographs, tmp_path / "run", learning_rate=1e30))
-    assert train(tiny(photographs, tmp_path / "run", batch_size=12, epochs=1))["steps"] == 2
+        train_and_evaluate(tiny(photographs, tmp_path / "run", learning_rate=1e30))
+    assert train_and_evaluate(tiny(photographs, tmp_path / "run", batch_size=12, epochs=1))["steps"] == 2
 
 
 def test_two_trainings_in_one_folder_are_refused(photographs, tmp_path):
-    with locked(tmp_path / "run"), pytest.raises(ValueError, match="another training"):
-        train(tiny(photographs, tmp_path / "run"))
+    with RunDirectory(tmp_path / "run").locked(), pytest.raises(ValueError, match="another training"):
+        train_and_evaluate(tiny(photographs, tmp_path / "run"))
 
 
 def test_a_plateau_needs_a_validation_split(photographs, tmp_path):
     shutil.copytree(photographs / "train", tmp_path / "data" / "train")
-    with pytest.raises(ValueError, match="schedule=plateau needs a validation split"):
-        train(tiny(tmp_path / "data", tmp_path / "run", schedule="plateau"))
-    assert "val_loss" not in train(tiny(tmp_path / "data", tmp_path / "run", steps=1))
+    with pytest.raises(ValueError, match="schedule='plateau': needs a validation split"):
+        train_and_evaluate(tiny(tmp_path / "data", tmp_path / "run", schedule="plateau"))
+    assert "val_loss" not in train_and_evaluate(tiny(tmp_path / "data", tmp_path / "run", steps=1))
 
 
 def test_bad_photographs_are_skipped_up_to_a_ceiling(photographs, tmp_path, capsys):
     shutil.copytree(photographs, tmp_path / "data")
     (tmp_path / "data" / "train" / "red" / "broken.jpg").write_bytes(b"\xff\xd8\xff not a photograph")
-    with pytest.raises(ValueError, match=r"1 of 25 images .*red/broken\.jpg.*--max_bad_fraction=0\.001"):
-        train(tiny(tmp_path / "data", tmp_path / "run", steps=1))
+    with pytest.raises(ValueError, match=r"max_bad_fraction=0\.001: 1 of 25 images .*red/broken\.jpg"):
+        train_and_evaluate(tiny(tmp_path / "data", tmp_path / "run", steps=1))
     assert not (tmp_path / "run" / "model.json").exists()
-    train(tiny(tmp_path / "data", tmp_path / "run", steps=4, max_bad_fraction=0.05))
+    train_and_evaluate(tiny(tmp_path / "data", tmp_path / "run", steps=4, max_bad_fraction=0.05))
     assert "red/broken.jpg" in capsys.readouterr().err
 
 
 def test_one_class_and_one_image_can_be_trained_on(photographs, tmp_path):
     (tmp_path / "data" / "train" / "red").mkdir(parents=True)
     shutil.copy(photographs / "train" / "red" / "0.jpg", tmp_path / "data" / "train" / "red")
-    assert train(tiny(tmp_path / "data", tmp_path / "run", batch_size=1, epochs=1))["loss"] == 0
+    assert train_and_evaluate(tiny(tmp_path / "data", tmp_path / "run", batch_size=1, epochs=1))["loss"] == 0
 
 
 def test_a_loss_that_is_no_number_stops_the_run(photographs, tmp_path):
     says = r"(loss|weights of \w+) (is|are) not finite at step \d+.*--learning_rate \(now 1e\+12\)"
     with pytest.raises(ValueError, match=says):
-        train(tiny(photographs, tmp_path / "run", learning_rate=1e12, epochs=20))
+        train_and_evaluate(tiny(photographs, tmp_path / "run", learning_rate=1e12, epochs=20))

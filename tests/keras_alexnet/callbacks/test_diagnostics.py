@@ -6,10 +6,10 @@ import tensorflow as tf
 
 from keras_alexnet import AlexNet
 from keras_alexnet.callbacks.diagnostics import first_layer_not_finite, stuck_report
-from keras_alexnet.callbacks.logs import kernel_images, layer_norms
+from keras_alexnet.callbacks.tensorboard import kernel_images, layer_norms
 from keras_alexnet.checkpoints import load_trained
 from keras_alexnet.optimizer import PaperSGD
-from keras_alexnet.train import train
+from keras_alexnet.training.train_and_evaluate import train_and_evaluate
 from keras_alexnet.training.train_step import TrainingSteps
 from tests.helpers.tiny_training import tiny
 
@@ -60,10 +60,10 @@ def test_weights_that_are_not_finite_are_never_saved(photographs, tmp_path, monk
         steps.sums.assign_add([1, 0, 0, count])
         return 0.0
 
-    train(tiny(photographs, tmp_path / "run", epochs=1))
+    train_and_evaluate(tiny(photographs, tmp_path / "run", epochs=1))
     monkeypatch.setattr(TrainingSteps, "take", broken)
     with pytest.raises(ValueError, match=r"the weights of conv2 are not finite at step 6.*--learning_rate"):
-        train(tiny(photographs, tmp_path / "run", epochs=2))
+        train_and_evaluate(tiny(photographs, tmp_path / "run", epochs=2))
     assert load_trained(tmp_path / "run")[2] == 3
 
 
@@ -102,7 +102,7 @@ def test_kernels_are_shown_side_by_side(model):
 
 
 def test_tensorboard_gets_norms_kernels_inputs_and_rates(photographs, tmp_path):
-    train(tiny(photographs, tmp_path / "run", epochs=2, freeze="conv2"))
+    train_and_evaluate(tiny(photographs, tmp_path / "run", epochs=2, freeze="conv2"))
     seen = {}
     for path in (tmp_path / "run" / "logs").rglob("events*"):
         for event in tf.compat.v1.train.summary_iterator(str(path)):

@@ -122,7 +122,7 @@ def test_when_one_worker_is_told_to_stop_all_stop_and_the_same_commands_go_on(ph
     workers[1].send_signal(signal.SIGTERM)
     for worker in workers:
         code, output = outcome(worker)
-        assert code == 128 + signal.SIGTERM and "the same command goes on" in output, output
+        assert code == 128 + signal.SIGTERM and "the same command resumes" in output, output
     addresses = cluster_of(2)
     steps = int(re.search(r"ckpt-(\d+)", (tmp_path / "checkpoints" / "checkpoint").read_text())[1])
     longer = dataclasses.replace(endless, epochs=steps // 3 + 1)

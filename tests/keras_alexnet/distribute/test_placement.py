@@ -9,7 +9,7 @@ from keras_alexnet import AlexNet, TowerMirroredStrategy
 from keras_alexnet.distribute import strategies
 from keras_alexnet.distribute.placement import placement_table, placement_text
 from keras_alexnet.distribute.strategies import make_strategy
-from keras_alexnet.train import train
+from keras_alexnet.training.train_and_evaluate import train_and_evaluate
 from tests.helpers.four_devices import on_four_devices
 from tests.helpers.tiny_training import tiny
 
@@ -132,7 +132,7 @@ def test_devices_that_are_not_there_or_named_twice_are_refused(devices, says):
 
 def test_virtual_devices_come_too_late_once_tensorflow_runs(photographs, tmp_path):
     with pytest.raises(ValueError, match="virtual_devices=3: TensorFlow has already started with 1 CPU device"):
-        train(tiny(photographs, tmp_path / "run", virtual_devices=3))
+        train_and_evaluate(tiny(photographs, tmp_path / "run", virtual_devices=3))
 
 
 @pytest.mark.parametrize(

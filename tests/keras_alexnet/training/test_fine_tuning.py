@@ -7,7 +7,7 @@ import pytest
 from keras_alexnet import AlexNet
 from keras_alexnet.checkpoints import load_trained
 from keras_alexnet.run_directory import RunConfig
-from keras_alexnet.train import train
+from keras_alexnet.training.train_and_evaluate import train_and_evaluate
 from tests.helpers.tiny_training import tiny, write_photographs
 
 
@@ -31,7 +31,7 @@ def same(ones: list[np.ndarray], others: list[np.ndarray]) -> bool:
 
 def test_another_training_is_carried_on_with_new_classes(trained, two_classes, tmp_path):
     config = tiny(two_classes, tmp_path / "run", init_from=str(trained), freeze="conv1,conv2", steps=2)
-    train(config)
+    train_and_evaluate(config)
     before, after = weights(load_trained(trained)[0]), weights(load_trained(tmp_path / "run")[0])
     assert same(before["conv1"], after["conv1"]) and same(before["conv2"], after["conv2"])
     for name in ("conv3", "conv4", "conv5", "fc6", "fc7"):
@@ -46,9 +46,9 @@ def test_another_training_is_carried_on_with_new_classes(trained, two_classes, t
 
 def test_an_interrupted_fine_tuning_goes_on_as_if_it_had_not_been(trained, two_classes, tmp_path):
     recipe = {"init_from": str(trained), "freeze": "conv1", "lr_multipliers": "fc8=10", "epochs": 2}
-    train(tiny(two_classes, tmp_path / "whole", **recipe))
-    train(tiny(two_classes, tmp_path / "parts", **recipe, steps=3))
-    train(tiny(two_classes, tmp_path / "parts", **recipe))
+    train_and_evaluate(tiny(two_classes, tmp_path / "whole", **recipe))
+    train_and_evaluate(tiny(two_classes, tmp_path / "parts", **recipe, steps=3))
+    train_and_evaluate(tiny(two_classes, tmp_path / "parts", **recipe))
     whole, parts = (weights(load_trained(tmp_path / name)[0]) for name in ("whole", "parts"))
     assert all(same(whole[name], parts[name]) for name in whole)
 
@@ -58,7 +58,7 @@ def test_a_file_of_weights_can_be_the_start(two_classes, tmp_path):
     path = tmp_path / "start.weights.h5"
     model.save_weights(path)
     config = tiny(two_classes, tmp_path / "run", variant="caffe", init="paper", init_from=str(path), steps=1)
-    train(dataclasses.replace(config, learning_rate=0.0))
+    train_and_evaluate(dataclasses.replace(config, learning_rate=0.0))
     trained_model, description, _ = load_trained(tmp_path / "run")
     before, after = weights(model), weights(trained_model)
     assert all(same(before[name], after[name]) for name in before if name != "fc8")
@@ -70,7 +70,9 @@ def test_a_file_of_weights_can_be_the_start(two_classes, tmp_path):
 def test_wrong_settings_are_named(trained, two_classes, tmp_path):
     def refused(says: str, **settings):
         with pytest.raises(ValueError, match=says):
-            train(tiny(two_classes, tmp_path / "run", **{"init_from": str(trained), "steps": 1} | settings))
+            train_and_evaluate(
+                tiny(two_classes, tmp_path / "run", **{"init_from": str(trained), "steps": 1} | settings)
+            )
 
     refused("--init_from=nowhere: found nothing", init_from="nowhere")
     refused("--variant=caffe: the network in --init_from=.* has paper", variant="caffe")
@@ -83,6 +85,6 @@ def test_wrong_settings_are_named(trained, two_classes, tmp_path):
 
 
 def test_a_run_cannot_change_what_it_started_from(trained, two_classes, tmp_path):
-    train(tiny(two_classes, tmp_path / "run", steps=1))
+    train_and_evaluate(tiny(two_classes, tmp_path / "run", steps=1))
     with pytest.raises(ValueError, match=r"init_from=.*: the run in .* was started with None"):
-        train(tiny(two_classes, tmp_path / "run", init_from=str(trained), steps=2))
+        train_and_evaluate(tiny(two_classes, tmp_path / "run", init_from=str(trained), steps=2))

@@ -10,9 +10,9 @@ import pytest
 import tensorflow as tf
 
 from keras_alexnet.checkpoints import load_trained
-from keras_alexnet.train import train
 from keras_alexnet.training.evaluation import Evaluator
-from keras_alexnet.training.signals import TrainingInterrupted
+from keras_alexnet.training.loop import TrainingInterrupted
+from keras_alexnet.training.train_and_evaluate import train_and_evaluate
 from tests.helpers.tiny_training import tiny
 
 
@@ -36,7 +36,7 @@ def small_files_only():
 
 
 def test_a_full_disk_in_the_middle_of_a_run_costs_nothing(photographs, trained, tmp_path, capsys, monkeypatch, request):
-    train(tiny(photographs, tmp_path / "run", epochs=1))
+    train_and_evaluate(tiny(photographs, tmp_path / "run", epochs=1))
     before = (tmp_path / "run" / "checkpoints" / "checkpoint").read_text()
     end_of_trouble = request.getfixturevalue("small_files_only")
 
@@ -52,7 +52,7 @@ def test_a_full_disk_in_the_middle_of_a_run_costs_nothing(photographs, trained, 
         return validate(loop, caught)
 
     monkeypatch.setattr(TrainingLoop, "_validation_row", validated)
-    train(tiny(photographs, tmp_path / "run", epochs=4))
+    train_and_evaluate(tiny(photographs, tmp_path / "run", epochs=4))
     assert "cannot write a checkpoint to" in capsys.readouterr().out and epochs == [1, 2, 3]
     assert rows(tmp_path / "run") == rows(trained)
     assert load_trained(tmp_path / "run")[2] == 12
@@ -60,17 +60,17 @@ def test_a_full_disk_in_the_middle_of_a_run_costs_nothing(photographs, trained, 
 
 
 def test_work_that_cannot_be_saved_at_the_end_is_an_error(photographs, tmp_path, request):
-    train(tiny(photographs, tmp_path / "run", epochs=1))
+    train_and_evaluate(tiny(photographs, tmp_path / "run", epochs=1))
     end_of_trouble = request.getfixturevalue("small_files_only")
     with pytest.raises(ValueError, match=r"cannot write a checkpoint to .*checkpoints: File too large; .* lost"):
-        train(tiny(photographs, tmp_path / "run", epochs=2))
+        train_and_evaluate(tiny(photographs, tmp_path / "run", epochs=2))
     end_of_trouble()
     assert load_trained(tmp_path / "run")[2] == 3
-    assert train(tiny(photographs, tmp_path / "run", epochs=2))["steps"] == 6
+    assert train_and_evaluate(tiny(photographs, tmp_path / "run", epochs=2))["steps"] == 6
 
 
 def test_the_best_checkpoint_stays_beside_the_newest(photographs, tmp_path):
-    train(tiny(photographs, tmp_path / "run", keep=1, epochs=6, learning_rate=0.02))
+    train_and_evaluate(tiny(photographs, tmp_path / "run", keep=1, epochs=6, learning_rate=0.02))
     table = rows(tmp_path / "run")
     best = min(table, key=lambda row: float(row["val_top1_error"]))
     assert best is not table[-1], "this training should have got worse at the end"
@@ -88,18 +88,18 @@ def test_a_damaged_index_of_checkpoints_is_made_again(photographs, trained, tmp_
     index = tmp_path / "run" / "checkpoints" / "checkpoint"
     index.unlink() if text is None else index.write_text(text)
     (tmp_path / "run" / "checkpoints" / "ckpt-15_temp").mkdir()
-    assert train(tiny(photographs, tmp_path / "run"))["steps"] == 12
+    assert train_and_evaluate(tiny(photographs, tmp_path / "run"))["steps"] == 12
     assert "found a run of 12 steps: nothing left to do" in capsys.readouterr().out
     assert load_trained(tmp_path / "run")[2] == 12
     assert not list((tmp_path / "run").rglob("*temp*"))
 
 
 def test_a_checkpoint_of_another_network_is_named_and_the_one_before_is_used(photographs, trained, tmp_path, capsys):
-    train(tiny(photographs, tmp_path / "other", width=1 / 8, epochs=1))
+    train_and_evaluate(tiny(photographs, tmp_path / "other", width=1 / 8, epochs=1))
     shutil.copytree(trained, tmp_path / "run")
     for path in (tmp_path / "other" / "checkpoints").glob("ckpt-3.*"):
         shutil.copy(path, tmp_path / "run" / "checkpoints" / path.name.replace("ckpt-3", "ckpt-12"))
-    train(tiny(photographs, tmp_path / "run"))
+    train_and_evaluate(tiny(photographs, tmp_path / "run"))
     assert "ckpt-12: cannot be read" in capsys.readouterr().out
     assert rows(tmp_path / "run") == rows(trained)
 
@@ -116,8 +116,8 @@ def test_a_signal_during_validation_stops_there_and_loses_nothing(photographs, t
 
     monkeypatch.setattr(Evaluator, "__call__", interrupted)
     with pytest.raises(TrainingInterrupted, match="SIGTERM"):
-        train(tiny(photographs, tmp_path))
+        train_and_evaluate(tiny(photographs, tmp_path))
     assert load_trained(tmp_path)[2] == 3 and not (tmp_path / "metrics.csv").exists()
     monkeypatch.undo()
-    train(tiny(photographs, tmp_path))
+    train_and_evaluate(tiny(photographs, tmp_path))
     assert rows(tmp_path) == rows(trained)

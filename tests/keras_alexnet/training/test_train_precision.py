@@ -3,11 +3,12 @@ import pytest
 import tensorflow as tf
 
 from keras_alexnet.checkpoints import load_trained
-from keras_alexnet.evaluate import evaluate
 from keras_alexnet.export import export_model
 from keras_alexnet.run_directory import RunConfig
-from keras_alexnet.train import train
+from keras_alexnet.training.evaluation import Evaluator
+from keras_alexnet.training.train_and_evaluate import train_and_evaluate
 from pipelines.datasets.registry import open_source
+from pipelines.input import evaluation_batches
 from tests.helpers.tiny_training import tiny
 
 MATH = {"Conv2D", "MatMul", "BiasAdd", "MaxPool", "Relu"}
@@ -35,31 +36,31 @@ def test_layers_compute_in_the_precision_asked_for_and_norms_in_float32(trained,
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_a_run_in_low_precision_learns_resumes_exactly_and_is_used_in_float32(photographs, tmp_path, precision):
-    last = train(tiny(photographs, tmp_path / "whole", mixed_precision=precision))
-    train(tiny(photographs, tmp_path / "parts", mixed_precision=precision, steps=4))
-    train(tiny(photographs, tmp_path / "parts", mixed_precision=precision))
+    last = train_and_evaluate(tiny(photographs, tmp_path / "whole", mixed_precision=precision))
+    train_and_evaluate(tiny(photographs, tmp_path / "parts", mixed_precision=precision, steps=4))
+    train_and_evaluate(tiny(photographs, tmp_path / "parts", mixed_precision=precision))
     model = load_trained(tmp_path / "whole")[0]
     assert same_weights(model, load_trained(tmp_path / "parts")[0])
     assert last["val_loss"] < 1.0
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
-    rates = evaluate(model, open_source(f"folder:{photographs}"), "validation", "center", "shorter_side", 4, 0.0)
+    rates = Evaluator(model)(evaluation_batches(open_source(f"folder:{photographs}"), "validation", batch_size=4))
     assert abs(rates.loss - last["val_loss"]) < 0.05
     export_model(model, tmp_path / "export", ["blue", "green", "red"])
 
 
 def test_the_loss_scale_of_float16_is_in_the_checkpoint(photographs, tmp_path):
-    train(tiny(photographs, tmp_path / "run", mixed_precision="float16", epochs=1))
+    train_and_evaluate(tiny(photographs, tmp_path / "run", mixed_precision="float16", epochs=1))
     names = dict(tf.train.list_variables(tf.train.latest_checkpoint(tmp_path / "run" / "checkpoints")))
     assert any("dynamic_scale" in name for name in names) and any("step_counter" in name for name in names)
 
 
 def test_a_run_cannot_change_its_precision(photographs, trained):
     with pytest.raises(ValueError, match=r"mixed_precision=bfloat16: .* started with float32"):
-        train(tiny(photographs, trained, mixed_precision="bfloat16"))
+        train_and_evaluate(tiny(photographs, trained, mixed_precision="bfloat16"))
 
 
 @pytest.mark.parametrize("count", [2, 5])
 def test_several_steps_in_one_call_give_the_same_weights(photographs, trained, tmp_path, count):
-    train(tiny(photographs, tmp_path / "run", steps_per_execution=count))
+    train_and_evaluate(tiny(photographs, tmp_path / "run", steps_per_execution=count))
     assert same_weights(load_trained(tmp_path / "run")[0], load_trained(trained)[0])
     assert (tmp_path / "run" / "metrics.csv").read_text() == (trained / "metrics.csv").read_text()

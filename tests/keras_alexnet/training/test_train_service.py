@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from keras_alexnet.train import train
+from keras_alexnet.training.train_and_evaluate import train_and_evaluate
 from tests.helpers.tiny_training import tiny
 
 
@@ -22,7 +22,7 @@ def service():
 
 
 def test_a_training_fed_by_a_service_equals_one_that_feeds_itself(photographs, trained, service, tmp_path):
-    train(tiny(photographs, tmp_path / "run", data_service=service))
+    train_and_evaluate(tiny(photographs, tmp_path / "run", data_service=service))
     # With all digits of loss and errors.
     assert (tmp_path / "run" / "metrics.csv").read_text() == (trained / "metrics.csv").read_text()
 
@@ -30,4 +30,4 @@ def test_a_training_fed_by_a_service_equals_one_that_feeds_itself(photographs, t
 @pytest.mark.parametrize("second", ["grpc://localhost:1", "localhost:5000"])
 def test_a_service_that_cannot_be_used_is_named(photographs, service, tmp_path, second):
     with pytest.raises(ValueError, match=f"^data_service={second}: "):
-        train(tiny(photographs, tmp_path / "run", data_service=f"{service},{second}"))
+        train_and_evaluate(tiny(photographs, tmp_path / "run", data_service=f"{service},{second}"))

@@ -5,7 +5,8 @@ import sys
 import pytest
 
 from keras_alexnet.checkpoints import load_trained
-from keras_alexnet.train import TrainingConfig, train
+from keras_alexnet.training.config import TrainingConfig
+from keras_alexnet.training.train_and_evaluate import train_and_evaluate
 
 COMMAND = [sys.executable, "-m", "keras_alexnet.train"]
 SMALL = ["--synthetic", "--width=0.0625", "--batch_size=4"]
@@ -30,7 +31,7 @@ def test_noise_can_be_trained_on_in_a_folder_with_replicas(tmp_path):
 @pytest.mark.parametrize("name, value", [("dataset", "photos"), ("data_dir", "x"), ("crop_chunk", 32)])
 def test_what_contradicts_noise_is_refused(name, value):
     with pytest.raises(ValueError, match=f"{name}={value}: --synthetic reads no images"):
-        train(TrainingConfig(synthetic=True, **{name: value}))
+        train_and_evaluate(TrainingConfig(synthetic=True, **{name: value}))
 
 
 @pytest.mark.parametrize("given, missing", [("--dataset=photos", "--model_dir"), ("--model_dir=x", "--dataset")])

@@ -16,13 +16,13 @@ def keys(count: int) -> tf.Tensor:
     return tf.strings.as_string(tf.range(count))
 
 
-def windows(count: int, stored: int = 256, size: int = 224) -> list[np.ndarray]:
-    return [drawn.numpy() for drawn in augment.random_crop(keys(count), SEED, stored, size)]
+def random_crops(count: int, resized_size: int = 256, size: int = 224) -> list[np.ndarray]:
+    return [drawn.numpy() for drawn in augment.random_crop(keys(count), SEED, resized_size, size)]
 
 
 def test_offsets_cover_0_to_32_evenly_on_both_axes_and_half_are_mirrored():
     count = 20_000
-    y, x, flip = windows(count)
+    y, x, flip = random_crops(count)
     for offsets in (y, x):
         share = np.bincount(offsets, minlength=33)
         assert share.shape == (33,)
@@ -32,20 +32,20 @@ def test_offsets_cover_0_to_32_evenly_on_both_axes_and_half_are_mirrored():
 
 
 def test_offsets_and_reflection_are_independent():
-    y, x, flip = windows(20_000)
+    y, x, flip = random_crops(20_000)
     correlations = np.corrcoef([y, x, flip])[np.triu_indices(3, 1)]
     assert np.all(np.abs(correlations) < 5 / np.sqrt(20_000))
 
 
 def test_every_window_of_a_small_image_is_drawn():
-    y, x, flip = windows(2_000, stored=7, size=5)
+    y, x, flip = random_crops(2_000, resized_size=7, size=5)
     assert {*zip(y.tolist(), x.tolist(), flip.tolist(), strict=True)} == {
         (i, j, mirrored) for i in range(3) for j in range(3) for mirrored in (False, True)
     }
 
 
 def test_a_crop_of_the_whole_image_has_one_place():
-    y, x, _ = windows(50, stored=256, size=256)
+    y, x, _ = random_crops(50, resized_size=256, size=256)
     assert not y.any()
     assert not x.any()
 
@@ -63,7 +63,7 @@ def test_draws_depend_on_seed_epoch_and_example_and_on_nothing_else():
 
 
 def test_a_batch_is_drawn_for_as_its_examples_are():
-    y, x, flip = windows(5)
+    y, x, flip = random_crops(5)
     shifts = augment.color_augmentation(keys(5), SEED, EIGENVALUES, EIGENVECTORS)
     for i, key in enumerate(keys(5)):
         assert [int(drawn) for drawn in augment.random_crop(key, SEED)] == [y[i], x[i], flip[i]]

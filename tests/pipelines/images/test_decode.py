@@ -194,3 +194,19 @@ def test_the_size_in_a_header_decides_before_anything_is_decoded(name):
         decode.decode_rgb(tf.constant(only_header), max_pixels=pixels - 1)
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"^(?!.*more than)"):
         decode.decode_rgb(tf.constant(only_header), max_pixels=pixels)
+
+
+@pytest.mark.parametrize("colours", [256, 7])
+def test_a_palette_bmp_has_its_colours(colours):
+    file = encoded(photograph().quantize(colours), "BMP")
+    expected = Image.open(io.BytesIO(file)).convert("RGB")
+    np.testing.assert_array_equal(decode.decode_rgb(file), expected)
+
+
+@pytest.mark.parametrize("field", [(28, 4), (28, 16), (30, 1)], ids=["4 bits", "16 bits", "run-length"])
+def test_unusual_kinds_of_bmp_are_refused(field):
+    position, value = field
+    file = bytearray(encoded(photograph().quantize(256), "BMP"))
+    file[position] = value
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a BMP that is compressed or of an unusual kind"):
+        decode.decode_rgb(bytes(file))

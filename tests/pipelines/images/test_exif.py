@@ -1,4 +1,5 @@
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ APP0 = PLAIN[2 : 4 + struct.unpack(">H", PLAIN[4:6])[0]]
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("tags_before", [0, 11])
-def test_the_mark_is_read_in_both_byte_orders_wherever_it_stands(orientation, order, tags_before):
+def test_the_orientation_is_read_in_both_byte_orders(orientation, order, tags_before):
     segment = exif_segment(orientation, order, tags_before)
     comment = b"\xff\xfe" + struct.pack(">H", 12) + b"0123456789"
     for encoded in (with_segments(segment), with_segments(APP0, segment), with_segments(APP0, comment, segment)):
@@ -42,7 +43,7 @@ def test_the_mark_is_read_in_both_byte_orders_wherever_it_stands(orientation, or
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_photographs_are_turned_as_pillow_turns_them(orientation, tmp_path):
+def test_images_turn_as_pillow_turns_them(orientation, tmp_path):
     (tmp_path / "photo.jpg").write_bytes(encode(photograph(40, 60), orientation=orientation))
     expected = ImageOps.exif_transpose(Image.open(tmp_path / "photo.jpg"))
     np.testing.assert_array_equal(decode_rgb((tmp_path / "photo.jpg").read_bytes()), expected)
@@ -64,8 +65,26 @@ def test_photographs_are_turned_as_pillow_turns_them(orientation, tmp_path):
     ],
     ids=["empty", "1 byte", "2 bytes", "none", "0", "9", "a long", "no entries", "no EXIF", "a directory far away"],
 )
-def test_no_mark_or_one_that_makes_no_sense_is_upright(encoded):
+def test_without_a_valid_orientation_an_image_is_upright(encoded):
     assert int(jpeg_orientation(encoded)) == 1
+
+
+def test_the_orientation_is_found_behind_other_segments_of_any_length():
+    def segment(marker: int, length: int) -> bytes:
+        return bytes([0xFF, marker]) + struct.pack(">H", length) + b"\xff" * (length - 2)
+
+    profile = [segment(0xE2, 65_535)] * 20
+    before = [APP0, segment(0xFE, 2), segment(0xED, 5_800), *profile, b"\xff" * 30, segment(0xE1, 60_000)]
+    assert int(jpeg_orientation(with_segments(*before, exif_segment(6, ">")))) == 6
+
+
+@pytest.mark.parametrize("name", ["im_manykeywords_exif6.jpg", "mpo_o6.jpg", "palette8.bmp"])
+def test_files_from_failed_trials(name):
+    path = Path(__file__).parents[4] / "shared" / "cases" / name
+    if not path.exists():
+        pytest.skip(f"../shared/cases/{name} is not there")
+    expected = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+    np.testing.assert_array_equal(decode_rgb(path.read_bytes()), expected)
 
 
 def test_a_file_cut_anywhere_does_not_fail():
@@ -75,7 +94,7 @@ def test_a_file_cut_anywhere_does_not_fail():
     assert set(found) == {1, 6} and found == sorted(found)
 
 
-def test_turning_is_what_numpy_says():
+def test_images_turn_as_numpy_turns_them():
     image = np.random.default_rng(0).integers(0, 256, (3, 5, 3)).astype(np.uint8)
     np.testing.assert_array_equal(upright(tf.constant(image), tf.constant(6)), np.rot90(image, -1))
     np.testing.assert_array_equal(upright(tf.constant(image), tf.constant(8)), np.rot90(image, 1))

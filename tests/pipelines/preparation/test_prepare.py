@@ -160,3 +160,12 @@ def test_a_file_that_vanishes_is_named(images, tmp_path):
         prepare(source, tmp_path / "out")
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_directories_may_have_any_name(tmp_path):
+    odd = tmp_path / "a[b] *? {x} é ~"
+    image_folder(odd / "images [1]*")
+    prepare(folder_source(odd / "images [1]*"), odd / "out [1]*")
+    prepared = open_source(str(odd / "out [1]*"))
+    assert len(records(prepared, "train")) == prepared.splits["train"] == 12
+    assert len(list(prepared.shards("train", 2)[0].encoded())) == 6

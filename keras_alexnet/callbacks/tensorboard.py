@@ -1,0 +1,90 @@
+"""Logs for TensorBoard: curves, norms of weights and updates, kernels of the first layer, training images."""
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_alexnet.callbacks.schedules import inner_optimizer
+
+
+class TensorBoardLog(keras.callbacks.Callback):
+    """Writes the logs of each epoch, layer norms and the first layer's kernels for TensorBoard.
+
+    Args:
+      log_dir: gets the directories train/ and validation/; logs named val_... go to the second.
+      sample: gives training images `[N, S, S, 3]` with pixel values 0..255, shown in the first epoch; optional.
+
+    Example:
+      model.fit(train, epochs=10, callbacks=[TensorBoardLog("logs")])
+    """
+
+    def __init__(self, log_dir: str | os.PathLike[str], sample: Callable[[], tf.Tensor] | None = None):
+        super().__init__()
+        self._writers = {
+            name: tf.summary.create_file_writer(os.fspath(Path(log_dir) / name)) for name in ("train", "validation")
+        }
+        self._sample = sample
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Writes what the class says, at the number of steps done."""
+        logs = dict(logs or {})
+        step = int(logs.get("steps", keras.ops.convert_to_numpy(inner_optimizer(self.model.optimizer).iterations)))
+        for name, value in (logs | layer_norms(self.model)).items():
+            is_validation = name.startswith("val_")
+            with self._writers["validation" if is_validation else "train"].as_default(step):
+                tf.summary.scalar(name.removeprefix("val_"), value)
+        kernels = kernel_images(self.model)
+        with self._writers["train"].as_default(step):
+            if kernels is not None:
+                tf.summary.image("conv1_kernels", kernels)
+            if self._sample is not None and epoch == 0:
+                tf.summary.image("training_images", tf.clip_by_value(self._sample()[:8] / 255, 0, 1), max_outputs=8)
+        for writer in self._writers.values():
+            writer.flush()
+
+    def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
+        """Closes the files."""
+        for writer in self._writers.values():
+            writer.close()
+
+
+def layer_norms(model: keras.Model) -> dict[str, float]:
+    """Euclidean norms of each layer's weights, and of the last update of those that are trained by a `PaperSGD`.
+
+    The momentum of PaperSGD is what was last added to the weights, so nothing has to be measured in the steps.
+    """
+    momenta = getattr(inner_optimizer(model.optimizer), "momentums", [])
+    updates = dict(zip((variable.path for variable in model.trainable_variables), momenta, strict=False))
+    norms = {}
+    for layer in model.layers:
+        if layer.weights:
+            norms[f"weight_norm/{layer.name}"] = _norm(layer.weights)
+            trained = [updates[weight.path] for weight in layer.weights if weight.path in updates]
+            if trained:
+                norms[f"update_norm/{layer.name}"] = _norm(trained)
+    return norms
+
+
+def _norm(variables: Sequence) -> float:
+    return math.sqrt(sum(float(np.sum(np.square(np.asarray(variable.numpy(), np.float64)))) for variable in variables))
+
+
+def kernel_images(model: keras.Model) -> tf.Tensor | None:
+    """The first layer's kernels as one image `[1, H, W, 3]` in 0..1, sixteen a row; None if they do not see RGB."""
+    layer = next(layer for layer in model.layers if layer.weights)
+    variables = getattr(layer, "kernels", [getattr(layer, "kernel", None)])
+    kernels = [kernel.numpy() for kernel in variables if kernel is not None]
+    if not kernels or kernels[0].ndim != 4 or kernels[0].shape[2] != 3:
+        return None
+    joined = np.concatenate(kernels, -1)
+    low, high = joined.min(), joined.max()
+    shown = np.pad((joined - low) / max(high - low, 1e-12), [(0, 1), (0, 1), (0, 0), (0, 0)], constant_values=1)
+    shown = np.pad(shown, [(0, 0), (0, 0), (0, 0), (0, -shown.shape[-1] % 16)], constant_values=1)
+    height, width, _, count = shown.shape
+    rows = shown.transpose(3, 0, 1, 2).reshape(count // 16, 16, height, width, 3).transpose(0, 2, 1, 3, 4)
+    return tf.constant(rows.reshape(1, count // 16 * height, 16 * width, 3), tf.float32)

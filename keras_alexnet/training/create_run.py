@@ -1,0 +1,115 @@
+"""Creates a run directory, or loads an existing one after checking that it belongs to the same run."""
+
+import dataclasses
+
+import numpy as np
+
+from keras_alexnet.run_directory import RunConfig
+from keras_alexnet.training.config import Resume, TrainingConfig, setting_of
+from keras_alexnet.training.context import TrainingContext
+from keras_alexnet.training.fine_tuning import InitialWeights
+from keras_alexnet.variants import Variant
+from pipelines.datasets.source import Source
+from pipelines.input import steps_per_epoch
+from pipelines.preparation.compute_statistics import compute_statistics
+from pipelines.statistics import Statistics
+
+
+def load_or_create_run(
+    context: TrainingContext, source: Source, initial: InitialWeights | None
+) -> tuple[RunConfig, Statistics]:
+    """Configuration and statistics of the run in the run directory, or of a new one, which is saved there.
+
+    Args:
+      context: the run.
+      source: its dataset.
+      initial: weights that a new run starts from.
+
+    Raises:
+      ValueError: if the directory has another run, or this process is not the chief and finds no run of the chief.
+    """
+    new, directory = new_run_config(context, source), context.run_directory
+    if directory.exists():
+        saved = directory.config
+        changed = _changed_settings(saved, new)
+        if not changed:
+            _report_kept_settings(saved, new)
+            return saved, directory.statistics
+        if directory.has_checkpoint():
+            raise ValueError(
+                f"{changed[0]}={getattr(new, changed[0])}: the run in {directory.path} was started with "
+                f"{getattr(saved, changed[0])}. Use the same value, or another model_dir"
+            )
+    if not (context.cluster.is_chief or context.config.synthetic):
+        raise ValueError(
+            f"model_dir={directory.path}: expected a directory that all workers share; found no run of worker 0"
+        )
+    statistics = source.statistics
+    if statistics is None:
+        print(f"{source.name} is not prepared: computing mean and covariance in one pass over its images", flush=True)
+        statistics, bad = compute_statistics(source, "train", new.resize, context.config.max_bad_fraction)
+        new = dataclasses.replace(new, bad_images=tuple(sorted(bad)))
+        steps_per_epoch(source, context.config.batch_size, new.bad_images)
+    directory.save(new, statistics, _mean(context.variant, statistics, initial))
+    return new, statistics
+
+
+def new_run_config(context: TrainingContext, source: Source) -> RunConfig:
+    """The configuration of a new run, before its images have been decoded.
+
+    Raises:
+      ValueError: if the dataset does not fit the configuration.
+    """
+    config, names = context.config, source.class_names
+    if config.classes is not None and config.classes < len(names):
+        raise ValueError(f"classes={config.classes}: expected at least the {len(names)} classes of {source.name}")
+    if config.schedule == "plateau" and "validation" not in source.splits:
+        raise ValueError(
+            f"schedule='plateau': needs a validation split, but {source.name} has only {', '.join(source.splits)}. Use "
+            "'step' or 'constant', or set validation_fraction"
+        )
+    steps_per_epoch(source, config.batch_size)  # refuses a batch larger than the training set
+    resize = source.resize if source.prepared else context.variant.resize
+    if resize != context.variant.resize:
+        print(
+            f"{source.name} was prepared with resize={resize}; the published network {context.variant.name} expects "
+            f"{context.variant.resize}",
+            flush=True,
+        )
+    # More outputs than classes are allowed, for classes that are added later.
+    unused = tuple(f"unused_{index}" for index in range(len(names), config.classes or 0))
+    shared = {field.name for field in dataclasses.fields(RunConfig)} & {f.name for f in dataclasses.fields(config)}
+    settings = {name: getattr(config, name) for name in shared}
+    return RunConfig(
+        **settings
+        | {
+            "dataset": config.dataset or source.name,
+            "class_names": names + unused,
+            "label_names": () if source.label_names == names else source.label_names + unused,
+            "resize": resize,
+        }
+    )
+
+
+def _changed_settings(saved: RunConfig, new: RunConfig) -> list[str]:
+    """Names of the settings that differ and that a resumed run cannot change."""
+    fixed = [field.name for field in dataclasses.fields(TrainingConfig) if setting_of(field).resume is Resume.REFUSE]
+    names = [name for name in (*fixed, "class_names", "resize") if hasattr(saved, name)]
+    return [name for name in names if getattr(saved, name) != getattr(new, name)]
+
+
+def _report_kept_settings(saved: RunConfig, new: RunConfig) -> None:
+    for field in dataclasses.fields(TrainingConfig):
+        if setting_of(field).resume is not Resume.KEEP:
+            continue
+        kept, asked = getattr(saved, field.name, None), getattr(new, field.name, None)
+        if kept is not None and kept != asked:
+            print(f"{field.name}={asked}: a resumed run keeps its own, {kept} at the start", flush=True)
+
+
+def _mean(variant: Variant, statistics: Statistics, initial: InitialWeights | None) -> np.ndarray:
+    """What a new network subtracts: the mean of its initial weights, or else the one that its variant names."""
+    if initial is not None:
+        return initial.mean
+    means = {"image": statistics.mean_image, "channels": statistics.rgb_mean, "constant": variant.rgb_mean}
+    return np.asarray(means[variant.mean], np.float32)
