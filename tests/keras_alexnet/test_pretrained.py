@@ -54,6 +54,7 @@ def crop(photograph: Image.Image, name: str) -> np.ndarray:
     return np.asarray(pixels, np.float64)[None, top : top + size, left : left + size]
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize("name, file", [("caffe", "bvlc.npy"), ("torchvision", "owt.weights.h5")])
 def test_an_exported_published_network_classifies_raw_photographs(tmp_path, name, file):
     weights = published(name, tmp_path / file, bgr=name == "caffe")
@@ -80,6 +81,7 @@ def test_an_exported_published_network_classifies_raw_photographs(tmp_path, name
     assert answer[wire.OUTPUT_LABELS].numpy()[0, 0].decode() == NAMES[np.argmax(expected)]
 
 
+@pytest.mark.subprocess
 def test_published_weights_are_evaluated(tmp_path, photographs):
     published("caffe", tmp_path / "bvlc.npy", bgr=True)
     names = ["blue", "green", "red", "x", "y"]
