@@ -93,10 +93,10 @@ def test_a_device_or_several_are_used_as_asked(flags, says):
             ["--virtual_devices=1", "--strategy=mirrored"],
             "--strategy=mirrored needs at least 2 devices; found 1 (CPU:0)",
         ),
-        (["--virtual_devices=4"], "--batch_size=6; expected a multiple of the 4 replicas"),
+        (["--virtual_devices=4"], "--batch_size=6: expected a multiple of the 4 replicas"),
         (
             ["--virtual_devices=2", "--strategy=towers", "--variant=torchvision"],
-            "--strategy=towers: --variant=torchvision has one tower; expected a network of two",
+            "--strategy=towers: expected a network with two towers; torchvision has one",
         ),
     ],
 )
