@@ -92,7 +92,7 @@ class SharedCrops:
         return self._run(first.after, inner)
 
     def _inner(self, whole: tf.Tensor) -> tuple[Towers, list[Region]]:
-        """The windows of the pool that read no zero padding, of all crops; the input of the pool, for each of five crops."""
+        """The pool's windows that read no zero padding, of all crops; the pool's input, for each of five crops."""
         first = self._first
         convolved = self._run([first.convolution], [whole])
         if self._is_linear_only:
