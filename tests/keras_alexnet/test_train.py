@@ -65,7 +65,10 @@ def test_a_run_cut_in_two_equals_one_that_was_not(photographs, trained, tmp_path
 
 def test_the_images_in_no_full_batch_are_reported(photographs, tmp_path, capsys):
     train_and_evaluate(tiny(photographs, tmp_path / "run", batch_size=10, epochs=1))
-    assert "24 training images, 2 steps per epoch (4 images in no full batch, others in each epoch)" in capsys.readouterr().out
+    assert (
+        "24 training images, 2 steps per epoch (4 images in no full batch, others in each epoch)"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_finished_run_is_left_as_it_is(trained, photographs):
