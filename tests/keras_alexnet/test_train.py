@@ -65,10 +65,8 @@ def test_a_run_cut_in_two_equals_one_that_was_not(photographs, trained, tmp_path
 
 def test_the_images_in_no_full_batch_are_reported(photographs, tmp_path, capsys):
     train_and_evaluate(tiny(photographs, tmp_path / "run", batch_size=10, epochs=1))
-    assert (
-        "24 training images, 2 steps per epoch (4 images in no full batch, others in each epoch)"
-        in capsys.readouterr().out
-    )
+    expected = "24 training images, 2 steps per epoch (4 images in no full batch, others in each epoch)"
+    assert expected in capsys.readouterr().out
 
 
 def test_a_finished_run_is_left_as_it_is(trained, photographs):
@@ -86,6 +84,7 @@ def test_a_broken_checkpoint_is_named_and_the_one_before_is_used(photographs, tr
     assert rows(tmp_path / "run") == rows(trained)
 
 
+@pytest.mark.subprocess
 def test_sigterm_saves_and_the_same_command_resumes(photographs, tmp_path):
     flags = flag_lines(tiny(photographs, tmp_path / "run", epochs=400))
     process = subprocess.Popen([*COMMAND, *flags], stdout=subprocess.PIPE, text=True)
@@ -103,6 +102,7 @@ def test_sigterm_saves_and_the_same_command_resumes(photographs, tmp_path):
     assert train_and_evaluate(tiny(photographs, tmp_path / "run", epochs=400, steps=steps + 1))["steps"] == steps + 1
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize("placement", [("mirrored", 2), ("towers", 4)])
 def test_a_training_on_several_devices_can_be_evaluated_on_one(photographs, tmp_path, placement):
     strategy, devices = placement
@@ -116,6 +116,7 @@ def test_a_training_on_several_devices_can_be_evaluated_on_one(photographs, tmp_
     assert abs(rates.loss - float(rows(tmp_path / "run")[-1]["val_loss"])) < 1e-4
 
 
+@pytest.mark.subprocess
 def test_flags_override_the_flagfile(photographs, tmp_path):
     file = tmp_path / "tiny.flags"
     file.write_text("# a comment\n" + "\n".join(flag_lines(tiny(photographs, tmp_path / "run", epochs=9))))
@@ -126,6 +127,7 @@ def test_flags_override_the_flagfile(photographs, tmp_path):
     assert last.startswith("done after 3 steps: val_top1_error") and str(tmp_path / "run") in last
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize(
     "flag, says",
     [
