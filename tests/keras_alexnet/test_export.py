@@ -71,6 +71,18 @@ def test_class_names_that_do_not_fit_are_one_line(saved, names_file, tmp_path):
     assert not (tmp_path / "base").exists()
 
 
+def test_other_keras_files_need_flags_that_are_never_guessed(names_file, tmp_path, unchecked):
+    layers = [keras.Input((56, 56, 3)), keras.layers.Flatten(), keras.layers.Dense(len(NAMES))]
+    keras.Sequential(layers).save(tmp_path / "m.keras")
+    arguments = [COMMAND, f"--model={tmp_path / 'm.keras'}", f"--class_names={names_file}"]
+    arguments.append(f"--export_base={tmp_path / 'base'}")
+    assert_one_line(run_command(*arguments), "--preprocessing is missing")
+    assert_one_line(run_command(*arguments, "--preprocessing=x"), "--preprocessing='x': expected 'none'")
+    assert_one_line(run_command(*arguments, "--preprocessing=tf"), "--from_logits is missing")
+    run = run_command(*arguments, "--preprocessing=tf", "--from_logits")
+    assert run.returncode == 0 and (tmp_path / "base" / "1" / "saved_model.pb").exists(), run.stderr
+
+
 def test_a_directory_without_a_network_is_named(trained, tmp_path):
     (tmp_path / "run").mkdir()
     for name in ("model.json", "statistics.npz"):
