@@ -4,16 +4,15 @@ python docs/flag_tables.py            # write the page
 python docs/flag_tables.py --check    # exit code 1 if the page differs from the code
 """
 
-import dataclasses
 import importlib
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
 
-from keras_alexnet.training.config import TrainingConfig
+from keras_alexnet.training.flags import flag_table_markdown
 
 PAGE = Path(__file__).with_name("flags.md")
 
@@ -47,40 +46,28 @@ def page() -> str:
 
 
 def section(name: str, module: str) -> str:
-    """The flags of one command: a heading and a table, or a table per group."""
-    defined = defined_flags(importlib.import_module(module))
-    groups: dict[str, list[flags.Flag]] = {}
-    for flag in defined:
-        groups.setdefault(training_group(flag) if name == "keras_alexnet.train" else "", []).append(flag)
-    parts = [f"## {name}\n"]
-    for group, members in groups.items():
-        parts += [f"### {group.capitalize()}\n"] if group else []
-        parts += [table(members)]
-    return "\n".join(parts)
+    """The flags of one command: a heading and a table, or for the train command a table per group."""
+    text = flag_table_markdown() if name == "keras_alexnet.train" else table(defined_flags(module))
+    return f"## {name}\n\n{text}"
 
 
-def defined_flags(module: object) -> list[flags.Flag]:
+def defined_flags(module: str) -> list[flags.Flag]:
     """The flags that a command module defines, in its order; they are undefined again afterwards."""
+    command = importlib.import_module(module)
     before = set(flags.FLAGS)
-    module.define_flags()
+    command.define_flags()
     try:
-        # A flag can be there under several names: once is enough.
-        added = {id(flags.FLAGS[name]): flags.FLAGS[name] for name in flags.FLAGS if name not in before}
-        return list(added.values())
+        return [flags.FLAGS[name] for name in flags.FLAGS if name not in before]
     finally:
         for name in set(flags.FLAGS) - before:
             delattr(flags.FLAGS, name)
 
 
-def training_group(flag: flags.Flag) -> str:
-    """The group of a field of TrainingConfig, in which `train --help` shows it."""
-    fields = {field.name: field for field in dataclasses.fields(TrainingConfig)}
-    return fields[flag.name].metadata.get("group", "") if flag.name in fields else ""
-
-
-def table(members: Iterable[flags.Flag]) -> str:
+def table(members: Sequence[flags.Flag]) -> str:
     """A Markdown table of flags."""
-    rows = [f"| `--{flag.name}` | {values(flag)} | {default(flag)} | {escaped(flag.help)} |" for flag in members]
+    if not members:
+        return "No flags.\n"
+    rows = [f"| `--{flag.name}` | {values(flag)} | {default(flag)} | {meaning(flag)} |" for flag in members]
     return "\n".join(["| flag | value | default | meaning |", "|---|---|---|---|", *rows, ""])
 
 
@@ -97,13 +84,18 @@ def default(flag: flags.Flag) -> str:
     """The default as it would be typed."""
     if flag.default is None:
         return ""
-    text = flag.default_as_str
-    return f"`{text.strip(chr(39))}`" if text else ""
+    text = flag.default_as_str.strip("'")
+    return f"`{text}`" if text else ""
+
+
+def meaning(flag: flags.Flag) -> str:
+    """The help text, without the choices that absl puts in front of it."""
+    return escaped(re.sub(r"^<[^>]*>: ", "", flag.help))
 
 
 def escaped(text: str) -> str:
-    """`text` in one line, with the characters that Markdown or HTML would interpret escaped."""
-    return re.sub(r"([|<>*_\[\]])", r"\\\1", " ".join(text.split()))
+    """`text` in one line, with what a Markdown table would interpret escaped."""
+    return re.sub(r"([|<>*])", r"\\\1", " ".join(text.split()))
 
 
 def main() -> int:

@@ -29,6 +29,7 @@ def wheel(tmp_path_factory) -> Path:
     return Path(path)
 
 
+@pytest.mark.subprocess
 def test_wheel_contains_every_tracked_file_of_the_packages(wheel):
     tracked = subprocess.run(["git", "ls-files", *PACKAGES], cwd=ROOT, capture_output=True, text=True, check=False)
     if tracked.returncode:
@@ -52,6 +53,14 @@ def test_wheel_contains_package_data_and_nothing_else(wheel):
     ):
         assert needed in names
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == set(PACKAGES)
+
+
+def test_the_version_is_the_same_everywhere():
+    import keras_alexnet
+
+    assert keras_alexnet.__version__ == PROJECT["version"]
+    assert f"version: {PROJECT['version']}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"## [{PROJECT['version']}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("script", sorted(PROJECT["scripts"]))

@@ -5,6 +5,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
 import yaml
 
 CLUSTER = Path(__file__).parents[2] / "keras_alexnet" / "cluster"
@@ -24,6 +25,7 @@ def records(folder: Path) -> list[dict]:
 PYTHON = 'printf \'{"TF_CONFIG": %s, "arguments": "%s"}\' "$TF_CONFIG" "$*" > record-$RECORD'
 
 
+@pytest.mark.subprocess
 def test_slurm_starts_one_worker_a_node(tmp_path):
     recorder(tmp_path / "bin" / "scontrol", r'[ "$*" = "show hostnames n[1-2]" ] && printf "n1\nn2\n"')
     recorder(tmp_path / "bin" / "srun", 'shift; for i in 0 1; do RECORD=$i SLURM_PROCID=$i "$@"; done')
@@ -45,6 +47,7 @@ def test_slurm_starts_one_worker_a_node(tmp_path):
     assert len(records(tmp_path)) == 2
 
 
+@pytest.mark.subprocess
 def test_kubernetes_names_the_workers_as_its_service_does(tmp_path):
     service, job = yaml.safe_load_all((CLUSTER / "kubernetes.yaml").read_text())
     pod = job["spec"]["template"]

@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from keras_alexnet.checkpoints import load_trained
@@ -17,6 +18,7 @@ def run(*arguments) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.subprocess
 def test_photographs_in_a_named_answer_over_grpc_out(photographs, tmp_path):
     prepared, model_dir, base = tmp_path / "prepared", tmp_path / "model", tmp_path / "export"
     (tmp_path / "names").write_text("blue deep sea\ngreen\tmeadow, grass\nred red\n")

@@ -48,6 +48,7 @@ def test_a_directory_appears_complete_or_not_at_all(tmp_path, fails):
         assert os.listdir(tmp_path / "out") == ["file"]
 
 
+@pytest.mark.subprocess
 def test_a_lock_is_held_once_and_ends_with_its_process(tmp_path):
     path = tmp_path / "lock"
     with file_lock(path), pytest.raises(OSError, match="locked by another process"), file_lock(path):

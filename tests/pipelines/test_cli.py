@@ -159,12 +159,14 @@ cli.run(main, lambda: None, takes_arguments=True, needs="tensorflow" if sys.argv
 """
 
 
+@pytest.mark.subprocess
 def test_closed_standard_streams_do_not_matter():
     for redirection in (">&-", "2>&-", ">&- 2>&-"):
         command = f"{shlex.join([sys.executable, '-c', CLOSED, 'none'])} {redirection}"
         assert subprocess.run(["bash", "-c", command], check=False).returncode == 3
 
 
+@pytest.mark.subprocess
 def test_tensorflow_is_loaded_without_its_chatter():
     result = subprocess.run([sys.executable, "-c", CLOSED, "tensorflow"], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout, result.stderr) == (3, "text\n", "")

@@ -70,6 +70,7 @@ def test_a_service_that_is_not_there_is_one_line():
         input_service.served_batches([address], lambda shard: None)
 
 
+@pytest.mark.subprocess
 def test_a_process_that_waits_for_a_lost_service_is_ended_with_one_line():
     program = (
         "import sys, time\n"

@@ -40,6 +40,7 @@ def test_every_contender_takes_a_step():
 COMMAND = [sys.executable, "-m", "keras_alexnet.benchmark", "--part=strategies", "--width=0.03125", "--repeats=1"]
 
 
+@pytest.mark.subprocess
 def test_strategies_are_compared_by_one_command():
     run = subprocess.run([*COMMAND, "--virtual_devices=2", "--batch=4"], capture_output=True, text=True)
     assert run.returncode == 0 and run.stderr == ""
@@ -61,6 +62,7 @@ def test_strategies_that_differ_end_the_command_with_an_error(monkeypatch, capsy
     assert [line.endswith("NOT EQUAL") for line in lines] == [True, True, False]
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize(
     "flags, says",
     [

@@ -89,6 +89,7 @@ def outcome(process):
     return process.returncode, output
 
 
+@pytest.mark.subprocess
 def test_five_steps_of_two_workers_give_the_weights_of_one_process(tmp_path, start):
     addresses = cluster_of(2)
     workers = [start(addresses, index, "-c", FIVE_STEPS, "multiworker", str(tmp_path / "w%d.npz")) for index in (0, 1)]
@@ -114,6 +115,7 @@ def wait_for_checkpoint(model_dir, number, workers):
         time.sleep(0.05)
 
 
+@pytest.mark.subprocess
 def test_when_one_worker_is_told_to_stop_all_stop_and_the_same_commands_go_on(photographs, tmp_path, start):
     endless = tiny(photographs, tmp_path, strategy="multiworker", epochs=9999)
     addresses = cluster_of(2)
@@ -139,6 +141,7 @@ def test_when_one_worker_is_told_to_stop_all_stop_and_the_same_commands_go_on(ph
     assert float(row["val_loss"]) == pytest.approx(rates.loss, rel=1e-5)
 
 
+@pytest.mark.subprocess
 @pytest.mark.slow
 def test_a_worker_that_dies_is_named_and_the_run_goes_on_as_if_nothing_had_been(photographs, tmp_path, start):
     whole, killed = (
@@ -164,6 +167,7 @@ def test_a_worker_that_dies_is_named_and_the_run_goes_on_as_if_nothing_had_been(
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.subprocess
 def test_workers_with_other_flags_are_refused(photographs, tmp_path, start):
     addresses = cluster_of(2)
     seeds = [tiny(photographs, tmp_path, strategy="multiworker", seed=seed) for seed in (1, 2)]

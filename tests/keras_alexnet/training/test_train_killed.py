@@ -61,6 +61,7 @@ def curves(logs: Path) -> dict[tuple[str, str, int], bytes]:
     return values
 
 
+@pytest.mark.subprocess
 @pytest.mark.slow
 def test_a_run_killed_twenty_times_equals_one_that_was_not(photographs, tmp_path):
     whole, killed = (tiny(photographs, tmp_path / name, epochs=EPOCHS, checkpoint_steps=1) for name in ("a", "b"))

@@ -12,6 +12,7 @@ COMMAND = [sys.executable, "-m", "keras_alexnet.train"]
 SMALL = ["--synthetic", "--width=0.0625", "--batch_size=4"]
 
 
+@pytest.mark.subprocess
 def test_throughput_is_measured_without_data_or_a_folder(tmp_path):
     flags = [*SMALL, "--steps=6", "--steps_per_execution=2", "--deterministic"]
     run = subprocess.run([*COMMAND, *flags], capture_output=True, text=True, cwd=tmp_path)
@@ -20,6 +21,7 @@ def test_throughput_is_measured_without_data_or_a_folder(tmp_path):
     assert "done after 6 steps on noise" in run.stdout and not list(tmp_path.iterdir())
 
 
+@pytest.mark.subprocess
 def test_noise_can_be_trained_on_in_a_folder_with_replicas(tmp_path):
     flags = [*SMALL, "--classes=7", f"--model_dir={tmp_path / 'run'}", "--strategy=mirrored", "--virtual_devices=2"]
     for steps in (2, 3):
@@ -34,6 +36,7 @@ def test_what_contradicts_noise_is_refused(name, value):
         train_and_evaluate(TrainingConfig(synthetic=True, **{name: value}))
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize("given, missing", [("--dataset=photos", "--model_dir"), ("--model_dir=x", "--dataset")])
 def test_without_synthetic_both_a_dataset_and_a_folder_are_needed(tmp_path, given, missing):
     run = subprocess.run([*COMMAND, given], capture_output=True, text=True, cwd=tmp_path)

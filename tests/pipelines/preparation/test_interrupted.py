@@ -50,6 +50,7 @@ def children(process: subprocess.Popen) -> list[str]:
     return Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_the_command_with_one_line(number: signal.Signals, images, tmp_path):
     with start(images, tmp_path / "out", "--workers=1") as process:
@@ -64,6 +65,7 @@ def test_a_signal_stops_the_command_with_one_line(number: signal.Signals, images
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images"]
 
 
+@pytest.mark.subprocess
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes where Linux lists them")
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_worker_processes_end_with_the_command(number: signal.Signals, images, tmp_path):
@@ -80,6 +82,7 @@ def test_worker_processes_end_with_the_command(number: signal.Signals, images, t
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.subprocess
 def test_after_a_kill_the_same_command_keeps_what_is_finished_and_gives_the_same_files(tmp_path, monkeypatch):
     images = image_folder(tmp_path / "images", training=80, validation=2)
     output = tmp_path / "out"

@@ -174,6 +174,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.subprocess
 def test_tls_works_with_the_files_that_the_script_makes(start, certificates, photograph):
     running = start(f"--ssl_config_file={certificates / 'ssl.config'}")
     credentials = grpc.ssl_channel_credentials((certificates / "ca.pem").read_bytes())
@@ -184,6 +185,7 @@ def test_tls_works_with_the_files_that_the_script_makes(start, certificates, pho
     assert refusal(lambda: running.predict(request))[0] == "UNAVAILABLE"
 
 
+@pytest.mark.subprocess
 def test_clients_must_show_a_certificate_where_the_file_says_so(start, certificates, photograph, tmp_path):
     text = (certificates / "ssl.config").read_text().replace("client_verify: false", "client_verify: true")
     (tmp_path / "ssl.config").write_text(text)
@@ -200,6 +202,7 @@ def test_clients_must_show_a_certificate_where_the_file_says_so(start, certifica
     assert caught.value.code == grpc.StatusCode.UNAVAILABLE
 
 
+@pytest.mark.subprocess
 def test_the_script_does_not_overwrite_keys(certificates):
     key = (certificates / "server.key").read_bytes()
     done = subprocess.run(["sh", CONFIG / "make_certificates.sh", certificates], capture_output=True, text=True)
