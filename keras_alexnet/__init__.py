@@ -38,10 +38,10 @@ _MODULES = {
     "load_network": "pretrained",
     "training_dataset": "datasets",
     "evaluation_dataset": "datasets",
-    "export_model": "export",
+    "export_model": "saved_model.export",
 }
 _SUBMODULES = ("callbacks", "layers", "metrics", "networks", "optimizer", "variants", "weights")
-_USE_PIPELINES = ("pretrained", "datasets", "export")
+_USE_PIPELINES = ("pretrained", "datasets", "saved_model.export")
 
 __all__ = ["__version__", *_MODULES, *_SUBMODULES]
 

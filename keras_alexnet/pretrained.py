@@ -1,31 +1,40 @@
 """`load_network(path)`: the network of a run directory, an export, a `.keras` file or a weight file."""
 
+import csv
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
-from absl import flags
 
+from keras_alexnet import networks
 from keras_alexnet.checkpoints import load_trained
-from keras_alexnet.layers import MeanSubtraction
-from keras_alexnet.model import AlexNet, imagenet_wnids
-from keras_alexnet.run_directory import RunConfig
+from keras_alexnet.classifier import alexnet_input, check_classifier, resized_size, resolve_inputs_and_outputs
+from keras_alexnet.model import imagenet_names, imagenet_wnids
+from keras_alexnet.run_directory import RunConfig, RunDirectory
 from keras_alexnet.ten_crop import Preprocessing
 from keras_alexnet.variants import VARIANTS, find_variant
-from keras_alexnet.weights import KINDS, recognise
+from keras_alexnet.weights import check_keras_file, recognise
 from keras_alexnet.weights.assign import assign, read_weights
 from keras_alexnet.weights.compatibility import classifier, named_as_ours, same_filters, variants_of
 from keras_alexnet.weights.formats import FAMILIES, WeightFile
-from keras_alexnet.weights.keras_file import check_keras_file
 from pipelines.choices import RESIZED_SIZE
 from pipelines.cli import reason_of
-from serving.signatures import CLASS_NAMES_ASSET, LABELS_ASSET
+from serving import signatures as wire
+
+# Of an export: where it came from and what it was trained on, as JSON.
+CARD_FILE = Path("assets.extra") / "model_card.json"
+_SAVED_MODEL = "saved_model.pb"
+_KINDS = "a run directory, an export, a .keras file or a weight file"
+# Columns of results.csv that a model card repeats.
+_RESULT_FIELDS = ("dataset", "split", "views", "images", "skipped", "top1_error", "top5_error", "loss")
+
+Signature = Callable[..., dict[str, tf.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -33,18 +42,19 @@ class LoadedNetwork:
     """A network, and what is needed to use it as in training.
 
     Attributes:
-      source: kind of the path that it was loaded from.
-      model: the Keras model; None for an export.
-      from_logits: whether the model's outputs are logits rather than probabilities.
-      preprocessing: what the model expects to be done to RGB 0..255 (`ten_crop.PREPROCESSING` or a function).
-      resize: how images are resized (`pipelines.images.crops.RESIZE_POLICIES`).
+      source: the path that it was loaded from.
+      model: the Keras model, `[N, S, S, 3]` to `[N, classes]`; None for an export.
+      from_logits: whether the outputs are logits rather than probabilities.
+      preprocessing: what the model expects to be done to RGB 0..255; see `ten_crop.preprocess`.
+      resize: how images are resized, one of `pipelines.choices.RESIZE_POLICIES`.
       resized_size: side of the resized images in pixels.
       class_names: one per class; empty if unknown.
-      display_names: what predictions are labelled with, one per class; empty if unknown.
-      signatures: functions of an export by name; None for a model.
-      training: facts about the training for the model card.
-      steps: training steps, 0 if unknown.
-      network: name of the network if known, with the `options` that it was built with.
+      display_names: labels of predictions, one per class; empty if unknown.
+      signatures: of an export, name -> function with the inputs of `serving.signatures` as keywords; else None.
+      training: facts about the training, as JSON can hold them; for the model card.
+      steps: number of training steps; 0 if unknown.
+      network: name of the network (`networks.names()`); None if unknown.
+      options: that the network was built with, as for `networks.create`.
     """
 
     source: str
@@ -55,7 +65,7 @@ class LoadedNetwork:
     resized_size: int = RESIZED_SIZE
     class_names: tuple[str, ...] = ()
     display_names: tuple[str, ...] = ()
-    signatures: Mapping[str, Any] | None = None
+    signatures: Mapping[str, Signature] | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     steps: int = 0
     network: str | None = None
@@ -65,234 +75,246 @@ class LoadedNetwork:
 def load_network(
     path: str | os.PathLike[str], *, network: str | None = None, classes: int | None = None, **options: Any
 ) -> LoadedNetwork:
-    """Loads a network from any kind of file or directory that contains one.
+    """Loads a network from whatever this project reads or writes.
+
+    Keywords are required for what a file does not contain, and refused for what it contains:
+
+    - A run directory (newest checkpoint), an export (its base directory: newest version; or one version), and a
+      `.keras` file of an `AlexNet` contain everything. A `.keras` file of another network does not contain
+      `preprocessing` and `from_logits` (as for `export_model`).
+    - `.weights.h5` needs `network` and `classes`, and `width`, `init`, `mean` if they were not the defaults.
+    - Weights of Caffe and PyTorch contain the number of classes; the network is detected if possible.
 
     Args:
-      path: run directory, export (its base or one version), `.keras` file, or weight file of any kind in `KINDS`.
-      network: of a weight file that does not name its network, see `networks.find`; refused for other paths.
-      classes: of a weight file; its own number of classes by default.
-      **options: of the network of a weight file, such as `width`.
+      path: the file or directory.
+      network: name of the network, as for `networks.create`.
+      classes: number of classes, at least 1.
+      **options: of the network, as for `networks.create`.
+
+    Returns:
+      A `LoadedNetwork`.
 
     Raises:
-      ValueError: there is no network at `path`, it is damaged, or an argument is missing or not its own.
+      ValueError: the file is missing, damaged or of another network, or a keyword is missing or refused.
 
     Example:
 
     ```python
-    network = load_network("build/photos")
-    network.model, network.class_names
+    network = load_network("model.keras")
+    network = load_network("mine.weights.h5", network="paper", classes=10, width=0.25)
     ```
     """
     path = Path(path)
-    given = {"network": network, "classes": classes} | options
-    if path.is_file() and recognise(path) != "keras":
-        return _weight_file(path, network, classes, options)
+    given = {"network": network, "classes": classes, **options}
+    given = {name: value for name, value in given.items() if value is not None}
+    if not path.exists():
+        raise ValueError(f"path={path}: no such file or directory; expected {_KINDS}")
+    if path.is_dir():
+        version = _export_version(path)
+        if version is None and not RunDirectory(path).exists():
+            raise ValueError(f"path={path}: found neither model.json nor {_SAVED_MODEL}; expected {_KINDS}")
+        _refuse(given, path, "the directory")
+        return _from_run(path) if version is None else _from_export(path, version)
+    if recognise(path) == "keras":
+        return _from_keras_file(path, given)
+    return _from_weights(path, given)
+
+
+def _refuse(given: Mapping[str, Any], path: Path, contains: str) -> None:
     for name, value in given.items():
-        if value is not None:
-            raise ValueError(f"{name}={value}: {path} contains the whole network; expected no {name}")
-    if path.is_file():
-        return _keras_file(path)
-    if RunConfig.exists(path):
-        return _run(path)
-    version = _version(path)
-    if version is None:
-        found = "a directory without a network" if path.is_dir() else "no such file or directory"
-        raise ValueError(f"model={path}: found {found}; expected a run directory, an export or a model file")
-    return _export(version)
+        raise ValueError(f"{name}={value!r}: not accepted for {path}, because {contains} contains it")
 
 
-def _weight_file(path: Path, network: str | None, classes: int | None, options: Mapping[str, Any]) -> LoadedNetwork:
-    unknown = options.keys() - {"width"}
-    if unknown:
-        name = sorted(unknown)[0]
-        raise ValueError(f"{name}={options[name]!r}: {path} has no such option; expected width")
-    model, file, name = pretrained_network(path, network, options.get("width", 1.0), classifier_activation=None)
-    if classes not in (None, model.output_shape[-1]):
-        raise ValueError(f"classes={classes}: {path} has {model.output_shape[-1]} classes")
-    names = imagenet_wnids() if model.output_shape[-1] == len(imagenet_wnids()) else ()
-    return LoadedNetwork(
-        KINDS[file.kind],
-        model,
-        from_logits=True,
-        resize=find_variant(name).resize,
-        class_names=names,
-        display_names=names,
-        training={"weights": str(path)},
-        network=name,
-        options=options,
-    )
-
-
-def _keras_file(path: Path) -> LoadedNetwork:
-    check_keras_file(path)
-    try:
-        model = keras.models.load_model(path, compile=False)
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        raise ValueError(f"{path}: cannot be loaded: {reason_of(error)}") from error
-    own = [layer for layer in model.layers if isinstance(layer, MeanSubtraction)]
-    activation = getattr(model.layers[-1], "activation", keras.activations.softmax)
-    return LoadedNetwork(
-        KINDS["keras"],
-        model,
-        from_logits=activation is not keras.activations.softmax,
-        resize=own[0].resize if own else "shorter_side",
-        training={"weights": str(path)},
-    )
-
-
-def _run(path: Path) -> LoadedNetwork:
+def _from_run(path: Path) -> LoadedNetwork:
     model, config, steps = load_trained(path)
     return LoadedNetwork(
-        "run directory",
-        model,
+        source=str(path),
+        model=model,
         from_logits=True,
         resize=config.resize,
         class_names=config.class_names,
         display_names=config.labels(),
-        training=dataclasses.asdict(config),
+        training=training_record(path, config, steps),
         steps=steps,
         network=config.variant,
         options={"width": config.width, "init": config.init},
     )
 
 
-def _version(path: Path) -> Path | None:
-    """The directory of an export: `path` itself, or the highest version in it."""
-    if (path / "saved_model.pb").is_file():
+def training_record(model_dir: Path, config: RunConfig, steps: int) -> dict[str, Any]:
+    """How the network of a run directory was trained, on what, and its error rates, as JSON can hold it.
+
+    `error_rates` are the rows of results.csv, as `keras_alexnet.evaluate` writes it, that belong to these `steps`:
+    the newest of each dataset, split and crops. Empty if the network has not been evaluated.
+    """
+    fields = dataclasses.asdict(config)
+    bad_images = fields.pop("bad_images")
+    del fields["class_names"], fields["label_names"]
+    statistics = RunDirectory(model_dir).statistics
+    return fields | {
+        "steps": steps,
+        "bad_images_left_out": len(bad_images),
+        "error_rates": _error_rates(model_dir / "results.csv", steps),
+        "statistics": {
+            "images": int(statistics.count),
+            "rgb_mean": [float(value) for value in statistics.rgb_mean],
+            "rgb_covariance": [[float(value) for value in row] for row in statistics.rgb_covariance],
+        },
+    }
+
+
+def _error_rates(results: Path, steps: int) -> list[dict[str, Any]]:
+    if not results.exists():
+        return []
+    with open(results, newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row.get("steps") == str(steps)]
+    newest = {(row.get("dataset"), row.get("split"), row.get("views")): row for row in rows}
+    return [{name: _number(row.get(name)) for name in _RESULT_FIELDS} for row in newest.values()]
+
+
+def _number(text: str | None) -> str | int | float | None:
+    for kind in (int, float):
+        try:
+            return kind(text or "")
+        except ValueError:
+            continue
+    return text
+
+
+def _export_version(path: Path) -> Path | None:
+    """`path` if it is a version of an export, its newest version if it is an export's base directory, or None."""
+    if (path / _SAVED_MODEL).is_file():
         return path
-    versions = [entry for entry in path.glob("*/saved_model.pb") if entry.parent.name.isdecimal()]
-    return max((entry.parent for entry in versions), key=lambda version: int(version.name), default=None)
+    versions = [entry for entry in path.iterdir() if entry.name.isdecimal() and (entry / _SAVED_MODEL).is_file()]
+    return max(versions, key=lambda entry: int(entry.name), default=None)
 
 
-def _export(version: Path) -> LoadedNetwork:
+def _from_export(path: Path, version: Path) -> LoadedNetwork:
     try:
-        loaded = tf.saved_model.load(str(version))
-        names, labels = (
-            tuple((version / "assets" / asset).read_text("utf-8").splitlines())
-            for asset in (CLASS_NAMES_ASSET, LABELS_ASSET)
+        exported = tf.saved_model.load(str(version))
+        class_names, display_names = (
+            tuple((version / "assets" / asset).read_text(encoding="utf-8").split("\n")[:-1])
+            for asset in (wire.CLASS_NAMES_ASSET, wire.LABELS_ASSET)
         )
-        card = json.loads((version / "assets.extra" / "model_card.json").read_text("utf-8"))
-    except (OSError, ValueError, tf.errors.OpError) as error:
-        raise ValueError(f"{version}: not an export of this project: {reason_of(error)}") from error
-    training = card["training"]
-    # A signature does not keep the variables alive that it reads.
-    signatures = {name: _bound(function, loaded) for name, function in loaded.signatures.items()}
+        shape = exported.signatures[wire.SIGNATURE_IMAGES].structured_input_signature[1][wire.INPUT_IMAGES].shape
+        card = json.loads((version / CARD_FILE).read_text(encoding="utf-8"))
+        served, training = card["served"], card["training"]
+    except (tf.errors.OpError, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+        raise ValueError(f"path={version}: {reason_of(error)}; expected an export of keras_alexnet") from error
     return LoadedNetwork(
-        "export",
-        resize=card["served"]["resize"],
-        class_names=names,
-        display_names=labels,
-        signatures=signatures,
+        source=str(path),
+        resize=served["resize"],
+        resized_size=shape[1],
+        class_names=class_names,
+        display_names=display_names,
+        signatures={name: _signature(exported, name) for name in exported.signatures},
         training=training,
         steps=training.get("steps", 0),
-        network=training.get("variant"),
     )
 
 
-def _bound(function: Any, owner: Any) -> Any:
-    function.owner = owner
-    return function
+def _signature(exported: Any, name: str) -> Signature:
+    def call(**inputs: Any) -> dict[str, tf.Tensor]:
+        # The function alone would hold its variables weakly.
+        return exported.signatures[name](**inputs)
+
+    return call
 
 
-def define_network_flags() -> None:
-    """Flags that say which network a command works on."""
-    flags.DEFINE_string("model_dir", None, "what keras_alexnet.train has written")
-    flags.DEFINE_string("weights", None, "in its place: published weights; what the file is, is seen from its content")
-    flags.DEFINE_enum("variant", None, list(VARIANTS), "of --weights; seen from them if not set")
-    flags.DEFINE_float("width", 1.0, "of --weights: multiplies filters and units; 1 for published weights", 0.001)
-    flags.DEFINE_string(
-        "class_names", None, "of --weights: a text file with one name a line; ImageNet's wnids if not set"
+def _from_keras_file(path: Path, given: dict[str, Any]) -> LoadedNetwork:
+    preprocessing, from_logits = given.pop("preprocessing", None), given.pop("from_logits", None)
+    _refuse(given, path, "the file")
+    check_keras_file(path)
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    # A config of other software can raise anything.
+    except Exception as error:
+        raise ValueError(f"path={path}: {reason_of(error)}; expected a Keras model") from error
+    check_classifier(model)
+    preprocessing, from_logits = resolve_inputs_and_outputs(model, preprocessing, from_logits)
+    centring = alexnet_input(model)
+    names, labels = _imagenet_classes(model.output_shape[-1])
+    return LoadedNetwork(
+        source=str(path),
+        model=model,
+        from_logits=from_logits,
+        preprocessing=preprocessing,
+        resize=centring.resize if centring is not None else "shorter_side",
+        resized_size=resized_size(model),
+        training={"weights": str(path)},
+        class_names=names,
+        display_names=labels,
     )
 
 
-def open_network(options: flags.FlagValues) -> tuple[keras.Model, RunConfig, int]:
-    """The network that the flags of `define_network_flags` name.
-
-    Returns:
-      The model (it gives logits), how to feed it and what its classes are called, and how many steps it was trained
-      for here.
-
-    Raises:
-      ValueError: unless exactly one of --model_dir and --weights is given; if it cannot be read; or if the names are
-        not one a class.
-    """
-    if (options.model_dir is None) == (options.weights is None):
-        found = "neither" if options.model_dir is None else "both"
-        raise ValueError(f"model_dir, --weights: found {found}; expected one of the two")
-    if options.model_dir is not None:
-        return load_trained(options.model_dir)
-    model, _, name = pretrained_network(options.weights, options.variant, options.width, classifier_activation=None)
-    description = RunConfig(
-        variant=name,
-        width=options.width,
-        init="paper",
-        class_names=_class_names(options.class_names, model.output_shape[-1]),
-        dataset="",
-        data_dir=None,
-        resize=find_variant(name).resize,
-        batch_size=0,
-        seed=0,
+def _from_weights(path: Path, given: dict[str, Any]) -> LoadedNetwork:
+    file = read_weights(path)
+    name, classes = given.pop("network", None), given.pop("classes", None)
+    if file.kind in FAMILIES:
+        _refuse({"classes": classes} if classes is not None else {}, path, "the file")
+        name = name or _detected(file, given.get("width", 1.0))
+        classes = _classes(file, name)
+    elif name is None or classes is None:
+        missing = "network" if name is None else "classes"
+        raise ValueError(f"{missing} is missing: {path} contains weights only")
+    registered = networks.find(name)
+    model = networks.create(name, classes, classifier_activation=None, **given)
+    if name in VARIANTS:
+        assign(model, file, find_variant(name))
+    else:
+        _assign_by_name(model, file)
+    names, labels = _imagenet_classes(classes)
+    size = registered.resize_size if model.input_shape[1] == registered.image_size else resized_size(model)
+    return LoadedNetwork(
+        source=str(path),
+        model=model,
+        from_logits=True,
+        resize=registered.resize_policy,
+        resized_size=size,
+        training={"weights": str(path)},
+        network=name,
+        options=given,
+        class_names=names,
+        display_names=labels,
     )
-    return model, description, 0
 
 
-def pretrained_network(
-    weights: str | os.PathLike,
-    variant: str | None = None,
-    width: float = 1.0,
-    classifier_activation: str | None = "softmax",
-) -> tuple[keras.Model, WeightFile, str]:
-    """The network of a file of weights, with as many classes as the file has.
-
-    Args:
-      weights: the file, of any kind in `keras_alexnet.weights.KINDS`.
-      variant: the network's name in VARIANTS; by default the first that takes such a file.
-      width: of the network.
-      classifier_activation: as for `AlexNet`.
-
-    Returns:
-      The model, the file's content, and the variant's name.
-
-    Raises:
-      ValueError: if the weights cannot be read or are not the variant's.
-    """
-    file = read_weights(weights)
-    variant = variant or _variant_of(file, width)
-    model = AlexNet(variant, classes=_classes(file, variant), width=width, classifier_activation=classifier_activation)
-    assign(model, file, find_variant(variant))
-    return model, file, variant
+def _assign_by_name(model: keras.Model, file: WeightFile) -> None:
+    # Not `model.load_weights`: it accepts files that lack some of the layers.
+    layers = {layer.name: layer for layer in model.layers if layer.weights}
+    for name in sorted(layers.keys() ^ file.layers.keys()):
+        found = "found no such layer" if name in layers else "found a layer that the network does not have"
+        raise ValueError(f"{file.path}: {name}: {found}; expected weights of {model.name}")
+    for name, layer in layers.items():
+        shapes, expected = ([array.shape for array in arrays] for arrays in (file.layers[name], layer.get_weights()))
+        if shapes != expected:
+            raise ValueError(f"{file.path}: {name}: found {shapes}; expected {expected}")
+    for name, layer in layers.items():
+        layer.set_weights(file.layers[name])
 
 
-def _variant_of(file: WeightFile, width: float) -> str:
-    if file.kind not in FAMILIES:
-        raise ValueError(f"variant is missing: {file.path} does not say of which network it is")
+def _detected(file: WeightFile, width: float) -> str:
     agreeing = variants_of(file)
     names = [variant.name for variant in agreeing if same_filters(file, variant.scaled(width))]
     if file.kind == "torch" and len(names) > 1:
-        raise ValueError(f"variant is missing: {file.path} may be of {' or '.join(names)}")
+        raise ValueError(f"network is missing: {file.path} may be of {' or '.join(names)}")
     if not names:
-        # Its weights will be refused, with the reason.
+        # `assign` refuses the weights of these, with the reason.
         names = ["torchvision" if file.kind == "torch" else agreeing[0].name if agreeing else "caffe"]
     return names[0]
 
 
-def _classes(file: WeightFile, variant: str) -> int:
-    layers = named_as_ours(file, find_variant(variant))
-    _, arrays = layers.get(classifier(find_variant(variant)), ("", []))
+def _classes(file: WeightFile, name: str) -> int:
+    variant = find_variant(name)
+    _, arrays = named_as_ours(file, variant).get(classifier(variant), ("", []))
     if not arrays or not arrays[-1].size:
         raise ValueError(f"{file.path}: found no classifier, fc8; expected the whole network")
     return arrays[-1].size
 
 
-def _class_names(path: str | None, classes: int) -> tuple[str, ...]:
-    if path is None:
-        if classes != len(imagenet_wnids()):
-            raise ValueError(f"class_names is missing: the weights are of {classes} classes; expected a file of names")
-        return imagenet_wnids()
-    try:
-        names = tuple(line.strip() for line in Path(path).read_text().splitlines() if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"class_names={path}: {reason_of(error)}; expected a text file") from error
-    if len(names) != classes:
-        raise ValueError(f"class_names={path}: found {len(names)} names; expected {classes}, one a class")
-    return names
+def _imagenet_classes(classes: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Class names and display names of ImageNet for networks of 1000 classes; those of others are unknown."""
+    wnids = imagenet_wnids()
+    if classes != len(wnids):
+        return (), ()
+    return wnids, tuple(f"{wnid} {name}" for wnid, name in zip(wnids, imagenet_names(), strict=True))

@@ -16,6 +16,9 @@ RESIZED_SIZE = 256
 # warp: both sides become 256, whatever the shape (the networks released with Caffe).
 RESIZE_POLICIES = ("shorter_side", "warp")
 
+# Larger images are refused by default: 50 million pixels are 150 MB once decoded.
+MAX_PIXELS = 50_000_000
+
 # Quality of the resized JPEG, as in cuda-convnet2's make-data.py, by the author of the paper.
 JPEG_QUALITY = 95
 

@@ -1,11 +1,9 @@
 """The files that go with an export: its model card, and TensorFlow Serving's configuration beside the versions."""
 
-import csv
-import dataclasses
+import contextlib
 import datetime
 import importlib.metadata
 import json
-import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,23 +13,20 @@ import keras
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from keras_alexnet.run_directory import RunConfig
+from keras_alexnet.pretrained import CARD_FILE
 from keras_alexnet.saved_model.warmup import ALLOWED_BATCH_SIZES
 
-CARD_FILE = Path("assets.extra") / "model_card.json"
 BATCHING_FILE = "batching_params.pbtxt"
 MODELS_FILE = "models.config"
 
-_RESULT_FIELDS = ("dataset", "split", "views", "images", "skipped", "top1_error", "top5_error", "loss")
-
 
 def model_card(model: keras.Model, served: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:
-    """What somebody who finds the export should know of it, as JSON can hold it.
+    """Facts about the network, its training and its export, as JSON can hold them.
 
     Args:
       model: the network.
-      served: what was asked for at export.
-      training: where it comes from, such as `training_record`; may be empty.
+      served: the options of the export.
+      training: such as `LoadedNetwork.training`; may be empty.
     """
     packages = ("keras-alexnet", "tensorflow", "keras")
     return {
@@ -46,39 +41,17 @@ def model_card(model: keras.Model, served: Mapping[str, Any], training: Mapping[
     }
 
 
-def training_record(model_dir: str | os.PathLike, description: RunConfig, steps: int) -> dict[str, Any]:
-    """How the network of `model_dir` was trained, on what, and how often it errs.
-
-    `error_rates` are the rows of results.csv, as `keras_alexnet.evaluate` writes it, that belong to these `steps`:
-    the newest of each dataset, split and views. Empty if nobody has evaluated the network.
-    """
-    fields = dataclasses.asdict(description)
-    bad = fields.pop("bad_images")
-    del fields["class_names"], fields["label_names"]
-    statistics = RunConfig.statistics(model_dir)
-    return fields | {
-        "steps": steps,
-        "bad_images_left_out": len(bad),
-        "error_rates": _error_rates(Path(model_dir) / "results.csv", steps),
-        "statistics": {
-            "images": int(statistics.count),
-            "rgb_mean": [float(value) for value in statistics.rgb_mean],
-            "rgb_covariance": [[float(value) for value in row] for row in statistics.rgb_covariance],
-        },
-    }
-
-
 def write_card(version_dir: Path, card: Mapping[str, Any]) -> None:
     """Writes CARD_FILE."""
     path = version_dir / CARD_FILE
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n")
+    path.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def write_serving_config(base: Path) -> None:
-    """Writes BATCHING_FILE and MODELS_FILE into `base`, unless they are there: they are the operator's to change.
+    """Writes BATCHING_FILE and MODELS_FILE into `base` unless they exist: operators edit them.
 
-    TensorFlow Serving looks past whatever in the folder is no number.
+    TensorFlow Serving ignores names in this directory that are not numbers.
     """
     config = ModelServerConfig()
     model = config.model_config_list.config.add()
@@ -88,18 +61,15 @@ def write_serving_config(base: Path) -> None:
         (BATCHING_FILE, batching_parameters()),
         (MODELS_FILE, models + text_format.MessageToString(config)),
     ):
-        try:
-            with open(base / name, "x") as file:
-                file.write(text)
-        except FileExistsError:
-            pass
+        with contextlib.suppress(FileExistsError), open(base / name, "x", encoding="utf-8") as file:
+            file.write(text)
 
 
 def batching_parameters() -> str:
     """TensorFlow Serving's BatchingParameters as text; the sizes are those that the warm-up requests have."""
     sizes = "".join(f"allowed_batch_sizes: {size}\n" for size in ALLOWED_BATCH_SIZES)
     return (
-        "# --enable_batching --batching_parameters_file. Sizes are those that the export's warm-up requests have.\n"
+        "# --enable_batching --batching_parameters_file. The sizes are those of the export's warm-up requests.\n"
         f"max_batch_size {{ value: {ALLOWED_BATCH_SIZES[-1]} }}\n"
         f"{sizes}"
         "# Microseconds that a request waits for others.\n"
@@ -108,24 +78,6 @@ def batching_parameters() -> str:
         "max_enqueued_batches { value: 16 }\n"
         "# num_batch_threads, the batches in work at once, is the number of the server's cores if not set.\n"
     )
-
-
-def _error_rates(results: Path, steps: int) -> list[dict[str, Any]]:
-    if not results.exists():
-        return []
-    with open(results, newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("steps") == str(steps)]
-    newest = {(row.get("dataset"), row.get("split"), row.get("views")): row for row in rows}
-    return [{name: _number(row.get(name)) for name in _RESULT_FIELDS} for row in newest.values()]
-
-
-def _number(text: str | None) -> str | int | float | None:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except (TypeError, ValueError):
-            continue
-    return text
 
 
 def _git_revision() -> str | None:

@@ -1,7 +1,7 @@
-"""The network as it is served: class probabilities of stored images, the same to the last bit in any batch."""
+"""An AlexNet as it is served: class probabilities of resized images. The ten crops share the first layers."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -10,29 +10,29 @@ import tensorflow as tf
 from keras_alexnet.layers import LocalResponseNormalization, MeanSubtraction, TowerDense, TowerDropout
 from keras_alexnet.layers.tower_layers import as_list, concatenate
 from keras_alexnet.saved_model.shared_crops import SharedCrops, shareable_layers
+from keras_alexnet.saved_model.slices import CROPS_PER_SLICE, by_slices
+from pipelines.choices import RESIZED_SIZE
 from pipelines.images import crops
-
-PRECISIONS = ("float32", "bfloat16")
-
-# Views at a time: more take more memory and are no faster, and from about 100 rows on oneDNN multiplies matrices in
-# another order, with other last bits.
-_VIEWS = 80
 
 
 class ServingNetwork:
-    """A copy of a trained network for answering.
+    """A copy of an `AlexNet` for serving, without strategies and devices.
 
-    It knows nothing of strategies and devices, and keeps its weights in `precision`. In bfloat16 the convolutions and
-    the first fully connected layers are computed in it; the mean, the normalisation and the classifier stay float32.
+    Its weights have the type `precision`. With bfloat16, the convolutions and the first fully connected layers are
+    computed in it; mean subtraction, normalization and the classifier stay float32. Predictions do not depend on the
+    batch (within 1e-6 for float32).
 
     Args:
       model: an `AlexNet` with its classifier, giving logits or probabilities.
-      precision: one of PRECISIONS.
+      precision: one of `saved_model.PRECISIONS`.
 
     Attributes:
       variables: the weights.
-      resize: how photographs become 256 x 256 for this network, one of `crops.RESIZE_POLICIES`.
+      resize: how images are resized, one of `pipelines.choices.RESIZE_POLICIES`.
+      resized_size: side of the resized images in pixels.
     """
+
+    resized_size = RESIZED_SIZE
 
     def __init__(self, model: keras.Model, precision: str = "float32"):
         copy = _copy(model, precision)
@@ -54,38 +54,38 @@ class ServingNetwork:
         self._classes = copy.output_shape[-1]
         self._shared = shareable_layers(self._trunk, self._size)
 
-    def ten_crop(self, stored: tf.Tensor) -> tf.Tensor:
-        """Class probabilities of uint8 `[N,256,256,3]`, the mean over ten views: float32 `[N, classes]`."""
+    def ten_crop(self, images: tf.Tensor) -> tf.Tensor:
+        """Class probabilities of uint8 `[N,256,256,3]`, the mean over ten crops: float32 `[N, classes]`."""
 
         def of_slice(images: tf.Tensor) -> tuple[tf.Tensor]:
             probabilities, _ = self._top(self._ten_trunks(images))
-            # Softmax first, then the mean over the views (paper, section 4.1).
+            # Softmax first, then the mean over the crops (paper, section 4.1).
             return (tf.add_n(tf.split(probabilities, 10)) / 10,)
 
-        return _by_slices(of_slice, stored, _VIEWS // 10, [self._classes])[0]
+        return by_slices(of_slice, images, CROPS_PER_SLICE // 10, [self._classes])[0]
 
-    def center_crop_and_features(self, stored: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Class probabilities of uint8 `[N,256,256,3]` from the centre view; fc7's outputs, float32 `[N, units]`."""
+    def center_crop_and_features(self, images: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """Class probabilities of uint8 `[N,256,256,3]` from the centre crop; fc7's outputs, float32 `[N, units]`."""
 
         def of_slice(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             crop = tf.cast(crops.center_crop(images, self._size), tf.float32)
             return self._top(_run(self._trunk, [self._centring(crop)]))
 
         units = sum(maps.shape[-1] for maps in as_list(self._dense[-1].output))
-        return _by_slices(of_slice, stored, _VIEWS, [self._classes, units])
+        return tuple(by_slices(of_slice, images, CROPS_PER_SLICE, [self._classes, units]))
 
-    def _ten_trunks(self, stored: tf.Tensor) -> list[tf.Tensor]:
-        """The trunk's outputs for ten views, `[10 N, ...]` a tower; the N images of the first view come first."""
+    def _ten_trunks(self, images: tf.Tensor) -> list[tf.Tensor]:
+        """The trunk's outputs for ten crops, `[10 N, ...]` per tower; the N images of the first crop come first."""
         if self._shared:
-            towers = SharedCrops(self._centring, self._shared, self._size, _run)(stored)
+            towers = SharedCrops(self._centring, self._shared, self._size, _run)(images)
             return _run(self._trunk[len(self._shared) :], towers)
-        views = tf.unstack(crops.ten_crops(stored, self._size), axis=1)
-        return _run(self._trunk, [self._centring(tf.cast(tf.concat(views, 0), tf.float32))])
+        crops = tf.unstack(crops.ten_crops(images, self._size), axis=1)
+        return _run(self._trunk, [self._centring(tf.cast(tf.concat(crops, 0), tf.float32))])
 
     def _top(self, maps: list[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         """Probabilities `[M, classes]` and fc7's outputs after ReLU `[M, units]`, from the trunk's outputs."""
         rows = tf.shape(maps[0])[0]
-        # A matrix product with a single row is another routine than with several, and gives other last bits.
+        # A matrix product with a single row is another routine than with several, and rounds differently.
         maps = [tf.repeat(part, 1 + tf.cast(rows == 1, tf.int32), axis=0) for part in maps]
         dense = self._run_dense(self._dense, maps)
         (scores,) = self._run_dense(self._head, dense)
@@ -108,9 +108,9 @@ def _transposed_kernels(copy: keras.Model) -> dict[str, list[tf.Variable]]:
 
 
 def _columns_product(layer: TowerDense, transposed: Sequence[tf.Variable], towers: list[tf.Tensor]) -> list[tf.Tensor]:
-    """`layer` of `towers`, as a product of its transposed kernels and the views in columns.
+    """`layer` of `towers`, as a product of its transposed kernels and the crops in columns.
 
-    So oneDNN takes two thirds of the time for 80 views, and half for ten. It needs a batch to take this routine.
+    So oneDNN takes two thirds of the time for 80 crops, and half for ten. It needs a batch to take this routine.
     """
     rows = [tf.reshape(part, [-1, math.prod(part.shape[1:])]) for part in as_list(towers)]
     outputs = []
@@ -131,7 +131,7 @@ def _copy(model: keras.Model, precision: str) -> keras.Model:
     return copy
 
 
-def _run(layers: Sequence[keras.layers.Layer], towers):
+def _run(layers: Sequence[keras.layers.Layer], towers: list[tf.Tensor]) -> list[tf.Tensor]:
     for layer in layers:
         if isinstance(layer, LocalResponseNormalization):
             towers = _normalized(layer, towers)
@@ -145,9 +145,9 @@ def _run(layers: Sequence[keras.layers.Layer], towers):
 
 
 def _normalized(layer: LocalResponseNormalization, towers: list[tf.Tensor]) -> list[tf.Tensor]:
-    """`layer` of `towers`, in operations that round the same wherever a value stands, and twice as fast on a CPU.
+    """`layer` of `towers`, in operations that are twice as fast on a CPU as TensorFlow's own kernel.
 
-    TensorFlow's own kernel takes logarithms, whose last bit depends on how the work was divided.
+    That kernel also takes logarithms, whose rounding depends on how the work is divided among threads.
     """
     if layer.beta != 0.75:
         return layer(towers)
@@ -165,18 +165,3 @@ def _normalized_maps(layer: LocalResponseNormalization, maps: tf.Tensor) -> tf.T
     roots = tf.sqrt(tf.nn.bias_add(sums, tf.fill([channels], np.float32(layer.bias))))
     # To the power of 3/4: a root times its root.
     return tf.cast(maps / (roots * tf.sqrt(roots)), layer.compute_dtype)
-
-
-def _by_slices(
-    function: Callable[[tf.Tensor], tuple[tf.Tensor, ...]], stored: tf.Tensor, size: int, widths: Sequence[int]
-) -> list[tf.Tensor]:
-    """`function` of no more than `size` images of `stored` at a time: its outputs, float32 `[N, width]` each."""
-    count = (tf.shape(stored)[0] + size - 1) // size
-    empty = [tf.TensorArray(tf.float32, count, infer_shape=False, element_shape=[None, width]) for width in widths]
-
-    def body(index: tf.Tensor, parts: list[tf.TensorArray]):
-        outputs = function(stored[index * size : (index + 1) * size])
-        return index + 1, [part.write(index, values) for part, values in zip(parts, outputs, strict=True)]
-
-    _, parts = tf.while_loop(lambda index, parts: index < count, body, (0, empty), parallel_iterations=1)
-    return [tf.ensure_shape(part.concat(), [None, width]) for part, width in zip(parts, widths, strict=True)]

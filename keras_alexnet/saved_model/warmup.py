@@ -1,7 +1,7 @@
-"""Requests that go with an export: warm-up requests, and probes whose right answers the Keras model has given.
+"""Requests that go with an export: warm-up requests, and probes with the predictions of the Keras model.
 
-TensorFlow Serving replays the warm-up requests on loading, so that the first user does not wait for it; a request
-that fails would fail the loading.
+TensorFlow Serving replays the warm-up requests when it loads a version, so that the first request is not slow; a
+request that fails makes loading fail.
 """
 
 import io
@@ -14,16 +14,17 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
-from keras_alexnet.layers import TowerDropout
+from keras_alexnet.classifier import classifier_features, resized_size
+from keras_alexnet.ten_crop import Preprocessing, crop_probabilities, preprocess
+from pipelines.choices import RESIZED_SIZE
 from pipelines.images import crops, decode
-from pipelines.images.crops import RESIZED_SIZE
 from serving import signatures as wire
 
 # Where TensorFlow Serving looks (saved_model_warmup.md).
 WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 
-# What TensorFlow Serving's batching fills requests up to, and so what has to be warm. Powers of two waste less than
-# half of the work; 16 images are about a second of two cores' time.
+# TensorFlow Serving's batching pads requests to these sizes, so they are warmed up. Powers of two waste less than half
+# of the work; 16 images take two cores about a second.
 ALLOWED_BATCH_SIZES = (1, 2, 4, 8, 16)
 
 BYTES_SIGNATURES = (wire.SIGNATURE_TEN_CROP, wire.SIGNATURE_CENTER, wire.SIGNATURE_FEATURES)
@@ -31,35 +32,57 @@ BYTES_SIGNATURES = (wire.SIGNATURE_TEN_CROP, wire.SIGNATURE_CENTER, wire.SIGNATU
 Tensors = Mapping[str, np.ndarray | list[bytes]]
 
 
-def warmup_requests(model_name: str) -> list[PredictionLog]:
-    """One request for every signature and every one of ALLOWED_BATCH_SIZES."""
-    ramp = np.broadcast_to(np.arange(RESIZED_SIZE, dtype=np.uint8)[:, None, None], (RESIZED_SIZE, RESIZED_SIZE, 3))
+def warmup_requests(model_name: str, size: int = RESIZED_SIZE) -> list[PredictionLog]:
+    """One request for every signature and every one of ALLOWED_BATCH_SIZES.
+
+    Args:
+      model_name: goes into the requests.
+      size: side of the images of the signature "images", in pixels.
+    """
+    ramp = np.linspace(0, 255, size, dtype=np.uint8)[:, np.newaxis, np.newaxis]
+    ramp = np.broadcast_to(ramp, (size, size, 3))
     encoded = _encoded(ramp, "JPEG")
     logs = []
-    for size in ALLOWED_BATCH_SIZES:
-        images = np.broadcast_to(ramp, (size, *ramp.shape))
-        logs += [_log(model_name, name, {wire.INPUT_BYTES: [encoded] * size}) for name in BYTES_SIGNATURES]
+    for count in ALLOWED_BATCH_SIZES:
+        images = np.broadcast_to(ramp, (count, *ramp.shape))
+        logs += [_log(model_name, name, {wire.INPUT_BYTES: [encoded] * count}) for name in BYTES_SIGNATURES]
         logs.append(_log(model_name, wire.SIGNATURE_IMAGES, {wire.INPUT_IMAGES: images}))
     return logs
 
 
-def probes(model: keras.Model, model_name: str, resize: str, max_pixels: int) -> list[PredictionLog]:
-    """One request for every signature, with what `model` makes of it: the plain way, view by view.
+def probes(
+    model: keras.Model,
+    model_name: str,
+    resize: str,
+    max_pixels: int,
+    *,
+    from_logits: bool,
+    preprocessing: Preprocessing = "none",
+) -> list[PredictionLog]:
+    """One request for every signature, with the predictions of the Keras model, which is called crop by crop.
 
     Args:
-      model: an `AlexNet` giving logits or probabilities.
+      model: the classifier that was given to the exporter.
       model_name: goes into the requests.
-      resize: one of `crops.RESIZE_POLICIES`.
-      max_pixels: larger images are answered as bad ones.
+      resize: one of `pipelines.choices.RESIZE_POLICIES`.
+      max_pixels: larger images count as not decodable.
+      from_logits, preprocessing: see `ten_crop.crop_probabilities`.
     """
+    size = resized_size(model)
     random = np.random.default_rng(0)
-    blotches = np.kron(random.integers(0, 256, (8, 8, 3), np.uint8), np.ones((32, 32, 1), np.uint8))
-    photograph = Image.fromarray(blotches).resize((400, 300), Image.Resampling.BICUBIC)
-    files = [_encoded(blotches, "PNG"), _encoded(photograph, "JPEG"), b"no image"]
-    images = [decode.decode_rgb(file) for file in files[:2]]
-    valid = np.array([tf.size(image) // 3 <= max_pixels for image in images] + [False])
-    stored = np.stack([crops.resize_image(image, resize) for image in images])
-    ten, center = _probabilities(model, stored, "ten"), _probabilities(model, stored, "center")
+    pixels = np.kron(random.integers(0, 256, (8, 8, 3), np.uint8), np.ones((32, 32, 1), np.uint8))
+    photograph = Image.fromarray(pixels).resize((400, 300), Image.Resampling.BICUBIC)
+    files = [_encoded(pixels, "PNG"), _encoded(photograph, "JPEG"), b"no image"]
+    decoded = [decode.decode_rgb(file) for file in files[:2]]
+    valid = np.array([tf.size(image) // 3 <= max_pixels for image in decoded] + [False])
+    images = np.stack([crops.resize_image(image, resize, size) for image in decoded])
+    ten, center = (
+        crop_probabilities(model, images, which, from_logits=from_logits, preprocessing=preprocessing).numpy()
+        for which in ("ten", "center")
+    )
+    center_crops = preprocess(crops.center_crop(images, model.input_shape[1]), preprocessing)
+    features = classifier_features(model)(center_crops, training=False)
+    rows = [np.reshape(tf.cast(each, tf.float32), (len(images), -1)) for each in keras.tree.flatten(features)]
 
     def bytes_probe(name: str, output: str, rows: np.ndarray) -> PredictionLog:
         rows = np.where(valid[:, np.newaxis], [*rows, np.zeros_like(rows[0])], np.float32(0))
@@ -68,8 +91,8 @@ def probes(model: keras.Model, model_name: str, resize: str, max_pixels: int) ->
     return [
         bytes_probe(wire.SIGNATURE_TEN_CROP, wire.OUTPUT_PROBABILITIES, ten),
         bytes_probe(wire.SIGNATURE_CENTER, wire.OUTPUT_PROBABILITIES, center),
-        bytes_probe(wire.SIGNATURE_FEATURES, wire.OUTPUT_FEATURES, _features(model, stored)),
-        _log(model_name, wire.SIGNATURE_IMAGES, {wire.INPUT_IMAGES: stored}, {wire.OUTPUT_PROBABILITIES: ten}),
+        bytes_probe(wire.SIGNATURE_FEATURES, wire.OUTPUT_FEATURES, np.concatenate(rows, -1)),
+        _log(model_name, wire.SIGNATURE_IMAGES, {wire.INPUT_IMAGES: images}, {wire.OUTPUT_PROBABILITIES: ten}),
     ]
 
 
@@ -97,20 +120,3 @@ def _encoded(image: np.ndarray | Image.Image, form: str) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, form)
     return buffer.getvalue()
-
-
-def _probabilities(model: keras.Model, stored: np.ndarray, views: str) -> np.ndarray:
-    gives_logits = model.get_layer("predictions").activation is keras.activations.linear
-    seen = tf.unstack(crops.select_crops(stored, views, model.input_shape[1]), axis=1)
-    scores = [tf.cast(model(tf.cast(view, tf.float32), training=False), tf.float32) for view in seen]
-    return np.mean([tf.nn.softmax(rows) if gives_logits else rows for rows in scores], axis=0)
-
-
-def _features(model: keras.Model, stored: np.ndarray) -> np.ndarray:
-    layers = model.layers
-    below = layers[layers.index(model.get_layer("fc8")) - 1]
-    towers = below.input if isinstance(below, TowerDropout) else below.output
-    outputs = keras.Model(model.inputs, towers)(
-        tf.cast(crops.center_crop(stored, model.input_shape[1]), tf.float32), training=False
-    )
-    return np.concatenate([tf.cast(rows, tf.float32) for rows in tf.nest.flatten(outputs)], -1)

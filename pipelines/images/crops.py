@@ -14,7 +14,7 @@ def check_resize(resize: str) -> None:
         raise ValueError(f"resize={resize}: expected one of {', '.join(RESIZE_POLICIES)}")
 
 
-def resize_image(image: tf.Tensor, resize: str = "shorter_side") -> tf.Tensor:
+def resize_image(image: tf.Tensor, resize: str = "shorter_side", size: int = RESIZED_SIZE) -> tf.Tensor:
     """The 256 x 256 view of a photograph that is stored, evaluated and served.
 
     The resize is bilinear with antialiasing, as Pillow's BILINEAR. Only the part of the photograph that the
@@ -24,17 +24,18 @@ def resize_image(image: tf.Tensor, resize: str = "shorter_side") -> tf.Tensor:
     Args:
       image: uint8 [H,W,3], at least one pixel.
       resize: one of RESIZE_POLICIES.
+      size: side of the result in pixels.
 
     Returns:
-      uint8 [256,256,3].
+      uint8 [size,size,3].
 
     Raises:
       ValueError: unknown policy.
     """
     check_resize(resize)
-    is_stored = tf.reduce_all(tf.shape(image)[:2] == RESIZED_SIZE)
-    view = tf.cond(is_stored, lambda: image, lambda: _resized_view(image, resize))
-    return tf.ensure_shape(view, [RESIZED_SIZE, RESIZED_SIZE, 3])
+    is_resized = tf.reduce_all(tf.shape(image)[:2] == size)
+    resized = tf.cond(is_resized, lambda: image, lambda: _resized_view(image, resize, size))
+    return tf.ensure_shape(resized, [size, size, 3])
 
 
 def crop(image: tf.Tensor, y: tf.Tensor, x: tf.Tensor, size: int) -> tf.Tensor:
@@ -43,24 +44,25 @@ def crop(image: tf.Tensor, y: tf.Tensor, x: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def center_crop(images: tf.Tensor, size: int = 224) -> tf.Tensor:
-    """The central `size` x `size` window of `images` [N,256,256,3]: [N,size,size,3], same type."""
-    start = (RESIZED_SIZE - size) // 2
+    """The central `size` x `size` window of square `images` [N,R,R,3]: [N,size,size,3], same type."""
+    start = (images.shape[1] - size) // 2
     return images[:, start : start + size, start : start + size]
 
 
-def five_corners(size: int = 224) -> tuple[tuple[int, int], ...]:
-    """Where five of the ten test views begin, (row, column) in the stored view; the others mirror these."""
-    end, middle = RESIZED_SIZE - size, (RESIZED_SIZE - size) // 2
+def five_corners(size: int = 224, resized_size: int = RESIZED_SIZE) -> tuple[tuple[int, int], ...]:
+    """Where five of the ten test crops begin, (row, column) in the resized image; the others mirror these."""
+    end, middle = resized_size - size, (resized_size - size) // 2
     return (0, 0), (0, end), (middle, middle), (end, 0), (end, end)
 
 
 def ten_crops(images: tf.Tensor, size: int = 224) -> tf.Tensor:
-    """The ten test views of `images` [N,256,256,3]: [N,10,size,size,3], same type.
+    """The ten test crops of square `images` [N,R,R,3]: [N,10,size,size,3], same type.
 
     Order of the 2012 code: top left, top right, centre, bottom left, bottom right, then the same five mirrored
     left to right.
     """
-    five = tf.stack([images[:, y : y + size, x : x + size] for y, x in five_corners(size)], axis=1)
+    corners = five_corners(size, images.shape[1])
+    five = tf.stack([images[:, y : y + size, x : x + size] for y, x in corners], axis=1)
     return tf.concat([five, tf.reverse(five, axis=[3])], axis=1)
 
 
@@ -77,23 +79,23 @@ def select_crops(images: tf.Tensor, which: str, size: int = 224) -> tf.Tensor:
     raise ValueError(f"crops={which}: expected one of {', '.join(CROPS)}")
 
 
-def _resized_view(image: tf.Tensor, resize: str) -> tf.Tensor:
+def _resized_view(image: tf.Tensor, resize: str, target: int) -> tf.Tensor:
     # float64: a side times 256 has to stay exact for sides of many million pixels.
     size = tf.cast(tf.shape(image)[:2], tf.float64)
     if resize == "warp":
-        resized = tf.constant([RESIZED_SIZE, RESIZED_SIZE], tf.float64)
+        resized = tf.constant([target, target], tf.float64)
     else:
-        resized = tf.round(size * RESIZED_SIZE / tf.reduce_min(size))
+        resized = tf.round(size * target / tf.reduce_min(size))
     scale = resized / size
-    offset = tf.floor((resized - RESIZED_SIZE) / 2)
+    offset = tf.floor((resized - target) / 2)
     # The pixels the filter can reach: a triangle one output pixel, or at least one input pixel, to each side.
     reach = tf.maximum(1 / scale, 1) + 1
     start = tf.floor(tf.maximum(offset / scale - reach, 0))
-    end = tf.minimum(tf.math.ceil((offset + RESIZED_SIZE) / scale + reach), size)
+    end = tf.minimum(tf.math.ceil((offset + target) / scale + reach), size)
     first, last = tf.cast(start, tf.int32), tf.cast(end, tf.int32)
     view = tf.raw_ops.ScaleAndTranslate(
         images=image[tf.newaxis, first[0] : last[0], first[1] : last[1]],
-        size=[RESIZED_SIZE, RESIZED_SIZE],
+        size=[target, target],
         scale=tf.cast(scale, tf.float32),
         translation=tf.cast(start * scale - offset, tf.float32),
         kernel_type="triangle",

@@ -8,13 +8,11 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from pipelines.images.crops import RESIZED_SIZE, resize_image
+from pipelines.choices import MAX_PIXELS, RESIZED_SIZE
+from pipelines.images.crops import resize_image
 from pipelines.images.exif import jpeg_orientation, upright
 from pipelines.images.find import FIRST_BYTES
 from pipelines.images.jpeg_markers import MOST_SCANS, bytes_at, has_end, has_few_scans, holds
-
-# Larger images are refused unless the caller says otherwise: 50 million pixels are 150 MB once decoded.
-MAX_PIXELS = 50_000_000
 
 # What image folders hold. Of an animated GIF the first frame is taken; animated WebP is refused.
 FORMATS = ("jpeg", "png", "bmp", "gif", "webp")
@@ -74,6 +72,7 @@ def resized_image_or_zeros(
     resize: str = "shorter_side",
     formats: Sequence[str] = WIRE_FORMATS,
     max_pixels: int = MAX_PIXELS,
+    size: int = RESIZED_SIZE,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """The stored view of an image file, or zeros and False for what cannot be decoded: it never fails.
 
@@ -82,17 +81,18 @@ def resized_image_or_zeros(
       resize: one of `crops.RESIZE_POLICIES`.
       formats: which of FORMATS to accept.
       max_pixels: larger images count as not decodable.
+      size: side of the resized image in pixels.
 
     Returns:
-      uint8 [256,256,3] and bool scalar: whether the file could be decoded.
+      uint8 [size,size,3] and bool scalar: whether the file could be decoded.
     """
 
     def attempt(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return resize_image(decode_rgb(encoded, formats, max_pixels), resize), tf.constant(True)
+        return resize_image(decode_rgb(encoded, formats, max_pixels), resize, size), tf.constant(True)
 
     # A graph knows no try and except. A dataset does: it can leave out the elements that fail, and then the
     # first element left is the fallback.
-    fallback = (tf.zeros([RESIZED_SIZE, RESIZED_SIZE, 3], tf.uint8), tf.constant(False))
+    fallback = (tf.zeros([size, size, 3], tf.uint8), tf.constant(False))
     attempts = tf.data.Dataset.from_tensors(encoded).map(attempt).ignore_errors()
     return attempts.concatenate(tf.data.Dataset.from_tensors(fallback)).take(1).get_single_element()
 
@@ -102,24 +102,25 @@ def resized_images_or_zeros(
     resize: str = "shorter_side",
     formats: Sequence[str] = WIRE_FORMATS,
     max_pixels: int = MAX_PIXELS,
+    size: int = RESIZED_SIZE,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """`resized_image_or_zeros` of a batch, several images at a time.
 
     Args:
       encoded: string [N], whole files; N may be 0.
-      resize, formats, max_pixels: as there.
+      resize, formats, max_pixels, size: as there.
 
     Returns:
-      uint8 [N,256,256,3] and bool [N].
+      uint8 [N,size,size,3] and bool [N].
     """
 
     def view(one: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return resized_image_or_zeros(one, resize, formats, max_pixels)
+        return resized_image_or_zeros(one, resize, formats, max_pixels, size)
 
     rows = tf.size(encoded, tf.int64)
     views = tf.data.Dataset.from_tensor_slices(encoded)
     views = views.map(view, num_parallel_calls=_PARALLEL_IMAGES, deterministic=True).batch(tf.maximum(rows, 1))
-    nothing = (tf.zeros([0, RESIZED_SIZE, RESIZED_SIZE, 3], tf.uint8), tf.zeros([0], tf.bool))
+    nothing = (tf.zeros([0, size, size, 3], tf.uint8), tf.zeros([0], tf.bool))
     return views.concatenate(tf.data.Dataset.from_tensors(nothing)).take(1).get_single_element()
 
 

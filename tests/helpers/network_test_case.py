@@ -67,6 +67,6 @@ def _check_export(folder: Path, model: keras.Model, **arguments: Any) -> None:
 
 
 def _exporter():
-    from keras_alexnet.export import export_model
+    from keras_alexnet import export_model
 
     return export_model

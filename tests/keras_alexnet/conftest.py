@@ -26,4 +26,4 @@ def trained(photographs, tmp_path_factory) -> Path:
 @pytest.fixture
 def unchecked(monkeypatch):
     """Exports are not loaded again in a process of their own, where a test is about something else: half the time."""
-    monkeypatch.setattr("keras_alexnet.export._check", lambda *arguments: None)
+    monkeypatch.setattr("keras_alexnet.saved_model.export.verify_export", lambda *arguments: None)

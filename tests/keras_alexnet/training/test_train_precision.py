@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from keras_alexnet.checkpoints import load_trained
-from keras_alexnet.export import export_model
+from keras_alexnet import export_model
 from keras_alexnet.run_directory import RunConfig
 from keras_alexnet.training.evaluation import Evaluator
 from keras_alexnet.training.train_and_evaluate import train_and_evaluate

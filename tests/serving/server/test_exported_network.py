@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_alexnet import AlexNet
-from keras_alexnet.export import export_model
+from keras_alexnet import AlexNet, export_model
 from tests.helpers import backends
 from tests.helpers.backends import BACKENDS, arrays, predict_request
 
@@ -19,7 +18,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("network")
     with pytest.MonkeyPatch.context() as patched:
         # The exporter's own check, in a process of its own, has other tests.
-        patched.setattr("keras_alexnet.export._check", lambda *arguments: None)
+        patched.setattr("keras_alexnet.saved_model.export.verify_export", lambda *arguments: None)
         export_model(AlexNet(classes=7, width=1 / 32, init="he"), folder, [f"class {number}" for number in range(7)])
     return folder
 

@@ -1,0 +1,99 @@
+"""What can be known about a Keras classifier from its layers: geometry, preprocessing, and kind of output."""
+
+from typing import Any
+
+import keras
+
+from keras_alexnet.layers import MeanSubtraction, TowerDropout
+from keras_alexnet.ten_crop import PREPROCESSING, Preprocessing, check_preprocessing
+from pipelines.choices import RESIZED_SIZE
+
+# The part of a resized image's side that remains after the crop: 224 of 256.
+_CROP_FRACTION = 0.875
+
+
+def alexnet_input(model: keras.Model) -> MeanSubtraction | None:
+    """The preprocessing layer of a model that is an `AlexNet` with its classifier; None for other models."""
+    layers = {layer.name: layer for layer in model.layers}
+    layer = layers.get("mean_subtraction")
+    is_alexnet = isinstance(layer, MeanSubtraction) and {"fc8", "predictions"} <= layers.keys()
+    return layer if is_alexnet else None
+
+
+def resized_size(model: keras.Model) -> int:
+    """Side of the resized images that crops for `model` are taken from: 256 for an `AlexNet` or 224-pixel crops."""
+    return RESIZED_SIZE if alexnet_input(model) is not None else round(model.input_shape[1] / _CROP_FRACTION)
+
+
+def check_classifier(model: Any) -> None:
+    """Raises ValueError unless `model` maps `[N, S, S, 3]` to `[N, classes]` with a fixed S."""
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"model: received a {type(model).__name__}; expected a keras.Model")
+    inputs: Any
+    outputs: Any
+    inputs, outputs = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
+    is_image = isinstance(inputs, tuple) and len(inputs) == 4 and inputs[1] is not None
+    if not is_image or inputs[1:] != (inputs[1], inputs[1], 3):
+        raise ValueError(f"model: {model.name} has the input shape {inputs}; expected (None, S, S, 3)")
+    if not isinstance(outputs, tuple) or len(outputs) != 2 or outputs[1] is None:
+        raise ValueError(
+            f"model: {model.name} has the output shape {outputs}; expected (None, classes), "
+            "the network with its classifier (include_top=True)"
+        )
+
+
+def resolve_inputs_and_outputs(
+    model: keras.Model, preprocessing: Preprocessing | None, from_logits: bool | None
+) -> tuple[Preprocessing, bool]:
+    """The preprocessing of a model, and whether its outputs are logits: inferred for an `AlexNet`, else as given.
+
+    Raises:
+      ValueError: an argument is missing, unknown, or contradicts what the model contains.
+    """
+    if preprocessing is not None:
+        check_preprocessing(preprocessing)
+    if alexnet_input(model) is not None:
+        inferred = model.get_layer("predictions").activation is keras.activations.linear
+        if preprocessing not in (None, "none"):
+            raise ValueError(f"preprocessing={preprocessing!r}: {model.name} contains its own; expected 'none' or None")
+        if from_logits not in (None, inferred):
+            raise ValueError(f"from_logits={from_logits}: expected {inferred}, by the last layer of {model.name}")
+        return "none", inferred
+    if preprocessing is None:
+        raise ValueError(
+            f"preprocessing is missing: {model.name} does not contain it; expected "
+            f"{', '.join(map(repr, PREPROCESSING))} (modes of keras.applications) or a function of RGB 0..255"
+        )
+    if from_logits is None:
+        raise ValueError(
+            f"from_logits is missing: expected False if {model.name} returns probabilities (softmax), True for logits"
+        )
+    activation = getattr(model.layers[-1], "activation", None)
+    if from_logits and activation is keras.activations.softmax:
+        raise ValueError(f"from_logits=True: the last layer of {model.name} is a softmax; expected False")
+    return preprocessing, from_logits
+
+
+def classifier_features(model: keras.Model) -> keras.Model:
+    """The model from the input of `model` to the input of its last layer with weights, before dropout.
+
+    Its outputs are a list of tensors; an `AlexNet` has one per tower.
+
+    Raises:
+      ValueError: that layer is a model in the model.
+    """
+    last = [layer for layer in model.layers if layer.weights][-1]
+    if isinstance(last, keras.Model):
+        raise ValueError(
+            f"model: the classifier of {model.name} is inside of its layer {last.name!r}; expected a model whose last "
+            "layer with weights is the classifier"
+        )
+    tensors = keras.tree.flatten(last.input)
+    for layer in model.layers:
+        # The paper's dropout halves its input in inference.
+        if isinstance(layer, keras.layers.Dropout | TowerDropout):
+            outputs = keras.tree.flatten(layer.output)
+            if len(outputs) == len(tensors) and all(a is b for a, b in zip(outputs, tensors, strict=True)):
+                tensors = keras.tree.flatten(layer.input)
+                break
+    return keras.Model(model.inputs, tensors)

@@ -1,0 +1,147 @@
+"""Datasets for `model.fit`: the training input of the train command, and centre crops for validation."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_alexnet.variants import Variant, find_variant
+from pipelines.choices import RESIZED_SIZE
+from pipelines.datasets.registry import open_source
+from pipelines.datasets.source import Source
+from pipelines.images.augment import augment_on_device
+from pipelines.images.crops import center_crop
+from pipelines.input import crop_batches, evaluation_batches, steps_per_epoch
+from pipelines.preparation.compute_statistics import compute_statistics
+
+
+def training_dataset(
+    dataset: str | Source,
+    *,
+    batch_size: int = 128,
+    variant: str | Variant = "paper",
+    mean: np.ndarray | None = None,
+    seed: int = 0,
+    start_epoch: int = 0,
+    data_dir: str | None = None,
+    validation_fraction: float | None = None,
+    max_bad_fraction: float = 0.001,
+) -> tf.data.Dataset:
+    """Random crops, horizontal flips and PCA colour augmentation of a training split (paper, section 4.1).
+
+    Each iteration is one epoch, with new crops: `fit` iterates once per epoch. What an epoch contains depends on `seed`
+    and its number alone, so that a training that was interrupted resumes with `start_epoch` (see `callbacks.Resume`).
+    An epoch that is not read to its end is repeated by the next iteration.
+
+    Args:
+      dataset: name of a dataset as for the train command ("folder:photos", a directory written by pipelines.prepare,
+        a TFDS name, ...), or what `pipelines.datasets.registry.open_source` returns.
+      batch_size: images per batch, at least 1; an incomplete last batch is dropped.
+      variant: the network, which sets the size of the crops, the resize policy and the colour augmentation.
+      mean: what the network subtracts, `[S, S, 3]` or `[3]`, pixel values 0..255; only variant `source2012` needs it.
+        By default the mean image of the dataset.
+      seed: seed of the order, the crops, the flips and the colours.
+      start_epoch: number of the first epoch, from 0.
+      data_dir: where TFDS keeps its datasets.
+      validation_fraction: share of the training images, of each class, that is held out for `evaluation_dataset` where
+        an image folder has no validation images; in (0, 1).
+      max_bad_fraction: share of the images that may be undecodable, 0..1; they are left out.
+
+    Returns:
+      A dataset of (images float32 `[batch_size, S, S, 3]`, labels int32 `[batch_size]`), RGB 0..255 plus the colour
+      augmentation. The network subtracts its mean itself. Its attribute `class_names` has the name of each label.
+
+    Raises:
+      ValueError: if there is no such dataset, or it has no full batch, or too many images cannot be decoded.
+
+    Example:
+
+    >>> train = training_dataset("folder:photos", batch_size=32, validation_fraction=0.2)
+    >>> val = evaluation_dataset("folder:photos", batch_size=32, validation_fraction=0.2)
+    >>> model = AlexNet(classes=len(train.class_names), init="he")
+    >>> model.compile(PaperSGD(0.005), "sparse_categorical_crossentropy", metrics=[Top1Error()])
+    >>> model.fit(train, validation_data=val, epochs=10)
+    """
+    source = _open(dataset, data_dir, validation_fraction)
+    variant = find_variant(variant) if isinstance(variant, str) else variant
+    resize, bad = source.resize if source.prepared else variant.resize, frozenset[str]()
+    statistics = source.statistics
+    if statistics is None:
+        statistics, bad = compute_statistics(source, "train", resize, max_bad_fraction)
+    if mean is None:
+        mean = center_crop(statistics.mean_image[np.newaxis], variant.crop_size)[0]
+    mean = np.asarray(mean, np.float32)
+    epoch = start_epoch
+
+    def batches() -> tf.data.Dataset:
+        return crop_batches(
+            source,
+            statistics,
+            batch_size=batch_size,
+            crop_size=variant.crop_size,
+            seed=seed,
+            epoch=epoch,
+            color_augmentation=variant.color_augmentation,
+            resize=resize,
+            bad_keys=bad,
+            mean_crop=variant.mean_crop,
+        )
+
+    def one_epoch() -> Iterator[Any]:
+        nonlocal epoch
+        yield from batches()
+        # Only now: Keras reads a batch to build the metrics and starts again.
+        epoch += 1
+
+    # As uint8 crops: a batch is copied on its way through Python.
+    crops = tf.data.Dataset.from_generator(one_epoch, output_signature=batches().element_spec)
+    crops = crops.apply(tf.data.experimental.assert_cardinality(steps_per_epoch(source, batch_size, bad)))
+    augment = tf.function(augment_on_device, jit_compile=not tf.config.list_physical_devices("GPU"))
+    result = crops.map(lambda crops, labels: (augment(crops, mean), labels)).prefetch(tf.data.AUTOTUNE)
+    result.class_names = list(source.class_names)
+    return result
+
+
+def evaluation_dataset(
+    dataset: str | Source,
+    split: str = "validation",
+    *,
+    batch_size: int = 128,
+    variant: str | Variant = "paper",
+    data_dir: str | None = None,
+    validation_fraction: float | None = None,
+) -> tf.data.Dataset:
+    """The centre crop of every image of a split, in a fixed order, for `fit(validation_data=...)` and `evaluate`.
+
+    Args:
+      dataset, data_dir, validation_fraction: see `training_dataset`; the same values give the other part of the images.
+      split: "train", "validation" or "test".
+      batch_size: images per batch, at least 1; the last batch may be smaller.
+      variant: the network, which sets the size of the crops and the resize policy.
+
+    Returns:
+      A dataset of (images float32 `[N, S, S, 3]`, RGB 0..255, labels int32 `[N]`, weights float32 `[N]`). The weight of
+      an image that cannot be decoded is 0, all others are 1. Its attribute `class_names` has the name of each label.
+
+    Raises:
+      ValueError: if there is no such dataset or split.
+    """
+    source = _open(dataset, data_dir, validation_fraction)
+    variant = find_variant(variant) if isinstance(variant, str) else variant
+    resize, size = source.resize if source.prepared else variant.resize, variant.crop_size
+
+    def crop(images: tf.Tensor, labels: tf.Tensor, valid: tf.Tensor, keys: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        images = tf.ensure_shape(images, [None, RESIZED_SIZE, RESIZED_SIZE, 3])
+        return tf.cast(center_crop(images, size), tf.float32), labels, tf.cast(valid, tf.float32)
+
+    batches = evaluation_batches(source, split, batch_size=batch_size, resize=resize)
+    result = batches.map(crop).prefetch(tf.data.AUTOTUNE)
+    result.class_names = list(source.class_names)
+    return result
+
+
+def _open(dataset: str | Source, data_dir: str | None, validation_fraction: float | None) -> Source:
+    if isinstance(dataset, Source):
+        return dataset
+    return open_source(dataset, data_dir, validation_fraction=validation_fraction)
