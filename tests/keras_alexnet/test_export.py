@@ -13,6 +13,8 @@ from keras_alexnet import AlexNet, export_model
 from keras_alexnet.ten_crop import crop_probabilities
 from serving import signatures as wire
 
+pytestmark = [pytest.mark.numeric, pytest.mark.subprocess]
+
 NAMES = ["alpha", "bêta", "gamma delta", "d", "e", "f", "g"]
 random = np.random.default_rng(0)
 
