@@ -4,7 +4,11 @@ import tensorflow as tf
 
 from keras_alexnet import export_model
 from keras_alexnet.checkpoints import load_trained
+<<<<<<< HEAD
 from keras_alexnet.run_directory import RunDirectory
+=======
+from keras_alexnet.run_directory import RunConfig
+>>>>>>> wt-docs
 from keras_alexnet.training.evaluation import Evaluator
 from keras_alexnet.training.train_and_evaluate import train_and_evaluate
 from pipelines.datasets.registry import open_source
@@ -34,6 +38,7 @@ def test_layers_compute_in_the_precision_asked_for_and_norms_in_float32(trained,
     assert graph.structured_outputs.dtype == tf.float32
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_a_run_in_low_precision_learns_resumes_exactly_and_is_used_in_float32(photographs, tmp_path, precision):
     last = train_and_evaluate(tiny(photographs, tmp_path / "whole", mixed_precision=precision))
