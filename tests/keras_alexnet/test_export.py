@@ -17,16 +17,11 @@ from tests.helpers import reference
 from tests.helpers import weight_files as files
 from tests.helpers.commands import run_command
 
-<<<<<<< HEAD
+pytestmark = [pytest.mark.numeric, pytest.mark.subprocess]
+
 COMMAND = "keras_alexnet.export"
 NAMES = ["ant", "bee", "cat", "dog", "elk"]
 WIDTH = 1 / 16
-=======
-pytestmark = [pytest.mark.numeric, pytest.mark.subprocess]
-
-NAMES = ["alpha", "bêta", "gamma delta", "d", "e", "f", "g"]
-random = np.random.default_rng(0)
->>>>>>> wt-docs
 
 
 @pytest.fixture(scope="module")

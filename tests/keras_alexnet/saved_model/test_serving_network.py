@@ -16,13 +16,9 @@ from keras_alexnet.saved_model.serving_network import ServingNetwork
 from keras_alexnet.saved_model.shared_crops import shareable_layers
 from keras_alexnet.ten_crop import crop_probabilities
 
-<<<<<<< HEAD
-IMAGES = [tf.TensorSpec([None, 256, 256, 3], tf.uint8)]
-=======
 pytestmark = pytest.mark.numeric
 
-STORED = [tf.TensorSpec([None, 256, 256, 3], tf.uint8)]
->>>>>>> wt-docs
+IMAGES = [tf.TensorSpec([None, 256, 256, 3], tf.uint8)]
 MEANS = {"channels": None, "image": np.random.default_rng(1).uniform(60, 180, (256, 256, 3))}
 
 

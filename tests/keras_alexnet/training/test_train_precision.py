@@ -4,11 +4,7 @@ import tensorflow as tf
 
 from keras_alexnet import export_model
 from keras_alexnet.checkpoints import load_trained
-<<<<<<< HEAD
 from keras_alexnet.run_directory import RunDirectory
-=======
-from keras_alexnet.run_directory import RunConfig
->>>>>>> wt-docs
 from keras_alexnet.training.evaluation import Evaluator
 from keras_alexnet.training.train_and_evaluate import train_and_evaluate
 from pipelines.datasets.registry import open_source
