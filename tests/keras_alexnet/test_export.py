@@ -17,6 +17,8 @@ from tests.helpers import reference
 from tests.helpers import weight_files as files
 from tests.helpers.commands import run_command
 
+pytestmark = [pytest.mark.numeric, pytest.mark.subprocess]
+
 COMMAND = "keras_alexnet.export"
 NAMES = ["ant", "bee", "cat", "dog", "elk"]
 WIDTH = 1 / 16

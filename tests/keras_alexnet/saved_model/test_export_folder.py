@@ -18,6 +18,8 @@ from keras_alexnet.saved_model.module import ServingModule
 from keras_alexnet.saved_model.serving_network import ServingNetwork
 from serving import signatures as wire
 
+pytestmark = pytest.mark.subprocess
+
 # Everything that the graph may be made of. A new operation is a question: does TensorFlow Serving have it, on a CPU?
 NETWORK_OPS = """Add AddN AddV2 BatchMatMulV2 BiasAdd Cast ConcatV2 Conv2D Fill FloorDiv GatherV2 MatMul MaxPool Mul Pad
     RealDiv Relu Reshape ReverseV2 Softmax Split Sqrt Square StridedSlice Sub Tile TopKV2 Transpose ZerosLike"""
