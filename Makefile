@@ -27,8 +27,8 @@ quickstart: venv  ## prepare, train, evaluate, export, serve and query in a few 
 test: venv  ## all tests but the slow ones
 	$(PYTEST) $(PARALLEL) -m "not slow"
 
-test-fast: venv  ## the tests that start no other process, in one process
-	$(PYTEST) -q -m "not slow and not subprocess"
+test-fast: venv  ## the quick tests that start no other process
+	$(PYTEST) $(PARALLEL) -q -m "not slow and not medium and not subprocess"
 
 test-all: venv  ## all tests, with PyTorch; then the numeric ones under other oneDNN settings
 	$(BIN)/pip install --quiet --editable '.[photos,dev,docs,torch]'

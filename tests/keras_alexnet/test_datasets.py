@@ -8,6 +8,8 @@ from pipelines.input import training_batches
 from pipelines.preparation.compute_statistics import compute_statistics
 from tests.helpers.tiny_training import write_photographs
 
+pytestmark = pytest.mark.medium
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> str:

@@ -10,6 +10,8 @@ from keras_alexnet.evaluate import COLUMNS, append_result, evaluate
 from keras_alexnet.pretrained import load_network
 from tests.helpers.commands import run_command
 
+pytestmark = pytest.mark.medium
+
 COMMAND = "keras_alexnet.evaluate"
 
 

@@ -18,6 +18,8 @@ from pipelines.datasets.registry import open_source
 from pipelines.input import evaluation_batches
 from tests.helpers.tiny_training import tiny
 
+pytestmark = pytest.mark.medium
+
 COMMAND = [sys.executable, "-m", "keras_alexnet.train"]
 
 

@@ -19,6 +19,8 @@ from tests.helpers.fake_source import (
 )
 from tests.helpers.image_files import encode
 
+pytestmark = pytest.mark.medium
+
 
 @pytest.mark.parametrize("make", [prepared_source, unprepared_source])
 @pytest.mark.parametrize(("resize", "crop_size"), [("shorter_side", 224), ("warp", 227)])

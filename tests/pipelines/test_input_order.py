@@ -5,6 +5,8 @@ import tensorflow as tf
 from pipelines import input
 from tests.helpers.fake_source import IMAGES, FakeStatistics, assert_same, prepared_source, training, unprepared_source
 
+pytestmark = pytest.mark.medium
+
 
 @pytest.mark.parametrize("crop_chunk", [1, 4])
 @pytest.mark.parametrize("start_step", [0, 2])

@@ -13,6 +13,8 @@ from pipelines.datasets.registry import open_source
 from pipelines.preparation.prepare import prepare
 from tests.helpers.image_files import encode, photograph, write_files
 
+pytestmark = pytest.mark.medium
+
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):

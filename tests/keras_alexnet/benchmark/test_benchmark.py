@@ -13,6 +13,8 @@ from keras_alexnet.benchmark.plain_ops import plain_step
 from keras_alexnet.benchmark.timing import interleaved
 from keras_alexnet.benchmark.training import training_steps
 
+pytestmark = pytest.mark.medium
+
 
 @pytest.mark.parametrize("name", ["paper", "source2012", "caffe", "torchvision", "non_overlapping", "tanh"])
 def test_the_plain_step_does_the_work_of_the_network(name):

@@ -4,6 +4,8 @@ import pytest
 from keras_alexnet import VARIANTS
 from keras_alexnet.benchmark.inference import bfloat16_instructions, inference_contenders
 
+pytestmark = pytest.mark.medium
+
 
 @pytest.fixture(scope="module")
 def contenders():

@@ -6,6 +6,8 @@ from PIL import Image
 
 from keras_alexnet.benchmark import input as benchmark_input
 
+pytestmark = pytest.mark.medium
+
 
 def test_synthetic_images_are_as_large_as_photographs_when_encoded():
     for seed in range(3):

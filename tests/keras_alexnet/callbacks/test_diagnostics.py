@@ -13,6 +13,8 @@ from keras_alexnet.training.train_and_evaluate import train_and_evaluate
 from keras_alexnet.training.train_step import TrainingSteps
 from tests.helpers.tiny_training import tiny
 
+pytestmark = pytest.mark.medium
+
 
 @pytest.fixture
 def model():

@@ -11,6 +11,8 @@ from keras_alexnet.pretrained import load_network
 from keras_alexnet.ten_crop import crop_probabilities
 from tests.helpers.image_files import encode, photograph
 
+pytestmark = pytest.mark.medium
+
 NAMES = list("abcde")
 RANDOM_OPS = ("Random", "Multinomial", "Dropout")
 

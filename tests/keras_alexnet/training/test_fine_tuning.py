@@ -10,6 +10,8 @@ from keras_alexnet.run_directory import RunDirectory
 from keras_alexnet.training.train_and_evaluate import train_and_evaluate
 from tests.helpers.tiny_training import tiny, write_photographs
 
+pytestmark = pytest.mark.medium
+
 
 @pytest.fixture(scope="module")
 def two_classes(tmp_path_factory):

@@ -15,6 +15,8 @@ from keras_alexnet.training.loop import TrainingInterrupted
 from keras_alexnet.training.train_and_evaluate import train_and_evaluate
 from tests.helpers.tiny_training import tiny
 
+pytestmark = pytest.mark.medium
+
 
 def rows(model_dir: Path) -> list[dict[str, str]]:
     with open(model_dir / "metrics.csv", newline="") as file:

@@ -14,6 +14,8 @@ import tensorflow as tf
 from keras_alexnet.checkpoints import load_trained
 from tests.helpers.tiny_training import tiny
 
+pytestmark = pytest.mark.medium
+
 KILLS, EPOCHS = 20, 60
 # Curves of the clock, not of the training.
 TIMED = {"images_per_s", "waiting_for_data"}

@@ -11,6 +11,8 @@ from pipelines.datasets.registry import open_source
 from pipelines.input import evaluation_batches
 from tests.helpers.tiny_training import tiny
 
+pytestmark = pytest.mark.medium
+
 MATH = {"Conv2D", "MatMul", "BiasAdd", "MaxPool", "Relu"}
 
 

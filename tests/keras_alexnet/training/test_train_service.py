@@ -7,6 +7,8 @@ import pytest
 from keras_alexnet.training.train_and_evaluate import train_and_evaluate
 from tests.helpers.tiny_training import tiny
 
+pytestmark = pytest.mark.medium
+
 
 @pytest.fixture(scope="module")
 def service():

@@ -8,6 +8,8 @@ from keras_alexnet.checkpoints import load_trained
 from keras_alexnet.training.config import TrainingConfig
 from keras_alexnet.training.train_and_evaluate import train_and_evaluate
 
+pytestmark = pytest.mark.medium
+
 COMMAND = [sys.executable, "-m", "keras_alexnet.train"]
 SMALL = ["--synthetic", "--width=0.0625", "--batch_size=4"]
 

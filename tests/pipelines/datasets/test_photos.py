@@ -9,6 +9,8 @@ from PIL import Image
 from pipelines.datasets import photos
 from pipelines.datasets.registry import open_source
 
+pytestmark = pytest.mark.medium
+
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> str:

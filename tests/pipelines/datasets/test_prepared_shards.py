@@ -10,6 +10,8 @@ from pipelines.datasets.registry import open_source
 from pipelines.preparation.prepare import prepare
 from tests.helpers.image_files import encode, photograph
 
+pytestmark = pytest.mark.medium
+
 LENGTHS = (7, 5, 9, 4, 8, 6)
 TOTAL = sum(LENGTHS)
 

@@ -10,6 +10,8 @@ from pipelines.datasets.source import Source
 from pipelines.preparation.prepare import prepare
 from tests.helpers.image_files import encode, image_folder, photograph, write_files
 
+pytestmark = pytest.mark.medium
+
 JPEG = encode(photograph())
 
 

@@ -13,6 +13,8 @@ from pipelines.images import decode
 from pipelines.images.jpeg_markers import MOST_SCANS, has_end, has_few_scans
 from tests.helpers.image_files import encode, photograph
 
+pytestmark = pytest.mark.medium
+
 QUICK, SLOW = 200, 2000
 
 

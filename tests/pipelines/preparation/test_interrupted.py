@@ -15,6 +15,8 @@ from pipelines.preparation.prepare import prepare
 from pipelines.preparation.shard import Shard
 from tests.helpers.image_files import encode, image_folder, photograph, write_files
 
+pytestmark = pytest.mark.medium
+
 DEADLINE_S = 60
 
 
