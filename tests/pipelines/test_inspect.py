@@ -8,6 +8,8 @@ from pipelines.inspect import inspect
 from tests.helpers.commands import Finished, run_command
 from tests.helpers.image_files import encode, photograph, write_files
 
+pytestmark = pytest.mark.medium
+
 
 @pytest.fixture
 def folder(tmp_path):

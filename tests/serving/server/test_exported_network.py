@@ -12,6 +12,8 @@ from keras_alexnet import AlexNet, export_model
 from tests.helpers import backends
 from tests.helpers.backends import BACKENDS, arrays, predict_request
 
+pytestmark = pytest.mark.medium
+
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
