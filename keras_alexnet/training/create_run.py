@@ -16,19 +16,20 @@ from pipelines.statistics import Statistics
 
 
 def load_or_create_run(
-    context: TrainingContext, source: Source, initial: InitialWeights | None
+    context: TrainingContext, source: Source, new: RunConfig, initial: InitialWeights | None
 ) -> tuple[RunConfig, Statistics]:
     """Configuration and statistics of the run in the run directory, or of a new one, which is saved there.
 
     Args:
       context: the run.
       source: its dataset.
+      new: the configuration of a new run (`new_run_config`).
       initial: weights that a new run starts from.
 
     Raises:
       ValueError: if the directory has another run, or this process is not the chief and finds no run of the chief.
     """
-    new, directory = new_run_config(context, source), context.run_directory
+    directory = context.run_directory
     if directory.exists():
         saved = directory.config
         changed = _changed_settings(saved, new)

@@ -36,7 +36,7 @@ class TrainingLoop:
 
     Args:
       context: the run; `checkpoint_steps`, `keep` and `steps_per_execution` are those of its config.
-      model: gives logits; compiled with its optimizer under the context's strategy.
+      model: gives logits; compiled under the context's strategy, with its optimizer built.
       data: the batches.
       schedule: sets the learning rate; its `state` is saved and restored.
     """
@@ -44,8 +44,6 @@ class TrainingLoop:
     def __init__(self, context: TrainingContext, model: keras.Model, data: TrainingInput, schedule: Schedule):
         self.context, self.model, self.data, self.schedule = context, model, data, schedule
         self._cluster, run = context.cluster, context.run_directory
-        with context.strategy.scope():
-            model.optimizer.build(model.trainable_variables)
         self._steps = TrainingSteps(model, context.strategy, data.batch_size, data.augment_on_device)
         self._resume = Resume(
             run.path,

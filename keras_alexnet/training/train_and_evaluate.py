@@ -13,7 +13,7 @@ from keras_alexnet.optimizer import PaperSGD
 from keras_alexnet.run_directory import RunConfig
 from keras_alexnet.training.config import TrainingConfig
 from keras_alexnet.training.context import TrainingContext, create_context
-from keras_alexnet.training.create_run import load_or_create_run
+from keras_alexnet.training.create_run import load_or_create_run, new_run_config
 from keras_alexnet.training.fine_tuning import (
     InitialWeights,
     find_initial_weights,
@@ -83,10 +83,11 @@ def _synthetic_config(config: TrainingConfig) -> TrainingConfig:
 def _train(context: TrainingContext) -> Row:
     config, cluster = context.config, context.cluster
     source = open_training_source(config)
+    new = new_run_config(context, source)
     with context.run_directory.locked() if cluster.is_chief else contextlib.nullcontext():
         with cluster.chief_first():
             initial = _initial_weights(context)
-            run_config, statistics = load_or_create_run(context, source, initial)
+            run_config, statistics = load_or_create_run(context, source, new, initial)
         with cluster.only_chief_prints(), watched(service_addresses(config)), read_errors(source):
             loop = _create_loop(context, source, run_config, statistics, initial)
             return loop.run(config.epochs, config.steps)
@@ -120,7 +121,7 @@ def _create_loop(
 
 
 def create_model(context: TrainingContext, run_config: RunConfig, initial: InitialWeights | None) -> keras.Model:
-    """The network of a run, compiled with its optimizer, and with its initial weights."""
+    """The network of a run with its initial weights and its optimizer. Call it under the strategy's scope."""
     config, variant = context.config, run_config.architecture()
     model = run_config.build(context.run_directory.mean, config.mixed_precision)
     freeze(model, config.freeze)
@@ -136,6 +137,7 @@ def create_model(context: TrainingContext, run_config: RunConfig, initial: Initi
     )
     # With float16, Keras wraps the optimizer for dynamic loss scaling.
     model.compile(optimizer)
+    model.optimizer.build(model.trainable_variables)
     return model
 
 
@@ -165,5 +167,4 @@ def _report(
         + f", {context.strategy.num_replicas_in_sync} replica(s)",
         flush=True,
     )
-    model.optimizer.build(model.trainable_variables)
     print(placement_text(placement_table(model, strategy=context.strategy), context.strategy), flush=True)

@@ -43,13 +43,13 @@ def crop(image: tf.Tensor, y: tf.Tensor, x: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def center_crop(images: tf.Tensor, size: int = 224) -> tf.Tensor:
-    """The central `size` x `size` window of square `images` [N,R,R,3]: [N,size,size,3], same type."""
+    """The central `size` x `size` crop of square `images` [N,R,R,3]: [N,size,size,3], same type."""
     start = (images.shape[1] - size) // 2
     return images[:, start : start + size, start : start + size]
 
 
 def five_corners(size: int = 224, resized_size: int = RESIZED_SIZE) -> tuple[tuple[int, int], ...]:
-    """Where five of the ten test crops begin, (row, column) in the resized image; the others mirror these."""
+    """Where five of the ten test crops begin, (row, column) in the resized image; the others are their flips."""
     end, middle = resized_size - size, (resized_size - size) // 2
     return (0, 0), (0, end), (middle, middle), (end, 0), (end, end)
 
@@ -57,7 +57,7 @@ def five_corners(size: int = 224, resized_size: int = RESIZED_SIZE) -> tuple[tup
 def ten_crops(images: tf.Tensor, size: int = 224) -> tf.Tensor:
     """The ten test crops of square `images` [N,R,R,3]: [N,10,size,size,3], same type.
 
-    Order of the 2012 code: top left, top right, centre, bottom left, bottom right, then the same five mirrored
+    Order of the 2012 code: top left, top right, centre, bottom left, bottom right, then the same five flipped
     left to right.
     """
     corners = five_corners(size, images.shape[1])

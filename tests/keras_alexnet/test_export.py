@@ -17,6 +17,8 @@ from tests.helpers import reference
 from tests.helpers import weight_files as files
 from tests.helpers.commands import run_command
 
+pytestmark = [pytest.mark.numeric, pytest.mark.subprocess]
+
 COMMAND = "keras_alexnet.export"
 NAMES = ["ant", "bee", "cat", "dog", "elk"]
 WIDTH = 1 / 16
@@ -46,7 +48,7 @@ def assert_one_line(run, *words):
 
 
 @pytest.mark.numeric
-@pytest.mark.parametrize("flag", ["--model", "--weights"])
+@pytest.mark.parametrize("flag", [pytest.param("--model", marks=pytest.mark.subprocess), "--weights"])
 def test_a_keras_file_is_exported_as_a_whole(saved, names_file, tmp_path, flag, request):
     model, path = saved
     if flag == "--weights":

@@ -174,7 +174,7 @@ def test_workers_with_other_flags_are_refused(photographs, tmp_path, start):
     for index, worker in enumerate([start(addresses, index, *command(seeds[index])) for index in (0, 1)]):
         code, output = outcome(worker)
         assert code == 1
-        assert f"--seed: found {index + 1} in worker {index} and another value in worker {1 - index}" in output
+        assert f"--seed={index + 1} in worker {index}: expected the same value in all workers" in output
 
 
 def test_workers_wait_for_each_other_and_ignore_other_connections():

@@ -9,6 +9,8 @@ from PIL import Image
 
 from keras_alexnet import AlexNet, export_model
 from keras_alexnet.pretrained import load_network
+from keras_alexnet.saved_model.export import verify_export
+from keras_alexnet.saved_model.warmup import probes
 from keras_alexnet.ten_crop import crop_probabilities
 from pipelines.atomic import file_lock
 from serving import signatures as wire
@@ -191,6 +193,12 @@ def test_a_failure_leaves_nothing_behind(small, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"^export_base=.*: writing version 1 failed: No space left on device"):
         export_model(small, tmp_path, ["a", "b"])
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.numeric
+@pytest.mark.subprocess
+def test_the_export_is_verified_in_a_fresh_process(model, exported):
+    verify_export(exported, probes(model, "alexnet", "shorter_side", 50_000_000, from_logits=True), 1e-4, 1e-6)
 
 
 @pytest.mark.numeric

@@ -18,6 +18,8 @@ from keras_alexnet.saved_model.module import ServingModule
 from keras_alexnet.saved_model.serving_network import ServingNetwork
 from serving import signatures as wire
 
+pytestmark = pytest.mark.subprocess
+
 # Everything that the graph may be made of. A new operation is a question: does TensorFlow Serving have it, on a CPU?
 NETWORK_OPS = """Add AddN AddV2 BatchMatMulV2 BiasAdd Cast ConcatV2 Conv2D Fill FloorDiv GatherV2 MatMul MaxPool Mul Pad
     RealDiv Relu Reshape ReverseV2 Softmax Split Sqrt Square StridedSlice Sub Tile TopKV2 Transpose ZerosLike"""
@@ -42,7 +44,9 @@ def in_bfloat16(tmp_path_factory):
     mean = np.random.default_rng(0).uniform(80, 150, (256, 256, 3))
     base = tmp_path_factory.mktemp("export") / "alexnet"
     settings = {"precision": "bfloat16", "top_k": 2, "max_pixels": 70_000, "training": {"dataset": "photos"}}
-    return Path(export_model(network(mean=mean), base, ["a", "b", "c"], **settings))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("keras_alexnet.saved_model.export.verify_export", lambda *arguments: None)
+        return Path(export_model(network(mean=mean), base, ["a", "b", "c"], **settings))
 
 
 def warmup_requests(folder):
@@ -134,6 +138,13 @@ def test_an_operator_s_configuration_is_left_alone(tmp_path, unchecked):
     assert (tmp_path / "batching_params.pbtxt").exists()
 
 
+@pytest.mark.subprocess
+@pytest.mark.numeric
+def test_an_export_in_bfloat16_is_verified(tmp_path):
+    assert export_model(network(), tmp_path, ["a", "b", "c"], precision="bfloat16") == str(tmp_path / "1")
+
+
+@pytest.mark.subprocess
 def test_an_export_that_predicts_otherwise_is_not_published(tmp_path, monkeypatch):
     def of_another_network(model, *arguments, **options):
         keras.utils.set_random_seed(6)
@@ -148,6 +159,7 @@ def test_an_export_that_predicts_otherwise_is_not_published(tmp_path, monkeypatc
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.subprocess
 def test_an_export_whose_warm_up_fails_is_not_published(tmp_path, monkeypatch):
     def with_a_wrong_one(*arguments):
         requests = warmup.warmup_requests(*arguments)[:1]

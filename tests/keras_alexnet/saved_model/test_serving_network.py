@@ -16,6 +16,8 @@ from keras_alexnet.saved_model.serving_network import ServingNetwork
 from keras_alexnet.saved_model.shared_crops import shareable_layers
 from keras_alexnet.ten_crop import crop_probabilities
 
+pytestmark = pytest.mark.numeric
+
 IMAGES = [tf.TensorSpec([None, 256, 256, 3], tf.uint8)]
 MEANS = {"channels": None, "image": np.random.default_rng(1).uniform(60, 180, (256, 256, 3))}
 

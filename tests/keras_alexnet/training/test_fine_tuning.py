@@ -6,7 +6,7 @@ import pytest
 
 from keras_alexnet import AlexNet
 from keras_alexnet.checkpoints import load_trained
-from keras_alexnet.run_directory import RunConfig
+from keras_alexnet.run_directory import RunDirectory
 from keras_alexnet.training.train_and_evaluate import train_and_evaluate
 from tests.helpers.tiny_training import tiny, write_photographs
 
@@ -41,7 +41,7 @@ def test_another_training_is_carried_on_with_new_classes(trained, two_classes, t
     assert after["fc8"][0].shape[-1] == 2
     # The preprocessing that the weights expect comes with them.
     mean = load_trained(trained)[0].get_layer("mean_subtraction").mean
-    np.testing.assert_array_equal(RunConfig.mean(tmp_path / "run"), mean)
+    np.testing.assert_array_equal(RunDirectory(tmp_path / "run").mean, mean)
 
 
 def test_an_interrupted_fine_tuning_goes_on_as_if_it_had_not_been(trained, two_classes, tmp_path):
@@ -74,14 +74,16 @@ def test_wrong_settings_are_named(trained, two_classes, tmp_path):
                 tiny(two_classes, tmp_path / "run", **{"init_from": str(trained), "steps": 1} | settings)
             )
 
-    refused("--init_from=nowhere: found nothing", init_from="nowhere")
-    refused("--variant=caffe: the network in --init_from=.* has paper", variant="caffe")
-    refused("--width=0.125: .* has 0.0625", width=0.125)
-    refused("--freeze: found 'conv9'; expected layers with weights: conv1, ", freeze="conv9")
-    refused("--freeze=.*: found no layer left", freeze="conv1,conv2,conv3,conv4,conv5,fc6,fc7,fc8")
-    refused("--lr_multipliers=fc8: found 'fc8'; expected layer=number", lr_multipliers="fc8")
-    refused("--lr_multipliers=fc8=-1: found 'fc8=-1'; expected a number not below 0", lr_multipliers="fc8=-1")
-    refused("--lr_multipliers=conv1=2: found conv1, which --freeze names too", lr_multipliers="conv1=2", freeze="conv1")
+    refused("init_from=nowhere: no such path", init_from="nowhere")
+    refused("variant=caffe: expected paper, as in the network of init_from=", variant="caffe")
+    refused("width=0.125: expected 0.0625", width=0.125)
+    refused("freeze=conv9: expected layers with weights: conv1, ", freeze="conv9")
+    refused(
+        "freeze=.*: expected at least one layer that is trained", freeze="conv1,conv2,conv3,conv4,conv5,fc6,fc7,fc8"
+    )
+    refused("lr_multipliers=fc8: found 'fc8'; expected layer=number", lr_multipliers="fc8")
+    refused("lr_multipliers=fc8=-1: found 'fc8=-1'; expected a number of at least 0", lr_multipliers="fc8=-1")
+    refused("lr_multipliers=conv1=2: found conv1, which is frozen", lr_multipliers="conv1=2", freeze="conv1")
 
 
 def test_a_run_cannot_change_what_it_started_from(trained, two_classes, tmp_path):

@@ -62,7 +62,7 @@ def test_a_full_disk_in_the_middle_of_a_run_costs_nothing(photographs, trained, 
 def test_work_that_cannot_be_saved_at_the_end_is_an_error(photographs, tmp_path, request):
     train_and_evaluate(tiny(photographs, tmp_path / "run", epochs=1))
     end_of_trouble = request.getfixturevalue("small_files_only")
-    with pytest.raises(ValueError, match=r"cannot write a checkpoint to .*checkpoints: File too large; .* lost"):
+    with pytest.raises(OSError, match=r"cannot write a checkpoint to .*checkpoints: File too large; .* lost"):
         train_and_evaluate(tiny(photographs, tmp_path / "run", epochs=2))
     end_of_trouble()
     assert load_trained(tmp_path / "run")[2] == 3

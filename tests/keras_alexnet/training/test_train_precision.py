@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from keras_alexnet import export_model
 from keras_alexnet.checkpoints import load_trained
-from keras_alexnet.run_directory import RunConfig
+from keras_alexnet.run_directory import RunDirectory
 from keras_alexnet.training.evaluation import Evaluator
 from keras_alexnet.training.train_and_evaluate import train_and_evaluate
 from pipelines.datasets.registry import open_source
@@ -20,7 +20,7 @@ def same_weights(one, other) -> bool:
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_layers_compute_in_the_precision_asked_for_and_norms_in_float32(trained, precision):
-    model = RunConfig.load(trained).build(RunConfig.mean(trained), precision)
+    model = RunDirectory(trained).build_model(precision)
     assert {weight.dtype for weight in model.weights} == {"float32"}
     graph = tf.function(lambda images: model(images, training=True)).get_concrete_function(
         tf.TensorSpec([2, 224, 224, 3])
@@ -34,6 +34,7 @@ def test_layers_compute_in_the_precision_asked_for_and_norms_in_float32(trained,
     assert graph.structured_outputs.dtype == tf.float32
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_a_run_in_low_precision_learns_resumes_exactly_and_is_used_in_float32(photographs, tmp_path, precision):
     last = train_and_evaluate(tiny(photographs, tmp_path / "whole", mixed_precision=precision))
