@@ -88,6 +88,9 @@ def _train(context: TrainingContext) -> Row:
         with cluster.chief_first():
             initial = _initial_weights(context)
             run_config, statistics = load_or_create_run(context, source, new, initial)
+        # A resumed run keeps its own initial learning rate.
+        config = dataclasses.replace(config, learning_rate=run_config.learning_rate)
+        context = dataclasses.replace(context, config=config)
         with cluster.only_chief_prints(), watched(service_addresses(config)), read_errors(source):
             loop = _create_loop(context, source, run_config, statistics, initial)
             return loop.run(config.epochs, config.steps)
@@ -121,7 +124,7 @@ def _create_loop(
 
 
 def create_model(context: TrainingContext, run_config: RunConfig, initial: InitialWeights | None) -> keras.Model:
-    """The network of a run with its initial weights, compiled with its optimizer. Call it under the strategy's scope."""
+    """The network of a run with its initial weights and its optimizer, to be created in the strategy's scope."""
     config, variant = context.config, run_config.architecture()
     model = run_config.build(context.run_directory.mean, config.mixed_precision)
     freeze(model, config.freeze)
