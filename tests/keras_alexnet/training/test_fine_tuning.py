@@ -78,7 +78,9 @@ def test_wrong_settings_are_named(trained, two_classes, tmp_path):
     refused("variant=caffe: expected paper, as in the network of init_from=", variant="caffe")
     refused("width=0.125: expected 0.0625", width=0.125)
     refused("freeze=conv9: expected layers with weights: conv1, ", freeze="conv9")
-    refused("freeze=.*: expected at least one layer that is trained", freeze="conv1,conv2,conv3,conv4,conv5,fc6,fc7,fc8")
+    refused(
+        "freeze=.*: expected at least one layer that is trained", freeze="conv1,conv2,conv3,conv4,conv5,fc6,fc7,fc8"
+    )
     refused("lr_multipliers=fc8: found 'fc8'; expected layer=number", lr_multipliers="fc8")
     refused("lr_multipliers=fc8=-1: found 'fc8=-1'; expected a number of at least 0", lr_multipliers="fc8=-1")
     refused("lr_multipliers=conv1=2: found conv1, which is frozen", lr_multipliers="conv1=2", freeze="conv1")

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_alexnet.checkpoints import load_trained
 from keras_alexnet import export_model
+from keras_alexnet.checkpoints import load_trained
 from keras_alexnet.run_directory import RunDirectory
 from keras_alexnet.training.evaluation import Evaluator
 from keras_alexnet.training.train_and_evaluate import train_and_evaluate
