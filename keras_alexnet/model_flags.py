@@ -20,7 +20,7 @@ flags.disclaim_key_flags()
 
 def define_model_flags() -> None:
     """Defines --model (also --model_dir, --weights), and what weight files do not contain: --network (also --variant),
-    --width, --classes, --class_names.
+    --width, --classes, --preprocessing, --from_logits, --class_names.
     """
     define_path("model", None, "run directory, export, .keras file, or weight file of any kind", required=True)
     flags.DEFINE_alias("model_dir", "model")
@@ -34,6 +34,13 @@ def define_model_flags() -> None:
     flags.DEFINE_alias("variant", "network")
     flags.DEFINE_float("width", None, "of a weight file: multiplier of filters and units of an AlexNet", 0.001)
     flags.DEFINE_integer("classes", None, "of a weight file: number of classes", lower_bound=1)
+    flags.DEFINE_string(
+        "preprocessing",
+        None,
+        "of a .keras file that is not an AlexNet: none if the model contains its preprocessing, or tf, torch or caffe "
+        "as in keras.applications",
+    )
+    flags.DEFINE_boolean("from_logits", None, "of a .keras file that is not an AlexNet: whether it returns logits")
     define_path("class_names", None, "text file with one class name per line; ImageNet's wnids by default")
 
 
@@ -46,7 +53,7 @@ def load_model(options: flags.FlagValues) -> LoadedNetwork:
     """
     from keras_alexnet.pretrained import load_network
 
-    given: dict[str, Any] = {"width": options.width} if options.width is not None else {}
+    given: dict[str, Any] = {name: options[name].value for name in ("width", "preprocessing", "from_logits")}
     loaded = load_network(options.model, network=options.network, classes=options.classes, **given)
     if options.class_names is None:
         return loaded

@@ -3,7 +3,7 @@
     python -m pipelines.prepare --dataset=folder:photographs --output_dir=prepared
 
 The result is a TFDS dataset directory with two more files: statistics.npz (mean image, RGB mean and covariance of the
-stored training images) and summary.json, for people to read. Every command takes the directory as --dataset.
+prepared training images) and summary.json. Every command takes the directory as --dataset.
 Photographs are turned upright by their EXIF orientation. The directory appears complete or not at all; the same command
 resumes a preparation that was stopped.
 """

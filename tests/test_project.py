@@ -163,5 +163,5 @@ def test_the_installed_wheel_prepares_trains_and_exports_outside_the_checkout(in
     tiny = ("--width=0.03125", "--batch_size=4", "--steps=2")
     # The flagfile is not in the current directory: it is the one in the package.
     call("alexnet-train", "--flagfile=photos.flags", "--dataset=prepared", "--model_dir=run", *tiny)
-    call("alexnet-export", "--model_dir=run", "--export_base=export")
+    call("alexnet-export", "--model=run", "--export_base=export")
     assert (work / "export" / "1" / "saved_model.pb").exists()

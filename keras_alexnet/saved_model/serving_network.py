@@ -79,8 +79,8 @@ class ServingNetwork:
         if self._shared:
             towers = SharedCrops(self._centring, self._shared, self._size, _run)(images)
             return _run(self._trunk[len(self._shared) :], towers)
-        crops = tf.unstack(crops.ten_crops(images, self._size), axis=1)
-        return _run(self._trunk, [self._centring(tf.cast(tf.concat(crops, 0), tf.float32))])
+        separate = tf.unstack(crops.ten_crops(images, self._size), axis=1)
+        return _run(self._trunk, [self._centring(tf.cast(tf.concat(separate, 0), tf.float32))])
 
     def _top(self, maps: list[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         """Probabilities `[M, classes]` and fc7's outputs after ReLU `[M, units]`, from the trunk's outputs."""

@@ -1,12 +1,12 @@
-"""The first layers of the ten views, computed once for all views where that gives what each view would give.
+"""The first layers of the ten crops, computed once for all crops where that gives what each crop would give.
 
-The views overlap, and those of the paper begin at multiples of 16 pixels: a multiple of the 8 pixels from one window of
-pool1 to the next. So convolution, normalisation and pooling of the whole stored image and of its mirror image hold
-nearly all that the ten views need. Only the windows of the convolution that reach the zeros beyond a view are left: its
-last row and column, and the windows of the pool that see them.
+The crops overlap, and those of the paper begin at multiples of 16 pixels: a multiple of the 8 pixels from one window of
+pool1 to the next. So convolution, normalization and pooling of the whole resized image and of its horizontal flip
+contain nearly all that the ten crops need. Only the windows of the convolution that reach the zero padding of a crop
+are left: its last row and column, and the windows of the pool that read them.
 
-A mean image is another matter: each view subtracts it at another place of the stored image. The convolution is linear
-and can still be shared: conv(view - mean) = conv(view) - conv(mean). What comes after it cannot.
+With a mean image, each crop subtracts it at another place of the resized image. The convolution is linear and can still
+be shared: conv(crop - mean) = conv(crop) - conv(mean). The layers after it cannot.
 """
 
 import itertools
@@ -30,7 +30,7 @@ from pipelines.images.crops import five_corners
 Towers = list[tf.Tensor]
 # function of (layers, towers below) -> towers above
 Run = Callable[[Sequence[keras.layers.Layer], Towers], Towers]
-# function of (rows, columns) -> these of a view's maps
+# function of (rows, columns) -> these of a crop's maps
 Region = Callable[[slice, slice], Towers]
 
 
@@ -38,8 +38,8 @@ Region = Callable[[slice, slice], Towers]
 class _First:
     """The layers that are shared: a convolution, layers that work pixel by pixel, a pool, and such layers again.
 
-    `interior` of the `every` windows in a row or column of the convolution see no zeros beyond the view; `pooled` of
-    those of the pool see only these.
+    `interior` of the `every` windows in a row or column of the convolution read no zero padding; `pooled` of those of
+    the pool read only these.
     """
 
     convolution: TowerConv2D
@@ -60,28 +60,30 @@ class _First:
 
 
 class SharedCrops:
-    """What ten views of a stored image are after the first layers of a network.
+    """The outputs of the first layers of a network for the ten crops of resized images.
 
     Args:
       centring: subtracts the mean.
-      layers: `shareable_layers` of the network.
-      size: side of a view in pixels.
+      layers: `shareable_layers` of the network, not empty.
+      size: side of a crop in pixels.
       run: how layers are applied.
     """
 
     def __init__(self, centring: MeanSubtraction, layers: Sequence[keras.layers.Layer], size: int, run: Run):
-        self._first, self._size, self._run = _first(layers, size), size, run
-        self._mean, self._scale = centring.mean, np.broadcast_to(np.float32(centring.scale), 3)
+        first = _first(layers, size)
+        assert first is not None, layers
+        self._first, self._size, self._run = first, size, run
+        self._mean, self._scale = centring.mean, np.broadcast_to(np.asarray(centring.scale, np.float32), 3)
         # Of a mean image, all but its average is subtracted behind the convolution. Without the average subtracted
         # before, large numbers would cancel out there.
         self._average = centring.mean.reshape(-1, 3).mean(0)
         self._is_linear_only = centring.mean.ndim == 3
         self._convolved_mean = self._convolve_mean() if self._is_linear_only else []
 
-    def __call__(self, stored: tf.Tensor) -> Towers:
-        """uint8 `[N,256,256,3]` -> towers `[10 N, H, W, C]`; the N images of the first view come first."""
+    def __call__(self, images: tf.Tensor) -> Towers:
+        """uint8 `[N,256,256,3]` -> towers `[10 N, H, W, C]`; the N images of the first crop come first."""
         first = self._first
-        pixels = tf.cast(stored, tf.float32)
+        pixels = tf.cast(images, tf.float32)
         pixels = tf.concat([pixels, tf.reverse(pixels, [2])], 0)
         inner, regions = self._inner(self._centred(pixels, self._average))
         if first.interior < first.every:
@@ -90,24 +92,24 @@ class SharedCrops:
         return self._run(first.after, inner)
 
     def _inner(self, whole: tf.Tensor) -> tuple[Towers, list[Region]]:
-        """The windows of the pool that see no zeros, of all views; what the pool sees, of each of five views."""
+        """The pool's windows that read no zero padding, of all crops; the pool's input, for each of five crops."""
         first = self._first
         convolved = self._run([first.convolution], [whole])
         if self._is_linear_only:
-            # View by view up to where they have become small: less goes through memory at a time.
+            # Crop by crop up to where they have become small: less goes through memory at a time.
             means = [tf.constant(mean[:, : first.interior, : first.interior]) for mean in self._convolved_mean]
-            regions = [self._region_of_view(convolved, means, y, x) for y, x in five_corners(self._size)]
+            regions = [self._region_of_crop(convolved, means, y, x) for y, x in five_corners(self._size)]
             every, count = slice(first.interior), slice(first.pooled)
             pools = [self._run([first.pool], region(every, every)) for region in regions]
-            views = [_region(pooled, 0, 0, 1)(count, count) for pooled in pools]
+            crops = [_region(pooled, 0, 0, 1)(count, count) for pooled in pools]
         else:
             maps = self._run(first.by_pixel, convolved)
             regions = [_region(maps, y, x, first.convolution.strides) for y, x in five_corners(self._size)]
             pooled, count = self._run([first.pool], maps), slice(first.pooled)
-            views = [_region(pooled, y, x, first.step)(count, count) for y, x in five_corners(self._size)]
-        return _stacked(views), regions
+            crops = [_region(pooled, y, x, first.step)(count, count) for y, x in five_corners(self._size)]
+        return _stacked(crops), regions
 
-    def _region_of_view(self, convolved: Towers, means: Towers, y: int, x: int) -> Region:
+    def _region_of_crop(self, convolved: Towers, means: Towers, y: int, x: int) -> Region:
         count = self._first.interior
         cut = _region(convolved, y, x, self._first.convolution.strides)(slice(count), slice(count))
         centred = [tf.cast(maps, tf.float32) - mean for maps, mean in zip(cut, means, strict=True)]
@@ -124,7 +126,7 @@ class SharedCrops:
         row = self._strip(self._centred(tf.concat(bottom, 0), mean[start:]))
         column = [maps[:, :interior] for maps in self._strip(self._centred(tf.concat(right, 0), mean[:height, start:]))]
 
-        # The last windows of the pool see these and what is beside them.
+        # The last windows of the pool read these and what is beside them.
         seen = first.pooled * first.pool.strides
         last = slice(seen, interior)
         rows = _stacked([region(last, slice(interior)) for region in regions])
@@ -134,14 +136,14 @@ class SharedCrops:
         return self._run([first.pool], below), [maps[:, : first.pooled] for maps in beside]
 
     def _strip(self, pixels: tf.Tensor) -> Towers:
-        """What the pool sees of centred `pixels` at a view's lower or right end."""
+        """The input of the pool for centred `pixels` at the lower or right end of a crop."""
         convolution = self._first.convolution
         _, bottom, _, right = convolution.padding
         pixels = tf.pad(pixels, [[0, 0], [0, bottom], [0, right], [0, 0]])
         towers = []
         for kernel, bias in zip(convolution.kernels, convolution.biases, strict=True):
-            # Always in float32: of a strip as narrow as this, oneDNN's convolution in bfloat16 gives other last bits in
-            # other batches.
+            # Always in float32: the rounding of oneDNN's convolution of such a narrow strip in bfloat16 depends on the
+            # batch.
             maps = tf.nn.conv2d(pixels, tf.cast(kernel, tf.float32), convolution.strides, "VALID")
             towers.append(tf.nn.bias_add(maps, tf.cast(bias, tf.float32)))
         return self._run(self._first.by_pixel, towers)
@@ -168,8 +170,8 @@ class SharedCrops:
 def shareable_layers(layers: Sequence[keras.layers.Layer], size: int) -> list[keras.layers.Layer]:
     """The first of `layers` (without the one that subtracts the mean) that `SharedCrops` can compute; may be none.
 
-    These are a convolution and its pool, and what works pixel by pixel between and behind them. Views must begin at
-    multiples of the windows' step, and zeros may be added below and at the right only, as many here as there.
+    These are a convolution and its pool, and what works pixel by pixel between and behind them. Crops must begin at
+    multiples of the windows' step, and zeros may be padded below and at the right only, equally many.
     """
     if not layers or not isinstance(layers[0], TowerConv2D):
         return []
@@ -206,15 +208,15 @@ def _region(towers: Towers, y: int, x: int, step: int) -> Region:
     top, left = y // step, x // step
 
     def region(rows: slice, columns: slice) -> Towers:
-        rows, columns = (slice(part.start or 0, part.stop) for part in (rows, columns))
+        rows, columns = slice(rows.start or 0, rows.stop), slice(columns.start or 0, columns.stop)
         down, across = slice(top + rows.start, top + rows.stop), slice(left + columns.start, left + columns.stop)
         return [maps[:, down, across] for maps in towers]
 
     return region
 
 
-def _stacked(views: Sequence[Towers]) -> Towers:
-    return [tf.concat(maps, 0) for maps in zip(*views, strict=True)]
+def _stacked(crops: Sequence[Towers]) -> Towers:
+    return [tf.concat(maps, 0) for maps in zip(*crops, strict=True)]
 
 
 def _joined(towers: Towers, others: Towers, axis: int) -> Towers:

@@ -25,7 +25,7 @@ def by_slices(
     count = (tf.shape(images)[0] + size - 1) // size
     empty = [tf.TensorArray(tf.float32, count, infer_shape=False, element_shape=[None, width]) for width in widths]
 
-    def body(index: tf.Tensor, parts: list[tf.TensorArray]):
+    def body(index: tf.Tensor, parts: list[tf.TensorArray]) -> tuple[tf.Tensor, list[tf.TensorArray]]:
         outputs = function(images[index * size : (index + 1) * size])
         return index + 1, [part.write(index, values) for part, values in zip(parts, outputs, strict=True)]
 

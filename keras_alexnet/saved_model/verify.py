@@ -11,10 +11,12 @@ exported files are tested.
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
+from tensorflow_serving.apis.predict_pb2 import PredictRequest
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog, PredictLog
 
 
 class WrongPredictionError(Exception):
@@ -40,13 +42,15 @@ def check(folder: Path, relative: float, absolute: float, files: list[str]) -> i
     return len(records)
 
 
-def _predict(session, signatures, request) -> dict[str, np.ndarray]:
+def _predict(session: Any, signatures: Any, request: PredictRequest) -> dict[str, np.ndarray]:
     signature = signatures[request.model_spec.signature_name]
     feed = {signature.inputs[name].name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
     return session.run({name: info.name for name, info in signature.outputs.items()}, feed)
 
 
-def _check_outputs(log, outputs: dict[str, np.ndarray], names: list[str], relative: float, absolute: float) -> None:
+def _check_outputs(
+    log: PredictLog, outputs: dict[str, np.ndarray], names: list[str], relative: float, absolute: float
+) -> None:
     signature = log.request.model_spec.signature_name
     rows = next(iter(log.request.inputs.values())).tensor_shape.dim[0].size
     for name, values in outputs.items():

@@ -124,7 +124,7 @@ def _create_loop(
 
 
 def create_model(context: TrainingContext, run_config: RunConfig, initial: InitialWeights | None) -> keras.Model:
-    """The network of a run with its initial weights and its optimizer, to be created in the strategy's scope."""
+    """The network of a run with its initial weights and its optimizer. Call it under the strategy's scope."""
     config, variant = context.config, run_config.architecture()
     model = run_config.build(context.run_directory.mean, config.mixed_precision)
     freeze(model, config.freeze)

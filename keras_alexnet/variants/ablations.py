@@ -1,4 +1,4 @@
-"""The networks that the paper compares its own with, each changed in one thing."""
+"""The paper's ablations: its network with one change each."""
 
 import dataclasses
 from typing import Any
@@ -7,7 +7,7 @@ from keras_alexnet.variants.architecture import Activation, Convolution, Variant
 
 
 def ablations(paper: Variant) -> tuple[Variant, ...]:
-    """The networks that the paper compares its own, `paper`, with."""
+    """The ablations of `paper`."""
     half = {"conv1": 48, "conv2": 128, "conv3": 192, "conv4": 192}
     one_gpu = paper.changed(
         "one_gpu",
@@ -15,9 +15,9 @@ def ablations(paper: Variant) -> tuple[Variant, ...]:
         "paper, section 3.2; net #145-half of the 2012 code",
         **{name: {"filters": filters} for name, filters in half.items()},
     )
-    no_lrn = paper.changed("no_lrn", "without response normalisation", "paper, section 3.3", lrn1=None, lrn2=None)
+    no_lrn = paper.changed("no_lrn", "without response normalization", "paper, section 3.3", lrn1=None, lrn2=None)
     pool = {"size": 2, "strides": 2, "overhang": True}
-    # Paddings change with the pools, so that fc6 reads 6 x 6 maps as before.
+    # Paddings change with the pooling so that fc6 still reads 6 x 6 maps.
     non_overlapping = paper.changed(
         "non_overlapping",
         "pooling over 2 x 2 without overlap",
@@ -57,8 +57,8 @@ def ablations(paper: Variant) -> tuple[Variant, ...]:
 def _without_one_convolution(paper: Variant) -> tuple[Variant, ...]:
     """Section 7: "removing any convolutional layer ... resulted in inferior performance".
 
-    The paper does not say what becomes of the layers around it. Here its ReLU and normalisation go with it, and its
-    stride and pooling stay, so that from the pooling behind it on all maps keep their sizes.
+    The paper does not say what happens to the layers around it. Here its ReLU and normalization are removed too; its
+    stride and pooling stay, so that all maps behind the pooling keep their sizes.
     """
     also: dict[int, dict[str, dict[str, Any] | None]] = {
         1: {

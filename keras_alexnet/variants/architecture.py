@@ -1,6 +1,6 @@
-"""The words in which a network is described: layers as data, and the `Variant` that lists them.
+"""Layers as data, and the `Variant`, a network that consists of them.
 
-`keras_alexnet.variants` has the networks themselves, `keras_alexnet.model` builds Keras models of them.
+`keras_alexnet.variants` lists the networks; `keras_alexnet.model` builds Keras models from them.
 """
 
 import dataclasses
@@ -8,13 +8,14 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-# Mean over ILSVRC-2012's training images of the central 224 x 224 window, grey levels (cuda-convnet2, input_meta).
+# Mean RGB pixel values 0..255 of the central 224 x 224 crops of ILSVRC-2012's training images (cuda-convnet2,
+# input_meta).
 IMAGENET_RGB_MEAN = (127.226, 118.587, 103.448)
 
 
 @dataclass(frozen=True)
 class Convolution:
-    """`filters` counts all towers; padding is (top, bottom, left, right).
+    """A convolution. `filters` is the number of all towers together; padding is (top, bottom, left, right) in pixels.
 
     With "grouped" connectivity each tower reads its own tower below, with "full" all of them. `stddev` is that of the
     Gaussian initialization of the kernels (mean 0), `bias` the constant initialization of the biases.
@@ -32,7 +33,7 @@ class Convolution:
 
 @dataclass(frozen=True)
 class Activation:
-    """An elementwise function that Keras knows by name."""
+    """An elementwise activation, by its name in Keras."""
 
     name: str
     function: str = "relu"
@@ -40,9 +41,9 @@ class Activation:
 
 @dataclass(frozen=True)
 class Normalization:
-    """Local response normalisation across channels, in the paper's terms (section 3.3).
+    """Local response normalization across channels, in the paper's notation (section 3.3).
 
-    alpha multiplies the plain sum of `n` squares. The window of channels stays in its "tower", or goes across "all".
+    alpha multiplies the plain sum of `n` squares. The window of channels stays within its "tower", or spans "all".
     """
 
     name: str
@@ -55,7 +56,7 @@ class Normalization:
 
 @dataclass(frozen=True)
 class MapNormalization:
-    """Response normalisation inside each map, over n x n pixels; alpha multiplies the plain sum of n * n squares."""
+    """Response normalization within each map, over n x n pixels; alpha multiplies the plain sum of n * n squares."""
 
     name: str
     k: float
@@ -99,26 +100,26 @@ Layer = Convolution | Activation | Normalization | MapNormalization | Pooling | 
 
 @dataclass(frozen=True)
 class Variant:
-    """A network and the constants of its recipe.
+    """A network and the constants of its training.
 
     Attributes:
       layers: from the image to the features of fc7.
       head: from there to the logits; its last layer is fc8, whose units `AlexNet(classes=...)` sets.
-      towers: how many the network is split into.
+      towers: number of towers.
       crop_size: side of the network's input in pixels.
       init: "gaussian" takes each layer's `stddev` and `bias`; "fan_in_uniform" draws kernels and biases uniformly from
         +-1 / sqrt(fan-in); "he" draws kernels with standard deviation sqrt(2 / fan-in), biases are 0.
       mean: what training subtracts: the training set's mean "image" or its mean of each channel ("channels"), or
         `rgb_mean` whatever the training set ("constant").
-      mean_crop: which part of the mean image training subtracts from a crop: the "central" one from every crop, or
-        the one at the "crop"'s own place.
-      rgb_mean: what the network subtracts if nobody says otherwise, grey levels; published weights expect it.
-      input_scale: what the difference is multiplied by, one number or one a channel.
-      resize: how a photograph becomes 256 x 256 (`pipelines.images.crops.RESIZE_POLICIES`).
-      color_augmentation: of training (`pipelines.images.augment.COLOR_AUGMENTATIONS`).
+      mean_crop: which crop of the mean image training subtracts: the "central" one from every crop, or the one at the
+        position of the "crop" itself.
+      rgb_mean: RGB mean, pixel values 0..255, that the network subtracts by default; published weights expect it.
+      input_scale: factor of the difference, one number or one per channel.
+      resize: resize policy of its images (`pipelines.choices.RESIZE_POLICIES`).
+      color_augmentation: of its training (`pipelines.choices.COLOR_AUGMENTATIONS`).
       weight_decay, bias_lr_multiplier, decay_biases: see `PaperSGD`.
-      weight_formats: of which kinds foreign weight files may be, as far as their shapes agree.
-      sources: (how the name of a field or a layer begins; where its constants come from); "" stands for all others.
+      weight_formats: formats of foreign weight files that may hold this network.
+      sources: pairs of the beginning of a field's or layer's name and the source of its constants; "" is the default.
     """
 
     name: str
@@ -147,7 +148,7 @@ class Variant:
           ValueError: if width is not a positive number.
         """
         if not (math.isfinite(width) and width > 0):
-            raise ValueError(f"width={width}; expected a positive number (1 is the network as published)")
+            raise ValueError(f"width={width}: expected a positive number; 1 is the published network")
 
         def wide(layer: Layer) -> Layer:
             size = {Convolution: "filters", Dense: "units"}.get(type(layer))
@@ -159,11 +160,11 @@ class Variant:
         return dataclasses.replace(self, layers=tuple(wide(layer) for layer in self.layers))
 
     def with_he_initialization(self) -> "Variant":
-        """The same network with He's initial values and input of about unit variance (not in the paper)."""
+        """The same network with He initialization and input of about unit variance (not in the paper)."""
         return dataclasses.replace(self, init="he", input_scale=1 / 64 if self.input_scale == 1 else self.input_scale)
 
     def changed(self, name: str, summary: str, source: str, **changes: dict[str, Any] | None) -> "Variant":
-        """A variant of this one: for each layer named, the fields to replace, or None to leave the layer out."""
+        """A variant of this one: layer name -> fields to replace, or None to remove the layer."""
         assert changes.keys() <= {layer.name for layer in self.layers}, changes
         layers = tuple(
             dataclasses.replace(layer, **(changes.get(layer.name) or {}))
@@ -173,12 +174,12 @@ class Variant:
         return dataclasses.replace(self, name=name, summary=summary, layers=layers, sources=(("", source),))
 
     def source(self, subject: str) -> str:
-        """Where a layer or a field of this variant comes from: what `sources` says of the longest part of its name."""
+        """The source of a layer or a field: that of the longest matching entry of `sources`."""
         return max((entry for entry in self.sources if subject.startswith(entry[0])), key=lambda entry: len(entry[0]))[
             1
         ]
 
 
 def all_sides(pixels: int) -> tuple[int, int, int, int]:
-    """Padding of so many zeros at the top, the bottom, the left and the right."""
+    """Padding with the same number of zeros at the top, the bottom, the left and the right."""
     return (pixels, pixels, pixels, pixels)

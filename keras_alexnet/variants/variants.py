@@ -148,10 +148,10 @@ def _caffe() -> Variant:
 
 
 def _caffenet() -> Variant:
-    """Caffe's other network: it pools before it normalises, and its biases start at 1."""
+    """Caffe's other network: it pools before it normalises, and its biases are initialized to 1."""
     caffe = _caffe()
     ones = {name: {"bias": 1.0} for name in ("conv2", "conv4", "conv5", "fc6", "fc7")}
-    summary = "Caffe's bvlc_reference_caffenet: pooling before normalisation"
+    summary = "Caffe's bvlc_reference_caffenet: pooling before normalization"
     same = caffe.changed("caffenet", summary, "bvlc_reference_caffenet/train_val.prototxt", **ones)
     layers = list(same.layers)
     for index in [index for index, layer in enumerate(layers) if isinstance(layer, Normalization)]:

@@ -1,4 +1,4 @@
-"""Geometry, in one place: the stored 256 x 256 view of a photograph, and the crops the network sees of it.
+"""Geometry: the resized image of an image file, and the crops of it that the network reads.
 
 Training, evaluation and the exported graph all cut here, so they agree to the pixel.
 """
@@ -15,11 +15,10 @@ def check_resize(resize: str) -> None:
 
 
 def resize_image(image: tf.Tensor, resize: str = "shorter_side", size: int = RESIZED_SIZE) -> tf.Tensor:
-    """The 256 x 256 view of a photograph that is stored, evaluated and served.
+    """Resizes an image to a square, as it is stored, evaluated and served.
 
-    The resize is bilinear with antialiasing, as Pillow's BILINEAR. Only the part of the photograph that the
-    view shows is read, so a 10,000 x 1 picture costs no more than a square one. A 256 x 256 photograph comes
-    out as it is.
+    The resize is bilinear with antialiasing, as Pillow's BILINEAR. Only the part of the image that remains
+    is read, so a 10,000 x 1 image costs no more than a square one. An image of the right size is not changed.
 
     Args:
       image: uint8 [H,W,3], at least one pixel.
@@ -34,7 +33,7 @@ def resize_image(image: tf.Tensor, resize: str = "shorter_side", size: int = RES
     """
     check_resize(resize)
     is_resized = tf.reduce_all(tf.shape(image)[:2] == size)
-    resized = tf.cond(is_resized, lambda: image, lambda: _resized_view(image, resize, size))
+    resized = tf.cond(is_resized, lambda: image, lambda: _resized(image, resize, size))
     return tf.ensure_shape(resized, [size, size, 3])
 
 
@@ -44,13 +43,13 @@ def crop(image: tf.Tensor, y: tf.Tensor, x: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def center_crop(images: tf.Tensor, size: int = 224) -> tf.Tensor:
-    """The central `size` x `size` window of square `images` [N,R,R,3]: [N,size,size,3], same type."""
+    """The central `size` x `size` crop of square `images` [N,R,R,3]: [N,size,size,3], same type."""
     start = (images.shape[1] - size) // 2
     return images[:, start : start + size, start : start + size]
 
 
 def five_corners(size: int = 224, resized_size: int = RESIZED_SIZE) -> tuple[tuple[int, int], ...]:
-    """Where five of the ten test crops begin, (row, column) in the resized image; the others mirror these."""
+    """Where five of the ten test crops begin, (row, column) in the resized image; the others are their flips."""
     end, middle = resized_size - size, (resized_size - size) // 2
     return (0, 0), (0, end), (middle, middle), (end, 0), (end, end)
 
@@ -58,7 +57,7 @@ def five_corners(size: int = 224, resized_size: int = RESIZED_SIZE) -> tuple[tup
 def ten_crops(images: tf.Tensor, size: int = 224) -> tf.Tensor:
     """The ten test crops of square `images` [N,R,R,3]: [N,10,size,size,3], same type.
 
-    Order of the 2012 code: top left, top right, centre, bottom left, bottom right, then the same five mirrored
+    Order of the 2012 code: top left, top right, centre, bottom left, bottom right, then the same five flipped
     left to right.
     """
     corners = five_corners(size, images.shape[1])
@@ -67,7 +66,7 @@ def ten_crops(images: tf.Tensor, size: int = 224) -> tf.Tensor:
 
 
 def select_crops(images: tf.Tensor, which: str, size: int = 224) -> tf.Tensor:
-    """The views of `images` [N,256,256,3] that `which`, one of CROPS, names: [N,V,size,size,3], V = 1 or 10.
+    """The crops of square `images` [N,R,R,3] that `which`, one of CROPS, names: [N,V,size,size,3], V = 1 or 10.
 
     Raises:
       ValueError: unknown `which`.
@@ -79,7 +78,7 @@ def select_crops(images: tf.Tensor, which: str, size: int = 224) -> tf.Tensor:
     raise ValueError(f"crops={which}: expected one of {', '.join(CROPS)}")
 
 
-def _resized_view(image: tf.Tensor, resize: str, target: int) -> tf.Tensor:
+def _resized(image: tf.Tensor, resize: str, target: int) -> tf.Tensor:
     # float64: a side times 256 has to stay exact for sides of many million pixels.
     size = tf.cast(tf.shape(image)[:2], tf.float64)
     if resize == "warp":
@@ -93,7 +92,7 @@ def _resized_view(image: tf.Tensor, resize: str, target: int) -> tf.Tensor:
     start = tf.floor(tf.maximum(offset / scale - reach, 0))
     end = tf.minimum(tf.math.ceil((offset + target) / scale + reach), size)
     first, last = tf.cast(start, tf.int32), tf.cast(end, tf.int32)
-    view = tf.raw_ops.ScaleAndTranslate(
+    pixels = tf.raw_ops.ScaleAndTranslate(
         images=image[tf.newaxis, first[0] : last[0], first[1] : last[1]],
         size=[target, target],
         scale=tf.cast(scale, tf.float32),
@@ -101,4 +100,4 @@ def _resized_view(image: tf.Tensor, resize: str, target: int) -> tf.Tensor:
         kernel_type="triangle",
         antialias=True,
     )
-    return tf.cast(tf.round(view[0]), tf.uint8)
+    return tf.cast(tf.round(pixels[0]), tf.uint8)

@@ -74,7 +74,7 @@ def resized_image_or_zeros(
     max_pixels: int = MAX_PIXELS,
     size: int = RESIZED_SIZE,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The stored view of an image file, or zeros and False for what cannot be decoded: it never fails.
+    """The resized image of an image file, or zeros and False if it cannot be decoded. Never fails.
 
     Args:
       encoded: string scalar, the whole file.
@@ -114,14 +114,14 @@ def resized_images_or_zeros(
       uint8 [N,size,size,3] and bool [N].
     """
 
-    def view(one: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def resized(one: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return resized_image_or_zeros(one, resize, formats, max_pixels, size)
 
     rows = tf.size(encoded, tf.int64)
-    views = tf.data.Dataset.from_tensor_slices(encoded)
-    views = views.map(view, num_parallel_calls=_PARALLEL_IMAGES, deterministic=True).batch(tf.maximum(rows, 1))
+    images = tf.data.Dataset.from_tensor_slices(encoded)
+    images = images.map(resized, num_parallel_calls=_PARALLEL_IMAGES, deterministic=True).batch(tf.maximum(rows, 1))
     nothing = (tf.zeros([0, size, size, 3], tf.uint8), tf.zeros([0], tf.bool))
-    return views.concatenate(tf.data.Dataset.from_tensors(nothing)).take(1).get_single_element()
+    return images.concatenate(tf.data.Dataset.from_tensors(nothing)).take(1).get_single_element()
 
 
 def _header(encoded: tf.Tensor) -> tf.Tensor:

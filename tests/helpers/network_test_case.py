@@ -1,22 +1,20 @@
 """The test that every network passes: build, fit one step, save, load, export, query."""
 
-import inspect
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import pytest
 import tensorflow as tf
 
-from keras_alexnet import networks
+from keras_alexnet import export_model, networks
 from tests.helpers.image_files import encode, photograph
 
 CLASS_NAMES = ("ant", "bee", "cat")
 
 
 def check_network(folder: Path, name: str, image_size: int | None = None, **options: Any) -> None:
-    """Takes a network through its life; `export` is skipped where the exporter cannot take it yet."""
+    """Takes a network through its life."""
     keras.utils.set_random_seed(0)
     model = networks.create(name, classes=len(CLASS_NAMES), image_size=image_size, **options)
     size = image_size or networks.find(name).image_size
@@ -24,12 +22,10 @@ def check_network(folder: Path, name: str, image_size: int | None = None, **opti
     assert model.input_shape == (None, size, size, 3)
     _check_fit(model, images)
     loaded = _check_save(folder, model, images)
-    if not name.startswith("keras.applications."):
-        _check_export(folder, loaded)
-    elif "preprocessing" in inspect.signature(_exporter()).parameters:
+    if name.startswith("keras.applications."):
         _check_export(folder, loaded, preprocessing="none", from_logits=False)
     else:
-        pytest.skip("export_model takes AlexNet only; all before the export has passed")
+        _check_export(folder, loaded)
 
 
 def _check_fit(model: keras.Model, images: np.ndarray) -> None:
@@ -50,7 +46,7 @@ def _check_save(folder: Path, model: keras.Model, images: np.ndarray) -> keras.M
 
 
 def _check_export(folder: Path, model: keras.Model, **arguments: Any) -> None:
-    path = _exporter()(model, folder / "export", CLASS_NAMES, **arguments)
+    path = export_model(model, folder / "export", CLASS_NAMES, **arguments)
     signatures = tf.saved_model.load(path).signatures
     files = tf.constant([encode(photograph(seed=1)), b"not an image"])
     for signature in ("serving_default", "center_crop"):
@@ -64,9 +60,3 @@ def _check_export(folder: Path, model: keras.Model, **arguments: Any) -> None:
     np.testing.assert_allclose(answer["probabilities"].numpy().sum(-1), [1], atol=1e-5)
     features = signatures["features"](image_bytes=files)["features"].numpy()
     assert features.ndim == 2 and not features[1].any()
-
-
-def _exporter():
-    from keras_alexnet import export_model
-
-    return export_model

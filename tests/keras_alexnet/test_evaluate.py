@@ -31,6 +31,7 @@ def test_every_image_counts_once_for_any_batch_size(network, crops):
     np.testing.assert_allclose([rate.loss for rate in rates], rates[0].loss, rtol=1e-5)
 
 
+@pytest.mark.subprocess
 def test_an_export_has_the_error_rates_of_its_model(network, trained, tmp_path, unchecked):
     path = export_model(network.model, tmp_path / "export", network.class_names)
     for crops in ("center", "ten"):

@@ -4,6 +4,8 @@ import pytest
 
 from keras_alexnet import PaperSGD
 
+pytestmark = pytest.mark.numeric
+
 
 def variables(*names):
     return [keras.Variable(np.array([1.0, -2.0, 0.5]) * (i + 1), name=name) for i, name in enumerate(names)]

@@ -1,118 +1,126 @@
-"""Published weights go all the way: raw photographs in, the answers of the network they were published for out."""
+"""`load_network` for every kind of path; keywords are required or refused by what the file contains."""
 
-import subprocess
-import sys
-from types import SimpleNamespace
-
+import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-from PIL import Image
 
-from keras_alexnet.pretrained import open_network
-from serving import signatures as wire
-from tests.helpers import reference
+from keras_alexnet import AlexNet, networks
+from keras_alexnet.model import imagenet_wnids
+from keras_alexnet.pretrained import load_network
 from tests.helpers import weight_files as files
 
-NAMES = ["ant", "bee", "cat", "dog", "elk"]
-WIDTH = 1 / 16
-random = np.random.default_rng(0)
+WIDTH = 1 / 32
 
 
-def published(name: str, path, bgr: bool):
-    """Writes the weights of a network with answers that are neither even nor certain; returns them in our layout."""
-    random = np.random.default_rng(0)
-    model = files.small(name, classes=len(NAMES))
-    weights = {}
-    for layer in model.layers:
-        if layer.weights:
-            gain = {"caffe": 0.02, "torchvision": 0.1}[name] if layer.name == "fc8" else 2.0
-            weights[layer.name] = [
-                random.normal(0, np.sqrt(gain / np.prod(w.shape[:-1])) if w.ndim > 1 else 0.1, w.shape).astype(
-                    np.float32
-                )
-                for w in map(np.asarray, layer.get_weights())
-            ]
-            layer.set_weights(weights[layer.name])
-    if bgr:
-        blobs = files.foreign_blobs(weights, model.get_layer("conv1").towers)
-        files.npy(path, files.caffe_tensorflow(blobs))
-    else:
-        model.save_weights(path)
-    return weights
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(0)
+    return AlexNet("caffe", classes=4, width=WIDTH, init="he", mean=[1.0, 2.0, 3.0], classifier_activation=None)
 
 
-def crop(photograph: Image.Image, name: str) -> np.ndarray:
-    """What the network of that name sees of a photograph, by Pillow: RGB 0..255, float64 [1, S, S, 3]."""
-    if name == "caffe":
-        size, pixels = 227, photograph.resize((256, 256), Image.Resampling.BILINEAR)
-    else:
-        scale = 256 / min(photograph.size)
-        sides = [round(side * scale) for side in photograph.size]
-        size, pixels = 224, photograph.resize(sides, Image.Resampling.BILINEAR)
-    left, top = ((side - size) // 2 for side in pixels.size)
-    return np.asarray(pixels, np.float64)[None, top : top + size, left : left + size]
+@pytest.fixture(scope="module")
+def saved(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved")
+    model.save(folder / "m.keras")
+    model.save_weights(folder / "m.weights.h5")
+    return folder
 
 
-@pytest.mark.subprocess
-@pytest.mark.parametrize("name, file", [("caffe", "bvlc.npy"), ("torchvision", "owt.weights.h5")])
-def test_an_exported_published_network_classifies_raw_photographs(tmp_path, name, file):
-    weights = published(name, tmp_path / file, bgr=name == "caffe")
-    (tmp_path / "names.txt").write_text("\n".join(NAMES))
-    command = [sys.executable, "-m", "keras_alexnet.export", f"--weights={tmp_path / file}", f"--width={WIDTH}"]
-    # Keras' files do not say of which network they are.
-    command += [] if name == "caffe" else [f"--variant={name}"]
-    flags = [f"--class_names={tmp_path / 'names.txt'}", f"--export_base={tmp_path / 'served'}"]
-    run = subprocess.run([*command, *flags], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-
-    # Far from square, and smooth, so that the resize policy matters more than how a resize rounds.
-    small = random.integers(0, 256, (5, 7, 3)).astype(np.uint8)
-    photograph = Image.fromarray(small).resize((420, 260), Image.Resampling.BICUBIC)
-    photograph.save(tmp_path / "photo.png")
-    loaded = tf.saved_model.load(str(tmp_path / "served" / "1"))
-    answer = loaded.signatures[wire.SIGNATURE_CENTER](tf.constant([(tmp_path / "photo.png").read_bytes()]))
-
-    logits = getattr(reference, name)(weights, reference.PUBLISHED_INPUT[name](crop(photograph, name)))[0]
-    expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
-    got = answer[wire.OUTPUT_PROBABILITIES].numpy()[0]
-    assert 0.25 < expected.max() < 0.999, expected
-    np.testing.assert_allclose(got, expected, atol=0.01)
-    assert answer[wire.OUTPUT_LABELS].numpy()[0, 0].decode() == NAMES[np.argmax(expected)]
+def assert_same_outputs(model, other):
+    shape = (2, *model.input_shape[1:])
+    images = np.random.default_rng(0).integers(0, 256, shape).astype(np.float32)
+    np.testing.assert_allclose(model.predict_on_batch(images), other.predict_on_batch(images), atol=1e-6)
 
 
-@pytest.mark.subprocess
-def test_published_weights_are_evaluated(tmp_path, photographs):
-    published("caffe", tmp_path / "bvlc.npy", bgr=True)
-    names = ["blue", "green", "red", "x", "y"]
-    (tmp_path / "names.txt").write_text("\n".join(names))
-    run = subprocess.run(
-        [
-            *[sys.executable, "-m", "keras_alexnet.evaluate", f"--weights={tmp_path / 'bvlc.npy'}", f"--width={WIDTH}"],
-            *[f"--class_names={tmp_path / 'names.txt'}", f"--dataset=folder:{photographs}", "--views=center"],
-            f"--results_file={tmp_path / 'results.csv'}",
-        ],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert "center 9 images" in run.stdout
-    assert "bvlc.npy" in (tmp_path / "results.csv").read_text()
+@pytest.mark.numeric
+def test_a_keras_file_contains_the_whole_network(model, saved):
+    network = load_network(saved / "m.keras")
+    assert_same_outputs(network.model, model)
+    assert network.from_logits and network.preprocessing == "none" and network.class_names == ()
+    assert (network.resize, network.resized_size) == ("warp", 256)
 
 
-def test_which_network_is_meant_must_be_said_once(tmp_path):
-    def options(**given):
-        default = {"model_dir": None, "weights": None, "variant": None, "width": WIDTH, "class_names": None}
-        return SimpleNamespace(**default | given)
+@pytest.mark.numeric
+def test_weights_need_what_they_do_not_contain(model, saved):
+    path = saved / "m.weights.h5"
+    options = {"width": WIDTH, "init": "he", "mean": [1.0, 2.0, 3.0]}
+    network = load_network(path, network="caffe", classes=4, **options)
+    assert_same_outputs(network.model, model)
+    assert (network.network, network.options, network.resize) == ("caffe", options, "warp")
+    for given, message in (
+        ({}, "^network is missing: "),
+        ({"network": "caffe"}, "^classes is missing: "),
+        ({"network": "caffe", "classes": 5, "width": WIDTH}, r"m\.weights\.h5: fc8: found .*"),
+        ({"network": "caffe", "classes": 4, "alpha": 2}, "^alpha=2: caffe has no such option"),
+        ({"network": "alexnet", "classes": 4}, "^network=alexnet: expected one of paper"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load_network(path, **given)
 
-    published("caffe", tmp_path / "bvlc.npy", bgr=True)
-    weights = str(tmp_path / "bvlc.npy")
-    with pytest.raises(ValueError, match="found neither; expected one of the two"):
-        open_network(options())
-    with pytest.raises(ValueError, match="found both"):
-        open_network(options(model_dir="runs/mine", weights=weights))
-    with pytest.raises(ValueError, match="class_names is missing: the weights are of 5 classes"):
-        open_network(options(weights=weights))
-    (tmp_path / "names.txt").write_text("ant\nbee\n")
-    with pytest.raises(ValueError, match="found 2 names; expected 5"):
-        open_network(options(weights=weights, class_names=str(tmp_path / "names.txt")))
+
+@pytest.mark.numeric
+def test_weights_of_any_network_of_the_registry(tmp_path):
+    name, options = "keras.applications.MobileNet", {"alpha": 0.25, "image_size": 64}
+    model = networks.create(name, 3, classifier_activation=None, **options)
+    model.save_weights(tmp_path / "m.weights.h5")
+    network = load_network(tmp_path / "m.weights.h5", network=name, classes=3, **options)
+    assert_same_outputs(network.model, model)
+    assert network.resized_size == 73 and network.from_logits and network.preprocessing == "none"
+    with pytest.raises(ValueError, match=r"m\.weights\.h5: conv_preds: found \[.*expected \["):
+        load_network(tmp_path / "m.weights.h5", network=name, classes=4, **options)
+
+
+def test_foreign_weights_name_their_network_and_classes(tmp_path):
+    weights = files.randomize(files.small("caffe", classes=5))
+    path = files.caffemodel(tmp_path / "m.caffemodel", files.foreign_blobs(weights, 2))
+    network = load_network(path, width=1 / 16)
+    assert network.network == "caffe" and network.model.output_shape == (None, 5) and network.resize == "warp"
+    with pytest.raises(ValueError, match=r"^classes=5: not accepted for .*m\.caffemodel"):
+        load_network(path, classes=5, width=1 / 16)
+    with pytest.raises(ValueError, match="variant='caffe' or 'caffenet'"):
+        load_network(path, network="paper", width=1 / 16)
+
+
+@pytest.mark.parametrize("given", [{"network": "paper"}, {"classes": 4}, {"width": 0.5}])
+def test_keywords_are_refused_where_the_file_contains_them(saved, given):
+    (name,) = given
+    with pytest.raises(ValueError, match=rf"^{name}=.*: not accepted for .*m\.keras, because the file contains it"):
+        load_network(saved / "m.keras", **given)
+
+
+def test_a_run_directory_contains_everything(trained):
+    network = load_network(trained)
+    assert network.class_names == ("blue", "green", "red") and network.from_logits and network.steps == 12
+    assert network.network == "paper" and network.training["statistics"]["images"] == 24
+    assert network.training["dataset"].startswith("folder:")
+    with pytest.raises(ValueError, match=r"^network='paper': not accepted"):
+        load_network(trained, network="paper")
+
+
+def test_other_keras_files_need_preprocessing_and_kind_of_output(tmp_path):
+    model = keras.Sequential([keras.Input((56, 56, 3)), keras.layers.Flatten(), keras.layers.Dense(1000)])
+    model.save(tmp_path / "m.keras")
+    with pytest.raises(ValueError, match=r"^preprocessing is missing: "):
+        load_network(tmp_path / "m.keras")
+    network = load_network(tmp_path / "m.keras", preprocessing="torch", from_logits=True)
+    assert network.resized_size == 64 and network.class_names == imagenet_wnids()
+    assert network.display_names[0] == "n01440764 tench"
+
+
+def test_paths_without_a_network_are_named(tmp_path):
+    (tmp_path / "notes.txt").write_text("no weights")
+    for path, found in (
+        (tmp_path / "none", "no such file or directory; expected a run directory, an export, a .keras file or"),
+        (tmp_path, "found neither model.json nor saved_model.pb; expected a run directory"),
+        (tmp_path / "notes.txt", "found a file that begins with"),
+    ):
+        with pytest.raises(ValueError, match=found) as raised:
+            load_network(path)
+        assert str(path) in str(raised.value)
+
+
+def test_a_damaged_export_is_named(tmp_path):
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "saved_model.pb").write_bytes(b"junk")
+    with pytest.raises(ValueError, match=r"path=.*/1: .*expected an export"):
+        load_network(tmp_path)

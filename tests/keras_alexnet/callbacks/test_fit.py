@@ -84,9 +84,7 @@ def test_a_checkpoint_that_cannot_be_written_is_an_error(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_fit():
-    with pytest.raises(
-        TrainingDivergedError, match="^learning_rate=1e.30: training has diverged: the loss is not finite"
-    ):
+    with pytest.raises(TrainingDivergedError, match=r"^learning_rate=1e.30: .* the loss is not finite at step"):
         small_model(1e30).fit(batches(), epochs=3, callbacks=[Diagnostics(classes=3)], verbose=0)
 
 

@@ -13,6 +13,8 @@ from keras_alexnet.training.train_and_evaluate import train_and_evaluate
 from tests.helpers.four_devices import on_four_devices
 from tests.helpers.tiny_training import tiny
 
+pytestmark = pytest.mark.subprocess
+
 TRAIN = [sys.executable, "-m", "keras_alexnet.train", "--synthetic", "--width=0.0625", "--batch_size=6", "--steps=2"]
 
 
@@ -59,7 +61,6 @@ def test_the_placement_of_a_network_without_a_strategy_is_one_line():
     assert text.startswith("strategy single: every layer") and "\n" not in text
 
 
-@pytest.mark.subprocess
 def test_the_train_command_tells_the_placement_once():
     flags = ["--strategy=towers", "--virtual_devices=3", "--devices=CPU:2,cpu:0"]
     output = subprocess.run([*TRAIN, *flags], capture_output=True, text=True, check=True).stdout
@@ -67,7 +68,6 @@ def test_the_train_command_tells_the_placement_once():
     assert "\nconv5             CPU:2 *  CPU:0 *\n" in output and "\nfc8               CPU:2 *\n" in output
 
 
-@pytest.mark.subprocess
 @pytest.mark.parametrize(
     "flags, says",
     [
@@ -84,7 +84,6 @@ def test_a_device_or_several_are_used_as_asked(flags, says):
     assert "done after 2 steps" in output
 
 
-@pytest.mark.subprocess
 @pytest.mark.parametrize(
     "flags, says",
     [

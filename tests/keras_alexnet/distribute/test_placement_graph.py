@@ -6,6 +6,8 @@ import pytest
 
 from tests.helpers.four_devices import on_four_devices
 
+pytestmark = pytest.mark.subprocess
+
 # Into tower 1: what it reads of tower 0, and the gradients of what tower 0 has read of it (fc8 is on the first device).
 INTO_TOWER_1 = {
     "activations into conv3": 1,

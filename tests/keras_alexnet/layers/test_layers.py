@@ -12,6 +12,8 @@ from keras_alexnet.layers import (
 )
 from tests.helpers import reference
 
+pytestmark = pytest.mark.numeric
+
 random = np.random.default_rng(0)
 
 

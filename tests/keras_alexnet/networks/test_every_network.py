@@ -23,6 +23,7 @@ def arguments(name):
     return {"image_size": size} | ({"alpha": 0.25} if constructor == "MobileNet" else {})
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize("name", FULL)
 def test_one_network_of_each_family(tmp_path, name):
     check_network(tmp_path, name, **arguments(name))

@@ -11,6 +11,8 @@ import tensorflow as tf
 from keras_alexnet.ten_crop import crop_probabilities
 from keras_alexnet.training.evaluation import Evaluator
 
+pytestmark = pytest.mark.numeric
+
 CLASSES = 4
 ROOT = Path(__file__).parents[3]
 
