@@ -49,7 +49,8 @@ def load_trained(model_dir: str | os.PathLike[str]) -> tuple[keras.Model, RunCon
         status.assert_existing_objects_matched().expect_partial()
     except UNREADABLE as error:
         path = _prefix(run.checkpoints_dir, numbers[-1])
-        raise ValueError(f"{path}: the checkpoint is broken or not of this model: {reason_of(error)}") from error
+        reason = "" if isinstance(error, AssertionError) else f": {reason_of(error)}"
+        raise ValueError(f"{path}: the checkpoint is broken or of another network{reason}") from error
     return model, config, int(steps)
 
 
@@ -134,8 +135,9 @@ class CheckpointFiles:
                     self._checkpoint.read(_prefix(folder, number)).assert_consumed()
                 return True
             except UNREADABLE as error:
+                reason = "of another network" if isinstance(error, AssertionError) else reason_of(error)
                 path = _prefix(self.folder, number)
-                print(f"{path}: cannot be read ({reason_of(error)}); trying the one before", flush=True)
+                print(f"{path}: cannot be read ({reason}); trying the one before", flush=True)
         if numbers:
             raise ValueError(f"{self.folder}: found {len(numbers)} checkpoints, none of which can be read")
         return False

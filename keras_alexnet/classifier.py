@@ -25,6 +25,30 @@ def resized_size(model: keras.Model) -> int:
     return RESIZED_SIZE if alexnet_input(model) is not None else round(model.input_shape[1] / _CROP_FRACTION)
 
 
+def with_image_size(model: keras.Model, image_size: int | None) -> keras.Model:
+    """`model` for images of one size.
+
+    Args:
+      model: a classifier; the size of its images may be open, as in keras-hub and in subclassed models.
+      image_size: the size in pixels; None where the model fixes it.
+
+    Raises:
+      ValueError: the model has images of another size, or does not accept this size.
+    """
+    shape = getattr(model, "input_shape", None)
+    fixed = shape[1] if isinstance(shape, tuple) and len(shape) == 4 else None
+    if image_size in (None, fixed):
+        return model
+    if fixed is not None:
+        raise ValueError(f"image_size={image_size}: {model.name} has images of {fixed} pixels")
+    images = keras.Input((image_size, image_size, 3), name="images")
+    try:
+        return keras.Model(images, model(images), name=model.name)
+    # A model of the user's own can raise anything.
+    except Exception as error:
+        raise ValueError(f"image_size={image_size}: {model.name} does not accept it: {error}") from error
+
+
 def check_classifier(model: Any) -> None:
     """Raises ValueError unless `model` maps `[N, S, S, 3]` to `[N, classes]` with a fixed S."""
     if not isinstance(model, keras.Model):
@@ -32,6 +56,8 @@ def check_classifier(model: Any) -> None:
     inputs: Any
     outputs: Any
     inputs, outputs = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
+    if inputs is None or inputs == (None, None, None, 3):
+        raise ValueError(f"image_size is missing: {model.name} accepts images of several sizes")
     is_image = isinstance(inputs, tuple) and len(inputs) == 4 and inputs[1] is not None
     if not is_image or inputs[1:] != (inputs[1], inputs[1], 3):
         raise ValueError(f"model: {model.name} has the input shape {inputs}; expected (None, S, S, 3)")
@@ -75,19 +101,8 @@ def resolve_inputs_and_outputs(
 
 
 def classifier_features(model: keras.Model) -> keras.Model:
-    """The model from the input of `model` to the input of its last layer with weights, before dropout.
-
-    Its outputs are a list of tensors; an `AlexNet` has one per tower.
-
-    Raises:
-      ValueError: that layer is a model in the model.
-    """
+    """The model from the input of an `AlexNet` to the input of its classifier, before dropout: a tensor per tower."""
     last = [layer for layer in model.layers if layer.weights][-1]
-    if isinstance(last, keras.Model):
-        raise ValueError(
-            f"model: the classifier of {model.name} is inside of its layer {last.name!r}; expected a model whose last "
-            "layer with weights is the classifier"
-        )
     tensors = keras.tree.flatten(last.input)
     for layer in model.layers:
         # The paper's dropout halves its input in inference.

@@ -1,6 +1,7 @@
 """Datasets for `model.fit`: the training input of the train command, and centre crops for validation."""
 
-from collections.abc import Iterator
+import collections
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -72,9 +73,8 @@ def training_dataset(
     if mean is None:
         mean = center_crop(statistics.mean_image[np.newaxis], variant.crop_size)[0]
     mean = np.asarray(mean, np.float32)
-    epoch = start_epoch
 
-    def batches() -> tf.data.Dataset:
+    def batches(epoch: int) -> tf.data.Dataset:
         return crop_batches(
             source,
             statistics,
@@ -88,17 +88,13 @@ def training_dataset(
             mean_crop=variant.mean_crop,
         )
 
-    def one_epoch() -> Iterator[Any]:
-        nonlocal epoch
-        yield from batches()
-        # Only now: Keras reads a batch to build the metrics and starts again.
-        epoch += 1
-
-    # As uint8 crops: a batch is copied on its way through Python.
-    crops = tf.data.Dataset.from_generator(one_epoch, output_signature=batches().element_spec)
-    crops = crops.apply(tf.data.experimental.assert_cardinality(steps_per_epoch(source, batch_size, bad)))
     augment = tf.function(augment_on_device, jit_compile=not tf.config.list_physical_devices("GPU"))
-    result = crops.map(lambda crops, labels: (augment(crops, mean), labels)).prefetch(tf.data.AUTOTUNE)
+    result = _consecutive_epochs(
+        batches,
+        start_epoch,
+        steps_per_epoch(source, batch_size, bad),
+        lambda crops, labels: (augment(crops, mean), labels),
+    )
     result.class_names = list(source.class_names)
     return result
 
@@ -145,3 +141,50 @@ def _open(dataset: str | Source, data_dir: str | None, validation_fraction: floa
     if isinstance(dataset, Source):
         return dataset
     return open_source(dataset, data_dir, validation_fraction=validation_fraction)
+
+
+def _consecutive_epochs(
+    batches: Callable[[int], tf.data.Dataset], start_epoch: int, steps: int, transform: Callable[..., Any]
+) -> tf.data.Dataset:
+    """`batches(epoch)` of `steps` elements each, after `transform`: the next epoch in each complete iteration."""
+    epoch, spec = start_epoch, batches(start_epoch).element_spec
+    # The iterators of the last epochs need the functions of their datasets.
+    alive: collections.deque[tf.data.Dataset] = collections.deque(maxlen=4)
+
+    def current_epoch() -> tf.Tensor:
+        alive.append(batches(epoch))
+        return tf.data.experimental.to_variant(alive[-1])
+
+    def end_epoch() -> None:
+        nonlocal epoch
+        epoch += 1
+
+    def count(step: tf.Tensor, batch: Any) -> Any:
+        # The last batch ends an epoch. Keras reads a first one to build the metrics and starts again.
+        is_last = tf.equal(step, steps - 1)
+        with tf.control_dependencies([tf.cond(is_last, lambda: _called(end_epoch), lambda: False)]):
+            return tf.nest.map_structure(tf.identity, batch)
+
+    options = tf.data.Options()
+    # What is read ahead must not be counted.
+    options.experimental_optimization.inject_prefetch = False
+    return (
+        tf.data.Dataset.from_tensors(0)
+        .flat_map(lambda _: tf.data.experimental.from_variant(tf.py_function(current_epoch, [], tf.variant), spec))
+        .map(transform, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .prefetch(tf.data.AUTOTUNE)
+        .enumerate()
+        .map(count)
+        .apply(tf.data.experimental.assert_cardinality(steps))
+        .with_options(options)
+    )
+
+
+def _called(function: Callable[[], None]) -> tf.Tensor:
+    """Calls a Python function within a graph; gives True."""
+
+    def call() -> bool:
+        function()
+        return True
+
+    return tf.py_function(call, [], tf.bool)

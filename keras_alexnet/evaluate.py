@@ -18,7 +18,7 @@ from absl import flags
 
 from keras_alexnet.model_flags import define_model_flags, load_model
 from pipelines.atomic import FileLockedError, file_lock
-from pipelines.choices import CROPS, DATASET_FORMS, RESIZED_SIZE
+from pipelines.choices import CROPS, DATASET_FORMS
 from pipelines.cli import define_path, progress_bar, reason_of, run
 
 if TYPE_CHECKING:
@@ -91,11 +91,7 @@ def evaluate(
         raise ValueError(f"crops={crops!r}: expected one of {', '.join(CROPS)}")
     source = open_evaluation_source(network, dataset, data_dir)
     images = source.splits[source.split(split)]
-    batches = evaluation_batches(source, split, batch_size=batch_size, resize=network.resize)
-    if network.resized_size != RESIZED_SIZE:
-        raise ValueError(
-            f"model={network.source}: reads images resized to {network.resized_size}; expected {RESIZED_SIZE}"
-        )
+    batches = evaluation_batches(source, split, batch_size=batch_size, resize=network.resize, size=network.resized_size)
     if network.model is None:
         evaluator = Evaluator(export_probabilities(network.signatures or {}, crops))
     else:

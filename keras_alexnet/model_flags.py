@@ -12,6 +12,8 @@ from keras_alexnet.variants import VARIANTS
 from pipelines.cli import UsageError, define_path, reason_of
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from keras_alexnet.pretrained import LoadedNetwork
 
 # The flags count as those of the command that calls `define_model_flags`, so that its --help lists them.
@@ -20,7 +22,7 @@ flags.disclaim_key_flags()
 
 def define_model_flags() -> None:
     """Defines --model (also --model_dir, --weights), and what weight files do not contain: --network (also --variant),
-    --width, --classes, --preprocessing, --from_logits, --class_names.
+    --width, --init, --mean, --image_size, --classes, --preprocessing, --from_logits, --class_names.
     """
     define_path("model", None, "run directory, export, .keras file, or weight file of any kind", required=True)
     flags.DEFINE_alias("model_dir", "model")
@@ -33,6 +35,13 @@ def define_model_flags() -> None:
     )
     flags.DEFINE_alias("variant", "network")
     flags.DEFINE_float("width", None, "of a weight file: multiplier of filters and units of an AlexNet", 0.001)
+    flags.DEFINE_enum("init", None, ["paper", "he"], "of a .weights.h5 of an AlexNet: its --init in training")
+    flags.DEFINE_string(
+        "mean", None, "of a weight file of an AlexNet: the mean that it subtracts, R,G,B or a .npy file"
+    )
+    flags.DEFINE_integer(
+        "image_size", None, "of a weight file, or a .keras file that accepts several: side of images in pixels", 1
+    )
     flags.DEFINE_integer("classes", None, "of a weight file: number of classes", lower_bound=1)
     flags.DEFINE_string(
         "preprocessing",
@@ -53,7 +62,10 @@ def load_model(options: flags.FlagValues) -> LoadedNetwork:
     """
     from keras_alexnet.pretrained import load_network
 
-    given: dict[str, Any] = {name: options[name].value for name in ("width", "preprocessing", "from_logits")}
+    given: dict[str, Any] = {
+        name: options[name].value for name in ("width", "init", "image_size", "preprocessing", "from_logits")
+    }
+    given["mean"] = None if options.mean is None else _mean(options.mean)
     loaded = load_network(options.model, network=options.network, classes=options.classes, **given)
     if options.class_names is None:
         return loaded
@@ -62,6 +74,17 @@ def load_model(options: flags.FlagValues) -> LoadedNetwork:
     if len(names) != classes:
         raise UsageError(f"class_names={options.class_names}: found {len(names)} names; expected {classes}")
     return dataclasses.replace(loaded, class_names=names, display_names=names)
+
+
+def _mean(text: str) -> np.ndarray[Any, Any]:
+    import numpy as np
+
+    try:
+        if text.endswith(".npy"):
+            return np.load(Path(text).expanduser(), allow_pickle=False)
+        return np.array([float(part) for part in text.split(",")], np.float32)
+    except (OSError, ValueError, EOFError) as error:
+        raise UsageError(f"mean={text}: {reason_of(error)}; expected R,G,B or a .npy file") from error
 
 
 def _class_names(path: str) -> tuple[str, ...]:

@@ -14,7 +14,13 @@ import tensorflow as tf
 
 from keras_alexnet import networks
 from keras_alexnet.checkpoints import load_trained
-from keras_alexnet.classifier import alexnet_input, check_classifier, resized_size, resolve_inputs_and_outputs
+from keras_alexnet.classifier import (
+    alexnet_input,
+    check_classifier,
+    resized_size,
+    resolve_inputs_and_outputs,
+    with_image_size,
+)
 from keras_alexnet.model import imagenet_names, imagenet_wnids
 from keras_alexnet.run_directory import RunConfig, RunDirectory
 from keras_alexnet.ten_crop import Preprocessing
@@ -81,8 +87,9 @@ def load_network(
 
     - A run directory (newest checkpoint), an export (its base directory: newest version; or one version), and a
       `.keras` file of an `AlexNet` contain everything. A `.keras` file of another network does not contain
-      `preprocessing` and `from_logits` (as for `export_model`).
-    - `.weights.h5` needs `network` and `classes`, and `width`, `init`, `mean` if they were not the defaults.
+      `preprocessing` and `from_logits`, and `image_size` if its images may have several sizes (as for `export_model`).
+    - `.weights.h5` needs `network` and `classes`; of an AlexNet also `init`, which decides the scale of pixel values,
+      and `width` and `mean` if they were not the defaults.
     - Weights of Caffe and PyTorch contain the number of classes; the network is detected if possible.
 
     Args:
@@ -101,7 +108,7 @@ def load_network(
 
     ```python
     network = load_network("model.keras")
-    network = load_network("mine.weights.h5", network="paper", classes=10, width=0.25)
+    network = load_network("mine.weights.h5", network="paper", classes=10, width=0.25, init="he")
     ```
     """
     path = Path(path)
@@ -223,6 +230,7 @@ def _signature(exported: Any, name: str) -> Signature:
 
 def _from_keras_file(path: Path, given: dict[str, Any]) -> LoadedNetwork:
     preprocessing, from_logits = given.pop("preprocessing", None), given.pop("from_logits", None)
+    image_size = given.pop("image_size", None)
     _refuse(given, path, "the file")
     check_keras_file(path)
     try:
@@ -230,6 +238,7 @@ def _from_keras_file(path: Path, given: dict[str, Any]) -> LoadedNetwork:
     # A config of other software can raise anything.
     except Exception as error:
         raise ValueError(f"path={path}: {reason_of(error)}; expected a Keras model") from error
+    model = with_image_size(model, image_size)
     check_classifier(model)
     preprocessing, from_logits = resolve_inputs_and_outputs(model, preprocessing, from_logits)
     centring = alexnet_input(model)
@@ -258,6 +267,11 @@ def _from_weights(path: Path, given: dict[str, Any]) -> LoadedNetwork:
         missing = "network" if name is None else "classes"
         raise ValueError(f"{missing} is missing: {path} contains weights only")
     registered = networks.find(name)
+    if file.kind not in FAMILIES and "init" in registered.options and "init" not in given:
+        raise ValueError(
+            f"init is missing: {path} contains weights only, and the initialization of {name} decides the scale of "
+            "pixel values; expected 'paper' or 'he'"
+        )
     model = networks.create(name, classes, classifier_activation=None, **given)
     if name in VARIANTS:
         assign(model, file, find_variant(name))

@@ -159,7 +159,13 @@ def crop_batches(
 
 
 def evaluation_batches(
-    source: Source, split: str, *, batch_size: int, resize: str = "shorter_side", shard: tuple[int, int] = (0, 1)
+    source: Source,
+    split: str,
+    *,
+    batch_size: int,
+    resize: str = "shorter_side",
+    size: int = RESIZED_SIZE,
+    shard: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """Every image of `split` exactly once, in a fixed order; the last batch may be shorter.
 
@@ -167,11 +173,12 @@ def evaluation_batches(
       source: where from.
       split: one of its splits.
       batch_size: images per batch.
-      resize: one of `choices.RESIZE_POLICIES`; without effect on prepared records, which are 256 x 256 already.
+      resize: one of `choices.RESIZE_POLICIES`; without effect on prepared records, which are square already.
+      size: side of the resized images in pixels.
       shard: (index, count) of `count` machines that evaluate together: each gets every `count`-th image.
 
     Returns:
-      Elements (images uint8 [n,256,256,3], labels int32 [n], valid bool [n], keys string [n]). An image that cannot
+      Elements (images uint8 [n,size,size,3], labels int32 [n], valid bool [n], keys string [n]). An image that cannot
       be decoded is zeros and not valid.
 
     Raises:
@@ -182,7 +189,7 @@ def evaluation_batches(
     check_resize(resize)
 
     def example(encoded: tf.Tensor, label: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        image, valid = _resized_image_or_zeros(encoded, resize, FORMATS)
+        image, valid = _resized_image_or_zeros(encoded, resize, FORMATS, size=size)
         return image, label, valid, key
 
     return (

@@ -35,6 +35,7 @@ class CSVLog(keras.callbacks.Callback):
         super().__init__()
         self.path = Path(path)
         self.rows: list[dict] = []
+        self._learning_rate = 0.0
 
     def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
         """Reads the rows of earlier epochs."""
@@ -42,9 +43,13 @@ class CSVLog(keras.callbacks.Callback):
             with open(self.path, newline="", encoding="utf-8") as file:
                 self.rows = list(csv.DictReader(file))
 
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Notes the learning rate of the epoch, which a schedule may change at its end."""
+        self._learning_rate = current_learning_rate(self.model.optimizer)
+
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Adds the row of an epoch."""
-        row = {"epoch": epoch + 1, "learning_rate": current_learning_rate(self.model.optimizer)} | dict(logs or {})
+        row = {"epoch": epoch + 1, "learning_rate": self._learning_rate} | dict(logs or {})
         kept = [earlier for earlier in self.rows if int(earlier["epoch"]) <= epoch]
         self.rows = [*kept, {name: value for name, value in row.items() if name not in TIMINGS}]
         self.write()

@@ -36,7 +36,8 @@ class Resume(keras.callbacks.Callback):
 
     Weights, optimizer, random generators of the layers and the schedule are restored. With a `training_dataset` that
     starts at the same epoch, a resumed `fit` ends with the same weights as one that was not interrupted. Epochs that
-    were interrupted are trained again from their beginning; only the train command resumes within an epoch.
+    were interrupted are trained again from their beginning; only the train command resumes within an epoch. Layers are
+    saved by name: give names to those of a model of your own.
 
     Args:
       directory: gets checkpoints/ and, where the logs have `val_top1_error`, best/.

@@ -15,10 +15,16 @@ import keras
 import tensorflow as tf
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
-from keras_alexnet.classifier import alexnet_input, check_classifier, resolve_inputs_and_outputs
+from keras_alexnet.classifier import (
+    alexnet_input,
+    check_classifier,
+    resolve_inputs_and_outputs,
+    with_image_size,
+)
 from keras_alexnet.saved_model import PRECISIONS, verify
 from keras_alexnet.saved_model.files import model_card, write_card, write_serving_config
 from keras_alexnet.saved_model.generic_network import GenericNetwork
+from keras_alexnet.saved_model.graph import refuse_random_numbers, remove_devices
 from keras_alexnet.saved_model.module import Network, ServingModule
 from keras_alexnet.saved_model.serving_network import ServingNetwork
 from keras_alexnet.saved_model.warmup import WARMUP_FILE, probes, warmup_requests, write_logs
@@ -41,6 +47,7 @@ def export_model(
     *,
     preprocessing: Preprocessing | None = None,
     from_logits: bool | None = None,
+    image_size: int | None = None,
     labels: Sequence[str] | None = None,
     precision: str = "float32",
     top_k: int = TOP_K,
@@ -54,8 +61,8 @@ def export_model(
     TensorFlow Serving are written unless they exist.
 
     Args:
-      model: an `AlexNet` with its classifier, or any functional or sequential Keras classifier of `[N, S, S, 3]`; on
-        any placement. It is not changed.
+      model: an `AlexNet` with its classifier, or any Keras classifier of `[N, S, S, 3]`, nested and subclassed models
+        included; on any placement. It is not changed.
       export_base: directory of the model's versions; created if necessary.
       class_names: one per class, not empty, without line breaks.
       version: 1 or more; by default one more than the highest that exists.
@@ -64,6 +71,7 @@ def export_model(
         `[N, S, S, 3]`. Inferred for an `AlexNet`, required for other models.
       from_logits: whether the model's outputs are logits rather than probabilities. Inferred for an `AlexNet`, required
         for other models.
+      image_size: S, for a model that accepts images of several sizes, such as those of keras-hub.
       labels: values of the output "labels", one per class; the class names by default.
       precision: "float32", or "bfloat16" (AlexNet only) for weights and most of the arithmetic.
       top_k: how many classes a prediction names, at least 1; all of them if there are fewer.
@@ -85,6 +93,8 @@ def export_model(
     export_model(mobilenet, "export/mobilenet", imagenet_names, preprocessing="tf", from_logits=False)
     ```
     """
+    if isinstance(model, keras.Model):
+        model = with_image_size(model, image_size)
     check_classifier(model)
     labels = class_names if labels is None else labels
     for argument, names in (("class_names", class_names), ("labels", labels)):
@@ -98,7 +108,7 @@ def export_model(
     served = {"precision": precision, "top_k": module.top_k, "max_pixels": max_pixels, "resize": network.resize}
     inputs_and_outputs: dict[str, Any] = {"preprocessing": preprocessing, "from_logits": from_logits}
     with _part_of(target) as part:
-        tf.saved_model.save(module, str(part), signatures=module.trace())
+        _save(module, part)
         (part / "assets").mkdir(exist_ok=True)
         for asset, names in ((CLASS_NAMES_ASSET, class_names), (LABELS_ASSET, labels)):
             (part / "assets" / asset).write_text("".join(f"{name}\n" for name in names), encoding="utf-8", newline="\n")
@@ -109,6 +119,16 @@ def export_model(
         write_serving_config(base)
         _publish(part, target)
     return str(target)
+
+
+def _save(module: ServingModule, version_dir: Path) -> None:
+    signatures = module.trace()
+    refuse_random_numbers(signatures.values())
+    try:
+        tf.saved_model.save(module, str(version_dir), signatures=signatures)
+    except AssertionError as error:  # "Tried to export a function which references an 'untracked' resource"
+        raise ValueError("model: found a tf.Variable or table that is not one of the model's weights") from error
+    remove_devices(version_dir)
 
 
 def verify_export(version_dir: Path, expected: list[PredictionLog], relative: float, absolute: float) -> None:

@@ -14,7 +14,8 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
-from keras_alexnet.classifier import classifier_features, resized_size
+from keras_alexnet.classifier import alexnet_input, classifier_features, resized_size
+from keras_alexnet.saved_model.classifier_layer import find_classifier, flat_features, observed
 from keras_alexnet.ten_crop import Preprocessing, crop_probabilities, preprocess
 from pipelines.choices import RESIZED_SIZE
 from pipelines.images import crops, decode
@@ -67,6 +68,9 @@ def probes(
       resize: one of `pipelines.choices.RESIZE_POLICIES`.
       max_pixels: larger images count as not decodable.
       from_logits, preprocessing: see `ten_crop.crop_probabilities`.
+
+    Raises:
+      ValueError: the outputs are declared to be probabilities, but are not between 0 and 1.
     """
     size = resized_size(model)
     random = np.random.default_rng(0)
@@ -80,9 +84,11 @@ def probes(
         crop_probabilities(model, images, which, from_logits=from_logits, preprocessing=preprocessing).numpy()
         for which in ("ten", "center")
     )
-    center_crops = preprocess(crops.center_crop(images, model.input_shape[1]), preprocessing)
-    features = classifier_features(model)(center_crops, training=False)
-    rows = [np.reshape(tf.cast(each, tf.float32), (len(images), -1)) for each in keras.tree.flatten(features)]
+    if not (np.all(ten > -1e-3) and np.all(ten < 1 + 1e-3)):
+        raise ValueError(
+            f"from_logits={from_logits}: found outputs {ten.min():.3g} to {ten.max():.3g}; expected 0 to 1"
+        )
+    features = _features(model, preprocess(crops.center_crop(images, model.input_shape[1]), preprocessing))
 
     def bytes_probe(name: str, output: str, rows: np.ndarray) -> PredictionLog:
         rows = np.where(valid[:, np.newaxis], [*rows, np.zeros_like(rows[0])], np.float32(0))
@@ -91,9 +97,17 @@ def probes(
     return [
         bytes_probe(wire.SIGNATURE_TEN_CROP, wire.OUTPUT_PROBABILITIES, ten),
         bytes_probe(wire.SIGNATURE_CENTER, wire.OUTPUT_PROBABILITIES, center),
-        bytes_probe(wire.SIGNATURE_FEATURES, wire.OUTPUT_FEATURES, np.concatenate(rows, -1)),
+        bytes_probe(wire.SIGNATURE_FEATURES, wire.OUTPUT_FEATURES, features),
         _log(model_name, wire.SIGNATURE_IMAGES, {wire.INPUT_IMAGES: images}, {wire.OUTPUT_PROBABILITIES: ten}),
     ]
+
+
+def _features(model: keras.Model, center_crops: tf.Tensor) -> np.ndarray:
+    if alexnet_input(model) is not None:
+        return flat_features(classifier_features(model)(center_crops, training=False)).numpy()
+    with observed([find_classifier(model)]) as calls:
+        model(center_crops, training=False)
+    return flat_features(calls[-1][1]).numpy()
 
 
 def write_logs(path: Path, logs: Iterable[PredictionLog]) -> None:

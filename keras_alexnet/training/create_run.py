@@ -4,7 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from keras_alexnet.run_directory import RunConfig
+from keras_alexnet.checkpoints import saved_state
+from keras_alexnet.run_directory import RunConfig, RunDirectory
 from keras_alexnet.training.config import Resume, TrainingConfig, setting_of
 from keras_alexnet.training.context import TrainingContext
 from keras_alexnet.training.fine_tuning import InitialWeights
@@ -20,6 +21,8 @@ def load_or_create_run(
 ) -> tuple[RunConfig, Statistics]:
     """Configuration and statistics of the run in the run directory, or of a new one, which is saved there.
 
+    The `learning_rate` of the configuration is set, also for runs of older versions.
+
     Args:
       context: the run.
       source: its dataset.
@@ -33,8 +36,9 @@ def load_or_create_run(
     if directory.exists():
         saved = directory.config
         changed = _changed_settings(saved, new)
-        if not changed:
-            _report_kept_settings(saved, new)
+        if directory.has_checkpoint() and not changed:
+            return _with_kept_settings(directory, saved, new), directory.statistics
+        if not changed and saved.learning_rate == new.learning_rate:
             return saved, directory.statistics
         if directory.has_checkpoint():
             raise ValueError(
@@ -99,13 +103,15 @@ def _changed_settings(saved: RunConfig, new: RunConfig) -> list[str]:
     return [name for name in names if getattr(saved, name) != getattr(new, name)]
 
 
-def _report_kept_settings(saved: RunConfig, new: RunConfig) -> None:
-    for field in dataclasses.fields(TrainingConfig):
-        if setting_of(field).resume is not Resume.KEEP:
-            continue
-        kept, asked = getattr(saved, field.name, None), getattr(new, field.name, None)
-        if kept is not None and kept != asked:
-            print(f"{field.name}={asked}: a resumed run keeps its own, {kept} at the start", flush=True)
+def _with_kept_settings(directory: RunDirectory, saved: RunConfig, new: RunConfig) -> RunConfig:
+    """`saved` with the initial learning rate of the run, which older versions did not save; reports if it is kept."""
+    kept = saved.learning_rate
+    if kept is None:
+        history = (saved_state(directory.checkpoints_dir) or {}).get("history")
+        kept = history[0]["learning_rate"] if history else new.learning_rate
+    if kept != new.learning_rate:
+        print(f"learning_rate={new.learning_rate}: a resumed run keeps its own, {kept} at the start", flush=True)
+    return dataclasses.replace(saved, learning_rate=kept)
 
 
 def _mean(variant: Variant, statistics: Statistics, initial: InitialWeights | None) -> np.ndarray:

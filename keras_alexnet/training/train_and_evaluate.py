@@ -88,6 +88,9 @@ def _train(context: TrainingContext) -> Row:
         with cluster.chief_first():
             initial = _initial_weights(context)
             run_config, statistics = load_or_create_run(context, source, new, initial)
+        # A resumed run keeps its own initial learning rate.
+        config = dataclasses.replace(config, learning_rate=run_config.learning_rate)
+        context = dataclasses.replace(context, config=config)
         with cluster.only_chief_prints(), watched(service_addresses(config)), read_errors(source):
             loop = _create_loop(context, source, run_config, statistics, initial)
             return loop.run(config.epochs, config.steps)

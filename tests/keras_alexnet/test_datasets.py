@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 
@@ -47,6 +49,17 @@ def test_an_interrupted_epoch_is_repeated_and_a_later_one_can_be_the_start(folde
     second = first_images(train)
     np.testing.assert_array_equal(first_images(training_dataset(folder, batch_size=4, start_epoch=1)), second)
     assert not np.array_equal(first_images(training_dataset(folder, batch_size=4, seed=1)), first)
+
+
+@pytest.mark.parametrize("batch_size", [4, 9])
+def test_batches_that_are_read_ahead_do_not_end_an_epoch(folder, batch_size):
+    train = training_dataset(folder, batch_size=batch_size)
+    first = first_images(train)
+    for _ in range(3):
+        iterator = iter(train)
+        next(iterator)
+        time.sleep(0.2)
+        np.testing.assert_array_equal(first_images(train), first)
 
 
 def test_fit_draws_new_crops_and_a_resumed_fit_ends_with_the_same_weights(folder, monkeypatch):

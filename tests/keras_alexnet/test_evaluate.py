@@ -1,7 +1,9 @@
 import csv
+import dataclasses
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
+import keras
 import numpy as np
 import pytest
 
@@ -41,6 +43,15 @@ def test_an_export_has_the_error_rates_of_its_model(network, trained, tmp_path, 
         found = evaluate(load_network(path), network.training["dataset"], crops=crops)
         assert (found.images, found.top1_error) == (expected.images, expected.top1_error)
         assert found.loss == pytest.approx(expected.loss, rel=1e-4)
+
+
+def test_a_network_of_another_size_gets_images_resized_for_it(photographs, tmp_path):
+    layers = [keras.Input((64, 64, 3)), keras.layers.AveragePooling2D(8), keras.layers.Flatten()]
+    keras.Sequential([*layers, keras.layers.Dense(3)]).save(tmp_path / "small.keras")
+    small = load_network(tmp_path / "small.keras", preprocessing="none", from_logits=True)
+    assert small.resized_size == 73
+    small = dataclasses.replace(small, class_names=("blue", "green", "red"))
+    assert evaluate(small, f"folder:{photographs}", crops="ten").images == 9
 
 
 def test_a_bad_image_is_named_and_skipped_up_to_the_limit(network, copied, capsys):

@@ -63,6 +63,23 @@ def test_a_keras_file_is_exported_as_a_whole(saved, names_file, tmp_path, flag, 
     assert {label.decode() for label in outputs["labels"][0].numpy()} == set(NAMES)
 
 
+@pytest.mark.numeric
+def test_weights_are_exported_with_the_scale_and_mean_of_their_network(saved, names_file, tmp_path, unchecked):
+    model, path = saved
+    model.save_weights(path.with_name("model.weights.h5"))
+    arguments = [COMMAND, f"--weights={path.with_name('model.weights.h5')}", "--variant=paper", f"--width={WIDTH}"]
+    arguments += [f"--classes={len(NAMES)}", f"--class_names={names_file}", f"--export_base={tmp_path / 'base'}"]
+    assert_one_line(run_command(*arguments), "--init is missing")
+    assert_one_line(run_command(*arguments, "--init=he", "--mean=1,x"), "--mean=1,x: ", "expected R,G,B or a .npy file")
+    assert not (tmp_path / "base").exists()
+    run = run_command(*arguments, "--init=he", "--mean=90,100,110")
+    assert run.returncode == 0, run.stderr
+    images = tf.constant(np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3)).astype(np.uint8))
+    outputs = load_network(tmp_path / "base").signatures[wire.SIGNATURE_IMAGES](images=images)
+    expected = crop_probabilities(model, images, from_logits=False)
+    np.testing.assert_allclose(outputs["probabilities"], expected, atol=1e-6)
+
+
 def test_class_names_that_do_not_fit_are_one_line(saved, names_file, tmp_path):
     _, path = saved
     (tmp_path / "two.txt").write_text("ant\nbee\n")
@@ -161,7 +178,7 @@ def test_exported_pretrained_weights_classify_image_files(tmp_path, names_file, 
     weights = pretrained(name, tmp_path / file, bgr=name == "caffe")
     arguments = [f"--weights={tmp_path / file}", f"--width={WIDTH}"]
     # Keras' files contain neither the network nor the number of classes.
-    arguments += [] if name == "caffe" else [f"--variant={name}", f"--classes={len(NAMES)}"]
+    arguments += [] if name == "caffe" else [f"--variant={name}", f"--classes={len(NAMES)}", "--init=paper"]
     arguments += [f"--class_names={names_file}", f"--export_base={tmp_path / 'served'}"]
     run = run_command(COMMAND, *arguments)
     assert run.returncode == 0, run.stderr

@@ -37,5 +37,5 @@ def test_a_whole_network_takes_no_arguments_of_weight_files(tmp_path):
     files.small("paper", classes=3).save(tmp_path / "m.keras")
     with defined_flags(define_model_flags) as values:
         values(["test", f"--model={tmp_path / 'm.keras'}", "--variant=paper"])
-        with pytest.raises(ValueError, match=r"^network=paper: .*contains the whole network"):
+        with pytest.raises(ValueError, match=r"^network='paper': .*the file contains it"):
             load_model(values)

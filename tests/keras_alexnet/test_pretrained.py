@@ -50,8 +50,9 @@ def test_weights_need_what_they_do_not_contain(model, saved):
     for given, message in (
         ({}, "^network is missing: "),
         ({"network": "caffe"}, "^classes is missing: "),
-        ({"network": "caffe", "classes": 5, "width": WIDTH}, r"m\.weights\.h5: fc8: found .*"),
-        ({"network": "caffe", "classes": 4, "alpha": 2}, "^alpha=2: caffe has no such option"),
+        ({"network": "caffe", "classes": 4, "width": WIDTH}, "^init is missing: .*expected 'paper' or 'he'"),
+        ({"network": "caffe", "classes": 5, "width": WIDTH, "init": "he"}, r"m\.weights\.h5: fc8: found .*"),
+        ({"network": "caffe", "classes": 4, "init": "he", "alpha": 2}, "^alpha=2: caffe has no such option"),
         ({"network": "alexnet", "classes": 4}, "^network=alexnet: expected one of paper"),
     ):
         with pytest.raises(ValueError, match=message):

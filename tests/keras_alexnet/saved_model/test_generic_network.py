@@ -7,6 +7,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from keras_alexnet import export_model
+from keras_alexnet.classifier import with_image_size
 from keras_alexnet.pretrained import load_network
 from keras_alexnet.ten_crop import crop_probabilities
 from tests.helpers.image_files import encode, photograph
@@ -37,25 +38,62 @@ def sequential():
     )
 
 
+def nested():
+    """The classifier is in a model in the model."""
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Conv2D(8, 5, 4), keras.layers.GlobalMaxPooling2D(), keras.layers.Dense(5, "softmax")]
+    return keras.Sequential([keras.Input((64, 64, 3)), keras.Sequential(layers)])
+
+
+def open_size():
+    """As those of keras-hub: a backbone, and images of any size."""
+    keras.utils.set_random_seed(0)
+    backbone = keras.Sequential([keras.layers.Conv2D(8, 5, 4, activation="relu"), keras.layers.Conv2D(8, 3)])
+    images = keras.Input((None, None, 3))
+    return keras.Model(images, keras.layers.Dense(5)(keras.layers.GlobalMaxPooling2D()(backbone(images))))
+
+
+class Subclassed(keras.Model):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.first, self.last = keras.layers.Conv2D(8, 5, 4), keras.layers.Dense(5)
+
+    def call(self, images):
+        with tf.device("/CPU:0"):
+            maps = self.first(images)
+        return self.last(tf.reduce_mean(maps, [1, 2]))
+
+
+class Noise(keras.layers.Layer):
+    def call(self, images):
+        return images + 1e-6 * keras.random.normal(tf.shape(images))
+
+
 def scaled(crops):
     return crops / 255
 
 
 @pytest.mark.numeric
 @pytest.mark.parametrize(
-    "build, preprocessing, from_logits, size, units",
+    "build, preprocessing, from_logits, size, units, options",
     [
-        (mobilenet, "tf", False, 73, 256),
-        pytest.param(sequential, scaled, True, 64, 8 * 13 * 13, marks=pytest.mark.subprocess),
+        (mobilenet, "tf", False, 73, 256, {}),
+        pytest.param(sequential, scaled, True, 64, 8 * 13 * 13, {}, marks=pytest.mark.subprocess),
+        (nested, "tf", False, 73, 8, {}),
+        (open_size, scaled, True, 73, 8, {"image_size": 64}),
+        (Subclassed, "torch", True, 64, 8, {"image_size": 56}),
     ],
-    ids=["MobileNet", "Sequential"],
+    ids=["MobileNet", "Sequential", "nested", "open image size", "subclassed"],
 )
-def test_the_export_predicts_as_the_keras_model(tmp_path, request, build, preprocessing, from_logits, size, units):
+def test_the_export_predicts_as_the_keras_model(
+    tmp_path, request, build, preprocessing, from_logits, size, units, options
+):
     model = build()
-    if build is mobilenet:
-        # The test of every network verifies its export.
+    if build is not sequential:
+        # One is verified in a fresh process, as every network of the registry is in its own test.
         request.getfixturevalue("unchecked")
-    path = export_model(model, tmp_path, NAMES, preprocessing=preprocessing, from_logits=from_logits)
+    path = export_model(model, tmp_path, NAMES, preprocessing=preprocessing, from_logits=from_logits, **options)
+    model = with_image_size(model, options.get("image_size"))
     network = load_network(tmp_path)
     assert network.resized_size == size and network.class_names == tuple(NAMES)
 
@@ -97,6 +135,36 @@ def test_preprocessing_and_kind_of_output_are_never_guessed(tmp_path, arguments,
     with pytest.raises(ValueError, match=message):
         export_model(mobilenet(), tmp_path, NAMES, **arguments)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "build, arguments, message",
+    [
+        (open_size, {}, "^image_size is missing: "),
+        (Subclassed, {}, "^image_size is missing: "),
+        (sequential, {"image_size": 64}, "^image_size=64: .* has images of 56 pixels"),
+        (open_size, {"image_size": 64, "from_logits": False}, "^from_logits=False: found outputs .*; expected 0 to 1"),
+    ],
+)
+def test_arguments_that_do_not_fit_the_model_are_refused(tmp_path, build, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        export_model(build(), tmp_path, NAMES, **{"preprocessing": "none", "from_logits": True} | arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_draws_random_numbers_is_refused(tmp_path):
+    layers = [keras.Input((56, 56, 3)), Noise(), keras.layers.Flatten(), keras.layers.Dense(5)]
+    with pytest.raises(ValueError, match="draws random numbers"):
+        export_model(keras.Sequential(layers), tmp_path, NAMES, preprocessing="none", from_logits=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_exported_model_is_left_as_it_is(tmp_path, unchecked):
+    model = nested()
+    before = model.get_weights()
+    export_model(model, tmp_path, NAMES, preprocessing="tf", from_logits=False)
+    assert all(np.array_equal(*pair) for pair in zip(before, model.get_weights(), strict=True))
+    assert not any("call" in vars(layer) for layer in model.layers[0].layers)
 
 
 def test_a_model_that_is_no_image_classifier_is_refused(tmp_path):
