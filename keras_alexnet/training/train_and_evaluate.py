@@ -89,6 +89,7 @@ def _train(context: TrainingContext) -> Row:
             initial = _initial_weights(context)
             run_config, statistics = load_or_create_run(context, source, new, initial)
         # A resumed run keeps its own initial learning rate.
+        assert run_config.learning_rate is not None
         config = dataclasses.replace(config, learning_rate=run_config.learning_rate)
         context = dataclasses.replace(context, config=config)
         with cluster.only_chief_prints(), watched(service_addresses(config)), read_errors(source):
