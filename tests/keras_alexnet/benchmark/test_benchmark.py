@@ -42,6 +42,7 @@ def test_every_contender_takes_a_step():
 COMMAND = [sys.executable, "-m", "keras_alexnet.benchmark", "--part=strategies", "--width=0.03125", "--repeats=1"]
 
 
+@pytest.mark.slow
 @pytest.mark.subprocess
 def test_strategies_are_compared_by_one_command():
     run = subprocess.run([*COMMAND, "--virtual_devices=2", "--batch=4"], capture_output=True, text=True)
@@ -64,6 +65,7 @@ def test_strategies_that_differ_end_the_command_with_an_error(monkeypatch, capsy
     assert [line.endswith("NOT EQUAL") for line in lines] == [True, True, False]
 
 
+@pytest.mark.slow
 @pytest.mark.subprocess
 @pytest.mark.parametrize(
     "flags, says",

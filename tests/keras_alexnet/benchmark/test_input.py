@@ -18,6 +18,7 @@ def test_synthetic_images_are_as_large_as_photographs_when_encoded():
         assert 25_000 < encoded.tell() < 36_000
 
 
+@pytest.mark.slow
 def test_every_contender_delivers_and_is_reported(monkeypatch, capsys):
     monkeypatch.setattr(benchmark_input, "_IMAGES", 12)
     monkeypatch.setattr(benchmark_input, "_SECONDS_A_TURN", 0.01)

@@ -77,7 +77,7 @@ def test_a_loss_that_stays_at_guessing_is_reported_once():
     stuck, moving = row(6.9, val_loss=6.91), row(6.9, val_loss=6.5)
     said = [stuck_report([row(7.5)] + [stuck] * epochs, 200, 1000, 0.01) for epochs in range(6)]
     assert [bool(text) for text in said] == [False, False, False, True, False, False]
-    assert "ln(1000) = 6.9078" in said[3] and "600 steps" in said[3] and "--init=he" in said[3]
+    assert "ln(1000) = 6.9078" in said[3] and "600 steps" in said[3] and "init=he" in said[3]
     assert stuck_report([stuck], 10_009, 1000, 0.01)
     assert not stuck_report([moving], 10_009, 1000, 0.01)
     assert not stuck_report([row(0.0)] * 3, 200, 1, 0.01)

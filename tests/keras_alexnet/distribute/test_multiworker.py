@@ -115,6 +115,7 @@ def wait_for_checkpoint(model_dir, number, workers):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.subprocess
 def test_when_one_worker_is_told_to_stop_all_stop_and_the_same_commands_go_on(photographs, tmp_path, start):
     endless = tiny(photographs, tmp_path, strategy="multiworker", epochs=9999)

@@ -31,6 +31,7 @@ def test_replicas_and_towers_draw_different_dropout_masks():
     assert all(abs(share - 0.5) < 0.05 for share in shares.values()), shares
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision, tolerance", [("bfloat16", 0.05), ("float16", 0.01)])
 def test_low_precision_learns_the_same_wherever_it_runs(precision, tolerance):
     found = on_four_devices("precision", precision)

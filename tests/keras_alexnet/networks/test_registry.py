@@ -101,6 +101,7 @@ def test_the_preprocessing_is_that_of_keras_applications(name, module):
     np.testing.assert_allclose(inside.predict_on_batch(images(32)), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_mobilenet_equals_the_constructors_model_behind_its_preprocessing(tmp_path):
     keras.utils.set_random_seed(1)
     plain = keras.applications.MobileNet((64, 64, 3), alpha=0.25, weights=None, classes=4)

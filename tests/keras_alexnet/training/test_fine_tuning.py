@@ -46,6 +46,7 @@ def test_another_training_is_carried_on_with_new_classes(trained, two_classes, t
     np.testing.assert_array_equal(RunDirectory(tmp_path / "run").mean, mean)
 
 
+@pytest.mark.slow
 def test_an_interrupted_fine_tuning_goes_on_as_if_it_had_not_been(trained, two_classes, tmp_path):
     recipe = {"init_from": str(trained), "freeze": "conv1", "lr_multipliers": "fc8=10", "epochs": 2}
     train_and_evaluate(tiny(two_classes, tmp_path / "whole", **recipe))

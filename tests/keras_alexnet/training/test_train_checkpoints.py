@@ -37,6 +37,7 @@ def small_files_only():
     signal.signal(signal.SIGXFSZ, handler)
 
 
+@pytest.mark.slow
 def test_a_full_disk_in_the_middle_of_a_run_costs_nothing(photographs, trained, tmp_path, capsys, monkeypatch, request):
     train_and_evaluate(tiny(photographs, tmp_path / "run", epochs=1))
     before = (tmp_path / "run" / "checkpoints" / "checkpoint").read_text()
@@ -98,6 +99,7 @@ def test_a_damaged_index_of_checkpoints_is_made_again(photographs, trained, tmp_
     assert not list((tmp_path / "run").rglob("*temp*"))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_network_is_named_and_the_one_before_is_used(photographs, trained, tmp_path, capsys):
     train_and_evaluate(tiny(photographs, tmp_path / "other", width=1 / 8, epochs=1))
     shutil.copytree(trained, tmp_path / "run")

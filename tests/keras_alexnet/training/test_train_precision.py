@@ -38,6 +38,7 @@ def test_layers_compute_in_the_precision_asked_for_and_norms_in_float32(trained,
     assert graph.structured_outputs.dtype == tf.float32
 
 
+@pytest.mark.slow
 @pytest.mark.subprocess
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_a_run_in_low_precision_learns_resumes_exactly_and_is_used_in_float32(photographs, tmp_path, precision):

@@ -23,6 +23,7 @@ def test_throughput_is_measured_without_data_or_a_folder(tmp_path):
     assert "done after 6 steps on noise" in run.stdout and not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.subprocess
 def test_noise_can_be_trained_on_in_a_folder_with_replicas(tmp_path):
     flags = [*SMALL, "--classes=7", f"--model_dir={tmp_path / 'run'}", "--strategy=mirrored", "--virtual_devices=2"]
