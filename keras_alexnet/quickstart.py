@@ -18,11 +18,14 @@ from absl import flags
 
 from pipelines.cli import define_path, run
 
+# A directory with this file may be replaced.
+_MARKER = ".quickstart"
+
 
 def define_flags() -> None:
     """Defines the flags of this command."""
     flags.DEFINE_integer("seed", 0, "of the training", 0)
-    define_path("work_dir", "build/quickstart", "directory for everything that is made; emptied first")
+    define_path("work_dir", "build/quickstart", "directory for everything that is made; an earlier run's is replaced")
 
 
 def printed_command(*arguments: str | Path) -> list[str]:
@@ -76,12 +79,24 @@ def write_held_out_images(prepared: Path, directory: Path) -> list[Path]:
     return sorted(paths.values())
 
 
+def create_work_dir(work: Path) -> None:
+    """Creates the directory; replaces one of an earlier run.
+
+    Raises:
+      ValueError: if it has files that the quickstart has not made.
+    """
+    if work.exists() and not (work / _MARKER).exists() and (not work.is_dir() or any(work.iterdir())):
+        raise ValueError(f"work_dir={work}: expected a new directory, or one of an earlier quickstart")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    (work / _MARKER).touch()
+
+
 def main(argv: Sequence[str]) -> None:
     """Prepares, trains, evaluates, exports, serves and queries."""
     options, started = flags.FLAGS, time.monotonic()
     work = Path(options.work_dir)
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
+    create_work_dir(work)
     photos, model, export = work / "photos", work / "model", work / "export" / "alexnet"
     run_command("pipelines.prepare", "--dataset=photos", f"--data_dir={work / 'tfds'}", f"--output_dir={photos}")
     training = [f"--dataset={photos}", f"--model_dir={model}"]
