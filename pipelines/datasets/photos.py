@@ -178,11 +178,12 @@ def build(data_dir: str | None = None) -> tfds.core.DatasetBuilder:
       ValueError: scikit-image is missing, or `data_dir` cannot be written.
     """
     try:
-        builder = Photos(data_dir=data_dir)
-        if not builder.is_prepared():
-            photographs_folder()
-            _build(builder)
+        with quiet():
             builder = Photos(data_dir=data_dir)
+            if not builder.is_prepared():
+                photographs_folder()
+                _build(builder)
+                builder = Photos(data_dir=data_dir)
     except _BUILD_ERRORS as error:
         raise ValueError(f"data_dir={data_dir}: cannot build photos there: {' '.join(str(error).split())}") from error
     return builder
@@ -192,7 +193,7 @@ def _build(builder: Photos) -> None:
     tfds.disable_progress_bar()
     try:
         # TFDS announces downloads on stdout; there are none.
-        with quiet(), contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()):
             builder.download_and_prepare()
     except _BUILD_ERRORS:
         # Two processes may build at once; the slower one finds the work done.

@@ -65,6 +65,7 @@ def test_a_run_cut_in_two_equals_one_that_was_not(photographs, trained, tmp_path
         np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_its_learning_rate_and_its_directory_may_have_any_name(photographs, tmp_path, capsys):
     names = {"schedule": "step", "epochs": 4}
     whole, parts = tmp_path / "whole", tmp_path / "run [1] *?"  # a pattern to TensorFlow
@@ -135,7 +136,7 @@ def test_sigterm_saves_and_the_same_command_resumes(photographs, tmp_path):
 
 
 @pytest.mark.subprocess
-@pytest.mark.parametrize("placement", [("mirrored", 2), ("towers", 4)])
+@pytest.mark.parametrize("placement", [("mirrored", 2), pytest.param(("towers", 4), marks=pytest.mark.slow)])
 def test_a_training_on_several_devices_can_be_evaluated_on_one(photographs, tmp_path, placement):
     strategy, devices = placement
     config = tiny(
