@@ -115,11 +115,11 @@ def load_network(
     given = {"network": network, "classes": classes, **options}
     given = {name: value for name, value in given.items() if value is not None}
     if not path.exists():
-        raise ValueError(f"path={path}: no such file or directory; expected {_KINDS}")
+        raise ValueError(f"{path}: no such file or directory; expected {_KINDS}")
     if path.is_dir():
         version = _export_version(path)
         if version is None and not RunDirectory(path).exists():
-            raise ValueError(f"path={path}: found neither model.json nor {_SAVED_MODEL}; expected {_KINDS}")
+            raise ValueError(f"{path}: found neither model.json nor {_SAVED_MODEL}; expected {_KINDS}")
         _refuse(given, path, "the directory")
         return _from_run(path) if version is None else _from_export(path, version)
     if recognise(path) == "keras":
@@ -207,7 +207,7 @@ def _from_export(path: Path, version: Path) -> LoadedNetwork:
         card = json.loads((version / CARD_FILE).read_text(encoding="utf-8"))
         served, training = card["served"], card["training"]
     except (tf.errors.OpError, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
-        raise ValueError(f"path={version}: {reason_of(error)}; expected an export of keras_alexnet") from error
+        raise ValueError(f"{version}: {reason_of(error)}; expected an export of keras_alexnet") from error
     return LoadedNetwork(
         source=str(path),
         resize=served["resize"],
@@ -237,7 +237,7 @@ def _from_keras_file(path: Path, given: dict[str, Any]) -> LoadedNetwork:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     # A config of other software can raise anything.
     except Exception as error:
-        raise ValueError(f"path={path}: {reason_of(error)}; expected a Keras model") from error
+        raise ValueError(f"{path}: {reason_of(error)}; expected a Keras model") from error
     model = with_image_size(model, image_size)
     check_classifier(model)
     preprocessing, from_logits = resolve_inputs_and_outputs(model, preprocessing, from_logits)
