@@ -19,6 +19,7 @@ from tests.helpers.linear_network import (
     linear_network,
     trained,
 )
+from tests.helpers.processor import needs_bfloat16
 
 pytestmark = pytest.mark.numeric
 Y = np.zeros(len(X))
@@ -80,7 +81,7 @@ def test_multipliers_in_a_custom_loop(traced):
     assert_weights(model, after_steps(3))
 
 
-@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("dtype", [pytest.param("mixed_bfloat16", marks=needs_bfloat16), "mixed_float16"])
 def test_multipliers_in_mixed_precision(dtype):
     model = compiled(dtype)
     if dtype == "mixed_float16":

@@ -17,6 +17,7 @@ from keras_alexnet.saved_model import export, warmup
 from keras_alexnet.saved_model.module import ServingModule
 from keras_alexnet.saved_model.serving_network import ServingNetwork
 from serving import signatures as wire
+from tests.helpers.processor import needs_bfloat16
 
 pytestmark = pytest.mark.subprocess
 
@@ -140,6 +141,7 @@ def test_an_operator_s_configuration_is_left_alone(tmp_path, unchecked):
 
 @pytest.mark.subprocess
 @pytest.mark.numeric
+@needs_bfloat16
 def test_an_export_in_bfloat16_is_verified(tmp_path):
     assert export_model(network(), tmp_path, ["a", "b", "c"], precision="bfloat16") == str(tmp_path / "1")
 

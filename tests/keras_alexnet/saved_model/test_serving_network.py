@@ -15,6 +15,7 @@ from keras_alexnet.layers import (
 from keras_alexnet.saved_model.serving_network import ServingNetwork
 from keras_alexnet.saved_model.shared_crops import shareable_layers
 from keras_alexnet.ten_crop import crop_probabilities
+from tests.helpers.processor import needs_bfloat16
 
 pytestmark = [pytest.mark.numeric, pytest.mark.medium]
 
@@ -127,7 +128,9 @@ def test_where_sharing_would_not_be_exact_each_crop_is_computed(geometry):
 
 
 @pytest.mark.numeric
-@pytest.mark.parametrize("precision, tolerance", [("float32", 1e-6), ("bfloat16", 0.02)])
+@pytest.mark.parametrize(
+    "precision, tolerance", [("float32", 1e-6), pytest.param("bfloat16", 0.02, marks=needs_bfloat16)]
+)
 def test_predictions_do_not_depend_on_the_batch(precision, tolerance):
     served = ServingNetwork(network(mean=MEANS["image"], width=1 / 32), precision)
     ten, center = traced(served.ten_crop), traced(served.center_crop_and_features)
@@ -153,6 +156,7 @@ def test_more_images_than_one_slice_and_none_at_all_are_predicted():
 
 
 @pytest.mark.numeric
+@needs_bfloat16
 def test_bfloat16_predicts_nearly_the_same_with_weights_of_half_the_size():
     model = network(width=1 / 8)
     served = ServingNetwork(model, "bfloat16")
@@ -164,6 +168,7 @@ def test_bfloat16_predicts_nearly_the_same_with_weights_of_half_the_size():
     assert sum(int(tf.size(variable)) for variable in half) == model.count_params() - fc8
 
 
+@needs_bfloat16
 def test_the_network_that_is_served_is_left_as_it_is():
     model = network()
     before = model.get_weights()
