@@ -44,12 +44,12 @@ def test_a_command_runs_twice_with_its_own_flags(run):
 
 
 def test_paths_expand_the_home_directory(run, monkeypatch):
-    monkeypatch.setenv("HOME", "/home/someone")
+    monkeypatch.setenv("HOME", "/folder/of/user")
     seen = {}
     run(values(seen), "--data=~/x", "--images=~/a", "--images=b")
-    assert (seen["data"], seen["images"]) == ("/home/someone/x", ["/home/someone/a", "b"])
+    assert (seen["data"], seen["images"]) == ("/folder/of/user/x", ["/folder/of/user/a", "b"])
     run(values(seen))
-    assert seen["data"] == "/home/someone/default"
+    assert seen["data"] == "/folder/of/user/default"
 
 
 def test_flagfiles_may_have_a_byte_order_mark_comments_and_others_in_them(run, tmp_path):

@@ -13,21 +13,6 @@ from tests.helpers.weight_files import refused, small
 CAFFE = VARIANTS["caffe"]
 
 
-@pytest.fixture(scope="module")
-def caffe():
-    return small("caffe")
-
-
-@pytest.fixture
-def weights(caffe):
-    return files.randomize(caffe)
-
-
-@pytest.fixture
-def blobs(weights):
-    return files.foreign_blobs(weights, maps_towers=2)
-
-
 @pytest.mark.parametrize(
     "name, between",
     [("caffe", files.ALEXNET), ("caffenet", files.CAFFENET)],

@@ -10,24 +10,14 @@ import pytest
 from keras_alexnet import VARIANTS
 from keras_alexnet.weights import load_weights
 from tests.helpers import weight_files as files
-from tests.helpers.weight_files import refused, small
+from tests.helpers.weight_files import refused
 
 CAFFE = VARIANTS["caffe"]
 
 
-@pytest.fixture(scope="module")
-def caffe():
-    return small("caffe")
-
-
 @pytest.fixture
-def weights(caffe):
-    return files.randomize(caffe)
-
-
-@pytest.fixture
-def blobs(weights):
-    return files.caffe_tensorflow(files.foreign_blobs(weights, maps_towers=2))
+def blobs(blobs):
+    return files.caffe_tensorflow(blobs)
 
 
 def as_lists(blobs):

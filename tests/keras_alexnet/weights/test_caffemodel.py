@@ -13,21 +13,6 @@ from tests.helpers.weight_files import refused, small
 CAFFE, CAFFENET = VARIANTS["caffe"], VARIANTS["caffenet"]
 
 
-@pytest.fixture(scope="module")
-def caffe():
-    return small("caffe")
-
-
-@pytest.fixture
-def weights(caffe):
-    return files.randomize(caffe)
-
-
-@pytest.fixture
-def blobs(weights):
-    return files.foreign_blobs(weights, maps_towers=2)
-
-
 @pytest.mark.parametrize("values", ["packed", "unpacked", "double"])
 @pytest.mark.parametrize("legacy", [False, True])
 def test_numbers_may_be_packed_or_not_and_of_double_precision(tmp_path, caffe, weights, blobs, values, legacy):

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from pipelines.images import augment
 
-# Of ILSVRC-2012, in grey levels squared (eigenvectors are the columns).
+# Of ILSVRC-2012, in pixel values squared (eigenvectors are the columns).
 EIGENVALUES = np.array([14830.4, 1375.96, 388.91])
 EIGENVECTORS = np.array([[-0.56351, -0.71258, 0.41796], [-0.57618, -0.02354, -0.81698], [-0.59200, 0.70120, 0.39731]])
 
