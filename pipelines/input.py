@@ -88,6 +88,7 @@ def crop_batches(
     start_step: int = 0,
     color_augmentation: str = "paper",
     resize: str = "shorter_side",
+    size: int = RESIZED_SIZE,
     bad_keys: Collection[str] = frozenset(),
     mean_crop: str = "central",
     crop_chunk: int = 1,
@@ -105,6 +106,7 @@ def crop_batches(
       start_step: batches to skip; their images are not decoded.
       color_augmentation: one of `choices.COLOR_AUGMENTATIONS`.
       resize: one of `choices.RESIZE_POLICIES`; without effect on prepared records, which are 256 x 256 already.
+      size: side of the resized images in pixels; without effect on prepared records.
       bad_keys: keys of images that cannot be decoded; they are left out.
       mean_crop: one of `choices.MEAN_CROPS`.
       crop_chunk: so many consecutive images of the epoch share one crop position and one flip (32 in the 2012 code).
@@ -127,11 +129,11 @@ def crop_batches(
     def example(position: tf.Tensor, element: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
         encoded, label, key = element
         crop_key = key if crop_chunk == 1 else tf.strings.as_string(position // crop_chunk)
-        y, x, flip = augment.random_crop(crop_key, epoch_seed, RESIZED_SIZE, crop_size)
+        y, x, flip = augment.random_crop(crop_key, epoch_seed, RESIZED_SIZE if source.prepared else size, crop_size)
         if source.prepared:
             image = _prepared_crop(encoded, y, x, crop_size)
         else:
-            image = crop(_resized_image(encoded, key, resize), y, x, crop_size)
+            image = crop(_resized_image(encoded, key, resize, size), y, x, crop_size)
         if mean_crop == "crop":
             image = tf.cast(image, tf.float32) - crop(tf.constant(statistics.mean_image), y, x, crop_size)
         return tf.cond(flip, lambda: tf.reverse(image, axis=[1]), lambda: image), label, key
@@ -201,9 +203,9 @@ def evaluation_batches(
     )
 
 
-def _resized_image(encoded: tf.Tensor, key: tf.Tensor, resize: str) -> tf.Tensor:
-    """uint8 [256,256,3]; when run, an InvalidArgumentError that names `key` if `encoded` cannot be decoded."""
-    image, valid = _resized_image_or_zeros(encoded, resize, FORMATS)
+def _resized_image(encoded: tf.Tensor, key: tf.Tensor, resize: str, size: int) -> tf.Tensor:
+    """uint8 [size,size,3]; when run, an InvalidArgumentError that names `key` if `encoded` cannot be decoded."""
+    image, valid = _resized_image_or_zeros(encoded, resize, FORMATS, size=size)
     with tf.control_dependencies([tf.Assert(valid, [UNDECODABLE, key])]):
         return tf.identity(image)
 

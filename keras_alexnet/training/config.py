@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_alexnet.distribute import STRATEGIES
+from keras_alexnet.networks import find, parse_options
 from keras_alexnet.variants import VARIANTS
 
 COMMON, DEVICES, DETAILS_2012, DEBUGGING = "common", "devices and clusters", "2012 details", "debugging"
@@ -90,8 +91,27 @@ class TrainingConfig:
     data_dir: str | None = _field(
         None, COMMON, "where TFDS keeps its datasets; ~/tensorflow_datasets if not set", is_path=True
     )
-    variant: str = _field(
-        "paper", COMMON, "the network", choices=tuple(VARIANTS), resume=Resume.REFUSE, aliases=("network",)
+    network: str = _field(
+        "paper",
+        COMMON,
+        f"{', '.join(VARIANTS)}, another network that `python -m keras_alexnet.describe` knows, such as "
+        "keras.applications.ResNet50, or package.module:function",
+        resume=Resume.REFUSE,
+        aliases=("variant",),
+    )
+    network_options: str | None = _field(
+        None,
+        COMMON,
+        "options of the network other than width and init, such as depth=20,dropout=0.5",
+        resume=Resume.REFUSE,
+    )
+    image_size: int | None = _field(
+        None,
+        COMMON,
+        "side of the network's images in pixels; the network's own if not set",
+        lower=1,
+        upper=4096,
+        resume=Resume.REFUSE,
     )
     classes: int | None = _field(
         None,
@@ -104,7 +124,7 @@ class TrainingConfig:
     width: float = _field(
         1.0,
         COMMON,
-        "multiplies the numbers of filters and units; 1 is the published network",
+        "multiplies the numbers of filters and units, of networks that have this option; 1 is the published network",
         lower=0.001,
         upper=16,
         resume=Resume.REFUSE,
@@ -112,7 +132,7 @@ class TrainingConfig:
     init: str = _field(
         "paper",
         COMMON,
-        "initialization; he also scales the input by 1/64",
+        "initialization, of networks that have this option; he also scales the input of an AlexNet by 1/64",
         choices=INITIALIZATIONS,
         resume=Resume.REFUSE,
     )
@@ -229,6 +249,9 @@ class TrainingConfig:
             if isinstance(value, os.PathLike):
                 value = os.fspath(value)
             object.__setattr__(self, field.name, _checked(field, value))
+        if ":" not in self.network:  # a user's module is imported later
+            find(self.network)
+        parse_options(self.network_options)
 
 
 def setting_of(field: dataclasses.Field) -> Setting:
