@@ -15,18 +15,12 @@ import keras
 import tensorflow as tf
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
-from keras_alexnet.classifier import (
-    alexnet_input,
-    check_classifier,
-    resolve_inputs_and_outputs,
-    with_image_size,
-)
-from keras_alexnet.saved_model import PRECISIONS, verify
+from keras_alexnet.classifier import check_classifier, resolve_inputs_and_outputs, with_image_size
+from keras_alexnet.saved_model import verify
 from keras_alexnet.saved_model.files import model_card, write_card, write_serving_config
-from keras_alexnet.saved_model.generic_network import GenericNetwork
 from keras_alexnet.saved_model.graph import refuse_random_numbers, remove_devices
-from keras_alexnet.saved_model.module import Network, ServingModule
-from keras_alexnet.saved_model.serving_network import ServingNetwork
+from keras_alexnet.saved_model.module import ServingModule
+from keras_alexnet.saved_model.served import serving_network
 from keras_alexnet.saved_model.warmup import WARMUP_FILE, probes, warmup_requests, write_logs
 from keras_alexnet.ten_crop import Preprocessing
 from pipelines.atomic import FileLockedError, file_lock
@@ -103,7 +97,7 @@ def export_model(
     base = Path(export_base)
     target = base / str(_next_version(base) if version is None else version)
     _refuse_existing(target)
-    network = _serving_network(model, precision, preprocessing, from_logits)
+    network = serving_network(model, precision, preprocessing, from_logits)
     module = ServingModule(network, labels, top_k, max_pixels)
     served = {"precision": precision, "top_k": module.top_k, "max_pixels": max_pixels, "resize": network.resize}
     inputs_and_outputs: dict[str, Any] = {"preprocessing": preprocessing, "from_logits": from_logits}
@@ -154,16 +148,6 @@ def verify_export(version_dir: Path, expected: list[PredictionLog], relative: fl
     if ran.returncode:
         lines = (ran.stdout.strip() or ran.stderr.strip() or f"exit code {ran.returncode}").splitlines()
         raise ValueError(f"export verification failed, nothing is published: {lines[-1]}")
-
-
-def _serving_network(model: keras.Model, precision: str, preprocessing: Preprocessing, from_logits: bool) -> Network:
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision={precision!r}: expected one of {', '.join(PRECISIONS)}")
-    if alexnet_input(model) is not None:
-        return ServingNetwork(model, precision)
-    if precision != "float32":
-        raise ValueError(f"precision={precision!r}: supported for AlexNet only; expected 'float32' for {model.name}")
-    return GenericNetwork(model, preprocessing, from_logits)
 
 
 def _check_names(model: keras.Model, argument: str, names: Sequence[str]) -> None:
