@@ -8,6 +8,9 @@ from typing import Any, TypeVar
 
 from pipelines.startup import load_tensorflow_quietly, set_environment
 
+# How often an item may lose its worker: one that kills every worker, for want of memory, must not be repeated forever.
+_MOST_LOSSES = 5
+
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -22,7 +25,10 @@ class _Actor:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         # Pickled, so that Ray Data does not look for columns in them.
-        return {"result": pickle.dumps(self._worker(pickle.loads(row["item"])))}
+        try:
+            return {"result": pickle.dumps(self._worker(pickle.loads(row["item"]))), "error": ""}
+        except (ValueError, OSError) as error:
+            return {"result": b"", "error": str(error)}
 
 
 def run_on_ray(make_worker: Callable[[], Callable[[_Item], _Result]], items: Sequence[_Item]) -> Iterator[_Result]:
@@ -62,10 +68,16 @@ def run_on_ray(make_worker: Callable[[], Callable[[_Item], _Result]], items: Seq
     workers, resources = _workers(ray.nodes())
     rows = [{"item": pickle.dumps(item)} for item in items]
     results = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-        _Actor, fn_constructor_args=(pickle.dumps(make_worker),), concurrency=min(workers, len(rows)), **resources
+        _Actor,
+        fn_constructor_args=(pickle.dumps(make_worker),),
+        concurrency=min(workers, len(rows)),
+        max_task_retries=_MOST_LOSSES,
+        **resources,
     )
     try:
         for row in results.iter_rows():
+            if row["error"]:
+                raise ValueError(f"runner=ray: a worker failed: {row['error']}")
             yield pickle.loads(row["result"])
     except ray.exceptions.RayError as error:
         lines = str(getattr(error, "cause", None) or error).strip().splitlines()

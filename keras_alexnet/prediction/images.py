@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.images.find import FIRST_BYTES, find_image_files, image_format
+from pipelines.images.find import FIRST_BYTES, IMAGE_SUFFIXES, find_image_files, image_format
 from pipelines.images.read import check_image_bytes, read_image_file
 from pipelines.preparation.convert import in_order, report_ignored
 
@@ -129,11 +129,8 @@ def find_inputs(arguments: Sequence[str], *, split: str | None = None, data_dir:
     Raises:
       ValueError: there is no image.
     """
-    datasets = [argument for argument in arguments if _is_dataset(argument)]
-    if datasets:
-        if len(arguments) > 1:
-            raise ValueError(f"images={datasets[0]}: is a dataset; expected no other images beside it")
-        return _dataset_inputs(datasets[0], split, data_dir)
+    if len(arguments) == 1 and _is_dataset(arguments[0]):
+        return _dataset_inputs(arguments[0], split, data_dir)
     if split is not None:
         raise ValueError(f"split={split}: expected a dataset as images")
     found = find_image_files(line for argument in arguments for line in _lines(argument))
@@ -152,7 +149,10 @@ def find_inputs(arguments: Sequence[str], *, split: str | None = None, data_dir:
 def _dataset_inputs(dataset: str, split: str | None, data_dir: str | None) -> Inputs:
     from pipelines.datasets.registry import open_source
 
-    source = open_source(dataset, data_dir)
+    try:
+        source = open_source(dataset, data_dir)
+    except ValueError as error:
+        raise ValueError(f"images={str(error).removeprefix('dataset=')}") from error
     splits = source.splits if split is None else [source.split(split)]
     size = sum(source.splits[name] for name in splits)
     parts: list[DatasetPart] = []
@@ -174,7 +174,8 @@ def _is_dataset(argument: str) -> bool:
     path = Path(argument).expanduser()
     if path.is_dir():
         return (path / _PREPARED_FILE).is_file()
-    return not path.exists() and _DATASET.fullmatch(argument) is not None
+    is_file = path.exists() or path.suffix.lower() in (*IMAGE_SUFFIXES, _LIST_SUFFIX)
+    return not is_file and _DATASET.fullmatch(argument) is not None
 
 
 def _lines(argument: str) -> list[str]:
