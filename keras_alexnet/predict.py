@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from keras_alexnet.model_flags import define_model_flags, model_arguments
-from pipelines.choices import CROPS
+from pipelines.choices import CROPS, RUNNERS
 from pipelines.cli import UsageError, define_path, define_paths, run
 from serving.signatures import TOP_K
 
@@ -42,7 +42,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("batch_size", 32, "images per batch", lower_bound=1)
     flags.DEFINE_string("shard", None, "i/n: compute only part i, from 0, of n parts of the work")
     flags.DEFINE_boolean("merge", False, "join what all shards have computed")
-    flags.DEFINE_enum("runner", "local", ["local", "ray"], "this process, or the Ray cluster of RAY_ADDRESS")
+    flags.DEFINE_enum("runner", "local", RUNNERS, "this process, or the Ray cluster of RAY_ADDRESS")
 
 
 def main(argv: Sequence[str]) -> int:

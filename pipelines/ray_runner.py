@@ -8,9 +8,6 @@ from typing import Any, TypeVar
 
 from pipelines.startup import load_tensorflow_quietly, set_environment
 
-# How often an item may lose its worker: one that kills every worker, for want of memory, must not be repeated forever.
-_MOST_LOSSES = 5
-
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -31,16 +28,19 @@ class _Actor:
             return {"result": b"", "error": str(error)}
 
 
-def run_on_ray(make_worker: Callable[[], Callable[[_Item], _Result]], items: Sequence[_Item]) -> Iterator[_Result]:
+def run_on_ray(
+    make_worker: Callable[[], Callable[[_Item], _Result]], items: Sequence[_Item], cpus: int | None = None
+) -> Iterator[_Result]:
     """Applies workers to all items, on the cluster that the environment variable RAY_ADDRESS names, or on this machine.
 
     There is one worker per GPU, or one per machine if the cluster has no GPU. Lost workers are replaced, and their
-    items are repeated: an item may be worked on twice.
+    items are repeated without limit: an item may be worked on twice.
 
     Args:
       make_worker: called once in every worker process; it and what it returns need not be the same in each. Must be
         possible to pickle.
       items: must be possible to pickle.
+      cpus: start one worker per so many cores instead, without GPUs.
 
     Yields:
       The results, in any order.
@@ -65,13 +65,12 @@ def run_on_ray(make_worker: Callable[[], Callable[[_Item], _Result]], items: Seq
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    workers, resources = _workers(ray.nodes())
+    workers, resources = _workers(ray.nodes(), cpus)
     rows = [{"item": pickle.dumps(item)} for item in items]
     results = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
         _Actor,
         fn_constructor_args=(pickle.dumps(make_worker),),
         concurrency=min(workers, len(rows)),
-        max_task_retries=_MOST_LOSSES,
         **resources,
     )
     try:
@@ -84,9 +83,11 @@ def run_on_ray(make_worker: Callable[[], Callable[[_Item], _Result]], items: Seq
         raise ValueError(f"runner=ray: a worker failed: {lines[-1] if lines else type(error).__name__}") from error
 
 
-def _workers(nodes: Sequence[dict[str, Any]]) -> tuple[int, dict[str, float]]:
+def _workers(nodes: Sequence[dict[str, Any]], cpus: int | None) -> tuple[int, dict[str, float]]:
     """The number of workers, and what each of them takes of its machine."""
     machines = [node["Resources"] for node in nodes if node["Alive"] and node["Resources"].get("CPU")]
+    if cpus:
+        return sum(max(1, int(machine["CPU"]) // cpus) for machine in machines), {"num_cpus": cpus}
     gpus = int(sum(machine.get("GPU", 0) for machine in machines))
     if gpus:
         return gpus, {"num_gpus": 1}

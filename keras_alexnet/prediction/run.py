@@ -18,9 +18,8 @@ from keras_alexnet.prediction.parts import PartStore
 from keras_alexnet.prediction.predictor import Prediction, Predictor, Settings
 from keras_alexnet.pretrained import CARD_FILE, LoadedNetwork, export_version
 from keras_alexnet.saved_model.served import class_labels
+from pipelines.choices import RUNNERS
 from pipelines.cli import progress_bar
-
-RUNNERS = ("local", "ray")
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def predict_to_file(
       settings: what to predict.
       batch_size: images per call of the network, at least 1.
       shard: (i, n) computes part i of n of the work, 0 <= i < n, and joins nothing; `merge` does.
-      runner: one of RUNNERS.
+      runner: one of `choices.RUNNERS`.
 
     Raises:
       ValueError: an argument is wrong, the output exists or cannot be written, or parts of another prediction exist.

@@ -12,8 +12,11 @@ import pytest
 from keras_alexnet.prediction.images import find_inputs
 from keras_alexnet.prediction.predictor import Settings
 from keras_alexnet.prediction.run import predict_to_file
+from pipelines.datasets.registry import open_source
+from pipelines.preparation.prepare import prepare
 from pipelines.ray_runner import run_on_ray
 from tests.helpers.colour_network import colour_network, write_images
+from tests.helpers.image_files import image_folder
 
 pytestmark = [pytest.mark.slow, pytest.mark.subprocess]
 ROOT = Path(__file__).parents[2]
@@ -27,6 +30,7 @@ def cluster():
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patched.setenv("PYTHONPATH", str(ROOT))
+        patched.setenv("RAY_raylet_start_wait_time_s", "200")  # on a machine with other work
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
         cluster.add_node(num_cpus=1)
         patched.setenv("RAY_ADDRESS", cluster.address)
@@ -92,3 +96,11 @@ def test_predictions_are_those_of_a_local_run_when_a_worker_is_killed(cluster, t
     killer.join(1)
     assert not killer.is_alive() and (summary.computed, summary.invalid) == (400, 1)
     assert (tmp_path / "ray.csv").read_bytes() == (tmp_path / "local.csv").read_bytes()
+
+
+def test_a_preparation_is_that_of_a_local_run(cluster, tmp_path):
+    source = open_source(f"folder:{image_folder(tmp_path / 'raw', 200, 2)}")
+    prepare(source, tmp_path / "local")
+    prepare(source, tmp_path / "ray", runner="ray")
+    local, ray = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("local", "ray"))
+    assert len(local) > 4 and {name for name in local if local[name] != ray[name]} <= {"statistics.npz"}
