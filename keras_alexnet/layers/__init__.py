@@ -1,10 +1,11 @@
-"""Keras layers of AlexNet.
+"""Keras layers of AlexNet, and regularisers of the networks that followed.
 
 Between layers travels a list of tensors `[N, H, W, channels / towers]`, one per tower. A layer with a single tower maps
 a tensor to a tensor. `layer.get_weights()` returns kernel and bias of tower 0, then of tower 1.
 """
 
 from keras_alexnet.layers.activation import TowerActivation
+from keras_alexnet.layers.drop_path import DropPathColumn, DropPathJoin
 from keras_alexnet.layers.normalization import LocalResponseNormalization, MapResponseNormalization
 from keras_alexnet.layers.pooling import OverlappingMaxPool
 from keras_alexnet.layers.preprocessing import MeanSubtraction
@@ -12,6 +13,8 @@ from keras_alexnet.layers.regularisers import TowerDropout
 from keras_alexnet.layers.tower_layers import TowerConv2D, TowerDense
 
 __all__ = [
+    "DropPathColumn",
+    "DropPathJoin",
     "LocalResponseNormalization",
     "MapResponseNormalization",
     "MeanSubtraction",
