@@ -10,6 +10,8 @@ from keras_alexnet.layers.normalization import LocalResponseNormalization, MapRe
 from keras_alexnet.layers.pooling import OverlappingMaxPool
 from keras_alexnet.layers.preprocessing import MeanSubtraction
 from keras_alexnet.layers.regularisers import TowerDropout
+from keras_alexnet.layers.shake import ShakeDrop, ShakeShake
+from keras_alexnet.layers.stochastic_depth import StochasticDepth, Swapout, stochastic_inference
 from keras_alexnet.layers.tower_layers import TowerConv2D, TowerDense
 
 __all__ = [
@@ -19,8 +21,13 @@ __all__ = [
     "MapResponseNormalization",
     "MeanSubtraction",
     "OverlappingMaxPool",
+    "ShakeDrop",
+    "ShakeShake",
+    "StochasticDepth",
+    "Swapout",
     "TowerActivation",
     "TowerConv2D",
     "TowerDense",
     "TowerDropout",
+    "stochastic_inference",
 ]

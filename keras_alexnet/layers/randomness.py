@@ -12,6 +12,7 @@ import tensorflow as tf
 
 # What shares one random factor: all images of a replica's batch, an image, a channel of an image, or nothing.
 Sharing = Literal["batch", "image", "channel", "pixel"]
+SHARINGS: tuple[Sharing, ...] = get_args(Sharing)
 
 
 class RandomLayer(keras.layers.Layer):
@@ -39,10 +40,6 @@ class RandomLayer(keras.layers.Layer):
         """Raises ValueError about the argument `name`, an attribute of the layer, unless it is accepted."""
         if not accepted:
             raise ValueError(f"{self.name}: {name}={getattr(self, name)!r}: expected {expected}")
-
-    def check_sharing(self, name: str = "per") -> None:
-        """Raises ValueError unless the argument `name` is one of `Sharing`."""
-        self.check(name, getattr(self, name) in get_args(Sharing), f"one of {', '.join(get_args(Sharing))}")
 
     def compute_output_shape(self, input_shape):
         return input_shape
