@@ -6,6 +6,7 @@ a tensor to a tensor. `layer.get_weights()` returns kernel and bias of tower 0, 
 
 from keras_alexnet.layers.activation import TowerActivation
 from keras_alexnet.layers.drop_path import DropPathColumn, DropPathJoin
+from keras_alexnet.layers.grouped_convolution import GroupedConv2D
 from keras_alexnet.layers.normalization import LocalResponseNormalization, MapResponseNormalization
 from keras_alexnet.layers.pooling import OverlappingMaxPool
 from keras_alexnet.layers.preprocessing import MeanSubtraction
@@ -17,6 +18,7 @@ from keras_alexnet.layers.tower_layers import TowerConv2D, TowerDense
 __all__ = [
     "DropPathColumn",
     "DropPathJoin",
+    "GroupedConv2D",
     "LocalResponseNormalization",
     "MapResponseNormalization",
     "MeanSubtraction",

@@ -3,13 +3,14 @@
 import functools
 from typing import Any
 
-from keras_alexnet.networks import alexnet, keras_applications, user_factory
+from keras_alexnet.networks import alexnet, keras_applications, residual, user_factory
 from keras_alexnet.networks.network import Network
 
 
 @functools.cache
 def _registered() -> dict[str, Network]:
-    return {network.name: network for network in (*alexnet.networks(), *keras_applications.networks())}
+    families = (alexnet, keras_applications, residual)
+    return {network.name: network for family in families for network in family.networks()}
 
 
 def names() -> tuple[str, ...]:
