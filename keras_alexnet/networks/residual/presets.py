@@ -1,7 +1,8 @@
 """Residual networks as data. No TensorFlow here.
 
 References: the papers named below; KaimingHe/resnet-1k-layers, facebook/fb.resnet.torch, jhkim89/PyramidNet,
-szagoruyko/wide-residual-networks, facebookresearch/ResNeXt, hujie-frank/SENet, xgastaldi/shake-shake, yueatsprograms/Stochastic_Depth,
+szagoruyko/wide-residual-networks, facebookresearch/ResNeXt, hujie-frank/SENet, xgastaldi/shake-shake,
+yueatsprograms/Stochastic_Depth,
 imenurok/ShakeDrop; takedarts/resnetfamily for the survey's configurations.
 """
 
