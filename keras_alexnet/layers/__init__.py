@@ -5,6 +5,7 @@ a tensor to a tensor. `layer.get_weights()` returns kernel and bias of tower 0, 
 """
 
 from keras_alexnet.layers.activation import TowerActivation
+from keras_alexnet.layers.locally_connected import LocallyConnected2D
 from keras_alexnet.layers.normalization import LocalResponseNormalization, MapResponseNormalization
 from keras_alexnet.layers.pooling import OverlappingMaxPool
 from keras_alexnet.layers.preprocessing import MeanSubtraction
@@ -13,6 +14,7 @@ from keras_alexnet.layers.tower_layers import TowerConv2D, TowerDense
 
 __all__ = [
     "LocalResponseNormalization",
+    "LocallyConnected2D",
     "MapResponseNormalization",
     "MeanSubtraction",
     "OverlappingMaxPool",
