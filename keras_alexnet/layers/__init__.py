@@ -7,6 +7,7 @@ a tensor to a tensor. `layer.get_weights()` returns kernel and bias of tower 0, 
 from keras_alexnet.layers.activation import TowerActivation
 from keras_alexnet.layers.drop_path import DropPathColumn, DropPathJoin
 from keras_alexnet.layers.grouped_convolution import GroupedConv2D
+from keras_alexnet.layers.locally_connected import LocallyConnected2D
 from keras_alexnet.layers.normalization import LocalResponseNormalization, MapResponseNormalization
 from keras_alexnet.layers.pooling import OverlappingMaxPool
 from keras_alexnet.layers.preprocessing import MeanSubtraction
@@ -20,6 +21,7 @@ __all__ = [
     "DropPathJoin",
     "GroupedConv2D",
     "LocalResponseNormalization",
+    "LocallyConnected2D",
     "MapResponseNormalization",
     "MeanSubtraction",
     "OverlappingMaxPool",
