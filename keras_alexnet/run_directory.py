@@ -61,6 +61,7 @@ class RunConfig:
     label_names: tuple[str, ...] = ()
     validation_fraction: float = 0.0
     learning_rate: float | None = None
+    augmentation: str = "crop"
 
     def labels(self) -> tuple[str, ...]:
         """The labels in predictions: "n02124075 Egyptian cat" where there are display names, else class names.
