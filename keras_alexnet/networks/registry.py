@@ -3,13 +3,15 @@
 import functools
 from typing import Any
 
-from keras_alexnet.networks import alexnet, keras_applications, user_factory
+from keras_alexnet.networks import alexnet, convnets, keras_applications, plain_networks, residual, user_factory
 from keras_alexnet.networks.network import Network
+
+_MODULES = (alexnet, convnets, plain_networks, residual, keras_applications)
 
 
 @functools.cache
 def _registered() -> dict[str, Network]:
-    return {network.name: network for network in (*alexnet.networks(), *keras_applications.networks())}
+    return {network.name: network for module in _MODULES for network in module.networks()}
 
 
 def names() -> tuple[str, ...]:

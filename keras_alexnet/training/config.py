@@ -17,6 +17,7 @@ from typing import Any
 
 from keras_alexnet.distribute import STRATEGIES
 from keras_alexnet.variants import VARIANTS
+from pipelines.choices import AUGMENTATIONS
 
 COMMON, DEVICES, DETAILS_2012, DEBUGGING = "common", "devices and clusters", "2012 details", "debugging"
 GROUPS = (COMMON, DEVICES, DETAILS_2012, DEBUGGING)
@@ -151,6 +152,15 @@ class TrainingConfig:
         COMMON,
         "share of the training images to hold out where the dataset has no validation split; 0 holds out none",
         upper=0.9,
+        resume=Resume.REFUSE,
+    )
+    augmentation: str = _field(
+        "crop",
+        COMMON,
+        "what is cut out of the resized image, before the horizontal flip. crop: a random crop (the paper); "
+        "random_resized: a window of 35 to 100 % of its area and of aspect ratio 3/4 to 4/3, resized; pad4: a random "
+        "crop of the image padded by 4 pixels of the mean colour on each side",
+        choices=AUGMENTATIONS,
         resume=Resume.REFUSE,
     )
     strategy: str = _field(
