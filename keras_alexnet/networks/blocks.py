@@ -23,6 +23,8 @@ CIFAR = Preprocessing((125.3, 123.0, 113.9), (1 / 63.0, 1 / 62.1, 1 / 66.7))
 # cuda-convnet subtracts the mean only.
 CIFAR_MEAN = Preprocessing(CIFAR.mean)
 IMAGENET_MEAN = Preprocessing(IMAGENET_RGB_MEAN)
+# The mean and the standard deviation of ImageNet's training images: fb.resnet.torch, datasets/imagenet.lua.
+IMAGENET = Preprocessing((123.675, 116.28, 103.53), (1 / 58.395, 1 / 57.12, 1 / 57.375))
 # BVLC's prototxt files: 104, 117, 123 in the order blue, green, red.
 CAFFE = Preprocessing((123.0, 117.0, 104.0))
 # TensorFlow-Slim, inception_preprocessing.py: -1..1.
