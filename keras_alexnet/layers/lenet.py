@@ -1,7 +1,7 @@
 """The layers of LeNet-5 that later networks do not have.
 
-References: LeCun, Bottou, Bengio, Haffner, Gradient-Based Learning Applied to Document Recognition, Proceedings of the IEEE
-86 (1998), section II.B and appendix A.
+References: LeCun, Bottou, Bengio, Haffner, Gradient-Based Learning Applied to Document Recognition, Proceedings of the
+IEEE 86 (1998), section II.B and appendix A.
 """
 
 from collections.abc import Sequence
@@ -60,8 +60,8 @@ class TrainableSubsampling(keras.layers.Layer):
 class PartialConv2D(keras.layers.Layer):
     """A convolution whose filters read some of the maps, by a table. Stride 1, no padding.
 
-    Input: `[N, H, W, C]`. Output: `[N, H - kernel_size + 1, W - kernel_size + 1, len(table)]`. Weights: the kernels that
-    exist `[kernel_size, kernel_size, connections]`, filter by filter, and biases `[len(table)]`.
+    Input: `[N, H, W, C]`. Output: `[N, H - kernel_size + 1, W - kernel_size + 1, len(table)]`. Weights: the kernels
+    that exist `[kernel_size, kernel_size, connections]`, filter by filter, and biases `[len(table)]`.
 
     Args:
       table: for each filter the indices of the maps that it reads.
@@ -124,8 +124,8 @@ class PartialConv2D(keras.layers.Layer):
 class RadialBasisOutput(keras.layers.Layer):
     """The negative squared distance from each class's code; a softmax of it prefers the nearest code.
 
-    In float32 under any dtype policy. Input: `[N, D]`. Output: `[N, classes]`. The codes are a weight that training does
-    not change.
+    In float32 under any dtype policy. Input: `[N, D]`. Output: `[N, classes]`. The codes are a weight that training
+    does not change.
 
     Args:
       codes: one code of D values 1 and -1 for each class, as a string of "1" and "0".

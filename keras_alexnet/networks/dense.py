@@ -1,7 +1,7 @@
 """DenseNet for CIFAR: each layer reads the outputs of all layers below it in its block.
 
-References: Huang, Liu, van der Maaten, Weinberger, Densely Connected Convolutional Networks, CVPR 2017, sections 3 and 4.2
-(weight decay, initialization as in He et al. 2015); liuzhuang13/DenseNet. The published sizes of networks without
+References: Huang, Liu, van der Maaten, Weinberger, Densely Connected Convolutional Networks, CVPR 2017, sections 3 and
+4.2 (weight decay, initialization as in He et al. 2015); liuzhuang13/DenseNet. The published sizes of networks without
 bottlenecks fit a stem of 16 filters, as in the paper; that code has 2 * growth.
 """
 

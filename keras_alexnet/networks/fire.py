@@ -2,11 +2,11 @@
 
 References:
   - `squeezenet`, `squeezenet_v1_1`: Iandola et al. 2016 (arXiv:1602.07360); the prototxt and solver files of
-    DeepScale/SqueezeNet (layers, initialization, weight decay). Their version 1.0 adds a border of zeros to conv10, which
-    neither version 1.1 nor torchvision has; it is left out.
-  - `squeezenet_cifar`: the survey's network for 32 pixels: batch normalization and ReLU before each convolution, additive
-    bypasses around the fire modules that keep the number of channels (nutszebra/squeeze_net), and a 3 x 3 stem without
-    stride. Weight decay: the same.
+    DeepScale/SqueezeNet (layers, initialization, weight decay). Their version 1.0 adds a border of zeros before conv10,
+    which neither version 1.1 nor torchvision has; it is left out.
+  - `squeezenet_cifar`: the survey's network for 32 pixels: batch normalization and ReLU before each convolution,
+    additive bypasses around every second fire module (nutszebra/squeeze_net), and a 3 x 3 stem without stride. Weight
+    decay: the same.
 """
 
 import functools

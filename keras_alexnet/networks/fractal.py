@@ -1,13 +1,12 @@
 """FractalNet: columns of different depth, joined by their mean.
 
-References: Larsson, Maire, Shakhnarovich, FractalNet: Ultra-Deep Neural Networks without Residuals, ICLR 2017, sections 2
-to 4 (structure, widths, drop-path rate, dropout rates); gustavla/fractalnet (Xavier initialization). The paper reports
-38.6 million parameters; the structure as drawn has 33.7 million. Pooling follows the join of a block, as drawn; the
-authors' code pools each column first. Batch normalization has gamma and beta, unlike there. The paper states no weight
-decay: this is DenseNet's.
+References: Larsson, Maire, Shakhnarovich, FractalNet: Ultra-Deep Neural Networks without Residuals, ICLR 2017, sections
+2 to 4 (structure, widths, drop-path rate, dropout rates); gustavla/fractalnet (Xavier initialization). The paper
+reports 38.6 million parameters; the structure as drawn has 33.7 million. Pooling follows the join of a block, as drawn;
+the authors' code pools each column first. Batch normalization has gamma and beta, unlike there. The paper states no
+weight decay: this is DenseNet's.
 """
 
-import functools
 from typing import Any
 
 from keras_alexnet.networks import blocks
@@ -58,7 +57,9 @@ def _build(
     images, maps = blocks.image_input("fractalnet_20", image_size, 2 ** len(_WIDTHS), blocks.CIFAR)
     column = DropPathColumn(_COLUMNS, global_share, name="column")(maps) if drop_path else None
     for index, filters in enumerate(_WIDTHS):
-        block = _Block(blocks.scaled(filters, width), dropout * index / (len(_WIDTHS) - 1), drop_path, column, index + 1)
+        block = _Block(
+            blocks.scaled(filters, width), dropout * index / (len(_WIDTHS) - 1), drop_path, column, index + 1
+        )
         maps = keras.layers.MaxPooling2D(2, name=f"block{index + 1}_pool")(block.join(maps, _COLUMNS))
     features = keras.layers.Flatten(name="features")(maps)
     logits = blocks.classifier(features, classes)

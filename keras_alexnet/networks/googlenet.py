@@ -1,8 +1,8 @@
 """GoogLeNet (Inception-v1) with its auxiliary heads, and the survey's GoogLeNet for CIFAR.
 
-References: Szegedy et al., Going Deeper with Convolutions, CVPR 2015, Table 1 and section 5 (the heads, whose losses count
-0.3 each); BVLC's bvlc_googlenet, train_val.prototxt and solver.prototxt (initialization, normalization, weight decay). The
-branch with 5 x 5 convolutions has 5 x 5 ones; torchvision's has 3 x 3.
+References: Szegedy et al., Going Deeper with Convolutions, CVPR 2015, Table 1 and section 5 (the heads, whose losses
+count 0.3 each); BVLC's bvlc_googlenet, train_val.prototxt and solver.prototxt (initialization, normalization, weight
+decay). The third branch has 5 x 5 convolutions; torchvision's has 3 x 3.
 
 `googlenet_cifar` has the same modules behind a 3 x 3 stem without stride, batch normalization, and no heads. Weight
 decay: nutszebra/googlenet.

@@ -49,7 +49,9 @@ def _branch(maps: Any, branch: str, unit: Unit, scale: Callable[[int], int], nam
     if fork is None:
         return [sequence(maps, branch, unit, scale, name)]
     maps = sequence(maps, fork["before"], unit, scale, name)
-    return [sequence(maps, end, unit, scale, f"{name}_end{index}") for index, end in enumerate(fork["ends"].split("|"), 1)]
+    return [
+        sequence(maps, end, unit, scale, f"{name}_end{index}") for index, end in enumerate(fork["ends"].split("|"), 1)
+    ]
 
 
 def _word(maps: Any, word: str, unit: Unit, scale: Callable[[int], int], name: str) -> Any:

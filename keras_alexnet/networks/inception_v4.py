@@ -2,8 +2,8 @@
 
 References: Szegedy, Ioffe, Vanhoucke, Alemi, Inception-v4, Inception-ResNet and the Impact of Residual Connections on
 Learning, AAAI 2017, Figures 3 to 9; TensorFlow-Slim, nets/inception_v4.py (batch normalization, dropout, weight decay,
-truncated He initialization). Batch normalization has gamma, as in the published PyTorch ports; Slim leaves it out. Slim's
-auxiliary head is left out.
+He initialization). Batch normalization has gamma, as in the published PyTorch ports; Slim has none. Slim's auxiliary
+head is left out.
 """
 
 import functools
@@ -53,9 +53,7 @@ def networks() -> list[Network]:
     ]
 
 
-def _build(
-    classes: int, image_size: int, classifier_activation: str | None = "softmax", width: float = 1.0
-) -> Any:
+def _build(classes: int, image_size: int, classifier_activation: str | None = "softmax", width: float = 1.0) -> Any:
     import keras
 
     images, maps = blocks.image_input("inception_v4", image_size, 75, blocks.MINUS_ONE_TO_ONE)

@@ -2,8 +2,8 @@
 
 keras-hub is the optional extra `hub`. A saved model consists of Keras' own layers; loading it does not need keras-hub.
 
-References: He, Zhang, Ren, Sun, Deep Residual Learning for Image Recognition, CVPR 2016, Table 1 and section 3.4 (weight
-decay); keras-hub's `ResNetBackbone`, whose padding and projection shortcuts are torchvision's.
+References: He, Zhang, Ren, Sun, Deep Residual Learning for Image Recognition, CVPR 2016, Table 1 and section 3.4
+(weight decay); keras-hub's `ResNetBackbone`, whose padding and projection shortcuts are torchvision's.
 """
 
 import functools

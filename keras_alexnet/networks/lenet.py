@@ -1,9 +1,9 @@
 """LeNet-5 as published: grey images, a partial connection table, trainable subsampling, and radial basis functions.
 
-References: LeCun, Bottou, Bengio, Haffner, Gradient-Based Learning Applied to Document Recognition, Proceedings of the IEEE
-86 (1998), section II.B, Table I, Figure 3, appendix A (initialization). The codes of Figure 3 as transcribed in
-mattwang44/LeNet-from-Scratch, utils/RBF_initial_weight.py. The paper has no weight decay; its training method is not
-stochastic gradient descent but a diagonal Levenberg-Marquardt method.
+References: LeCun, Bottou, Bengio, Haffner, Gradient-Based Learning Applied to Document Recognition, Proceedings of the
+IEEE 86 (1998), section II.B, Table I, Figure 3, appendix A (initialization). The codes of Figure 3 as transcribed in
+mattwang44/LeNet-from-Scratch, utils/RBF_initial_weight.py. The paper has no weight decay; it trains with a diagonal
+Levenberg-Marquardt method.
 """
 
 import random
@@ -13,10 +13,10 @@ from keras_alexnet.networks import blocks
 from keras_alexnet.networks.network import Network
 
 # Table I: which of the 6 maps of S2 each of the 16 maps of C3 reads.
-_C3_TABLE = tuple(
-    tuple(map(int, maps))
-    for maps in "012 123 234 345 045 015 0123 1234 2345 0345 0145 0125 0134 1245 0235 012345".split()
-)
+_C3_TABLE = (
+    (0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5), (0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5),
+    (0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5), (0, 1, 3, 4), (1, 2, 4, 5), (0, 2, 3, 5), (0, 1, 2, 3, 4, 5),
+)  # fmt: skip
 # Figure 3: 12 rows of 7 pixels for each of the digits 0 to 9, a hexadecimal number for each row.
 _DIGITS = (
     "3e 00 1c 36 63 63 63 63 36 1c 00 00",
