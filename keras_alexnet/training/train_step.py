@@ -99,7 +99,7 @@ class TrainingSteps:
             logits = model(images, training=True)
             losses = smoothed_cross_entropy(labels, logits, self._label_smoothing)
             # The gradients of the replicas are added, so each divides by the global batch size.
-            loss = tf.reduce_sum(losses) / self.batch_size
+            loss = tf.reduce_sum(losses) / self.batch_size + self._own_losses(model)
             scaled = model.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, model.trainable_variables)
         replica = tf.distribute.get_replica_context()
@@ -114,6 +114,10 @@ class TrainingSteps:
             self._wants_to_stop,
         )
         return tf.stack([tf.cast(count, tf.float64) for count in counts])
+
+    def _own_losses(self, model: keras.Model) -> tf.Tensor | float:
+        """This replica's share of the losses of layers, such as the regularizers of their kernels."""
+        return tf.add_n(model.losses) / self.strategy.num_replicas_in_sync if model.losses else 0.0
 
     def _update_if_finite(self, strategy: tf.distribute.Strategy, finite: Any, gradients: Any) -> None:
         """Applies the gradients on all replicas or on none. Only here, between the replicas, is a cond possible."""
