@@ -1,5 +1,6 @@
 """Runs of an experiment, through the commands that a user would type: prepare, train, evaluate."""
 
+import contextlib
 import csv
 import datetime
 import importlib.metadata
@@ -14,8 +15,10 @@ from pathlib import Path
 from keras_alexnet.environment import processor
 from keras_alexnet.experiments.experiment import Experiment, Run
 from keras_alexnet.experiments.results import Curve, Result, read_curve, read_results, write_result
+from pipelines.cli import stop_signals
 
 _SECONDS_FILE = "seconds.csv"
+_POLL_S = 0.5
 # 128 + the signal's number: SIGINT and SIGTERM, after which the train command has saved its run.
 _INTERRUPTED = (128 + 2, 128 + 15)
 
@@ -110,17 +113,26 @@ def prepared_dataset(experiment: Experiment, dataset: str, work_dir: Path, data_
 
 
 def run_command(module: str, *arguments: str) -> None:
-    """Runs `python -m module arguments`.
+    """Runs `python -m module arguments`, and hands SIGTERM and Ctrl-C on to it, after which it saves its work.
 
     Raises:
       RunInterrupted: it was asked to stop.
       ValueError: it failed; the reason is in what it printed.
     """
-    code = subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode
-    if code in _INTERRUPTED:
+    command = [sys.executable, "-m", module, *arguments]
+    # In a session of its own the command does not receive Ctrl-C by itself too: a second signal would end it at once.
+    with stop_signals(message="") as stop, subprocess.Popen(command, start_new_session=True) as process:
+        handed_on = False
+        while process.poll() is None:
+            if stop.received is not None and not handed_on:
+                process.send_signal(stop.received)
+                handed_on = True
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=_POLL_S)
+    if process.returncode in _INTERRUPTED:
         raise RunInterrupted
-    if code:
-        raise ValueError(f"{module} ended with exit code {code}; see above")
+    if process.returncode:
+        raise ValueError(f"{module} ended with exit code {process.returncode}; see above")
 
 
 def epochs_to_target(curve: Curve, target: float) -> float | None:

@@ -129,3 +129,29 @@ def test_unknown_runs_are_named():
 def test_epochs_to_a_target_are_interpolated(errors, expected):
     found = runner.epochs_to_target(Curve((1, 2, 3), {"top1_error": errors}), 0.25)
     assert found == (expected if expected is None else pytest.approx(expected))
+
+
+@pytest.mark.subprocess
+def test_a_signal_is_handed_on_once_and_the_command_ends_its_work(tmp_path, monkeypatch):
+    (tmp_path / "worker.py").write_text(
+        "import os, pathlib, signal, sys, time\n"
+        "stopped = []\n"
+        "signal.signal(signal.SIGTERM, lambda number, frame: stopped.append(number))\n"
+        "os.kill(os.getppid(), signal.SIGTERM)\n"
+        "for _ in range(600):\n"
+        "    if stopped:\n"
+        "        time.sleep(0.7)\n"
+        "        pathlib.Path(sys.argv[1]).write_text(str(stopped))\n"
+        "        sys.exit(128 + 15)\n"
+        "    time.sleep(0.05)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(runner.RunInterrupted):
+        runner.run_command("worker", str(tmp_path / "saved"))
+    assert (tmp_path / "saved").read_text() == "[15]"
+
+
+@pytest.mark.subprocess
+def test_a_command_that_fails_is_named():
+    with pytest.raises(ValueError, match="no_such_module ended with exit code 1; see above"):
+        runner.run_command("no_such_module")
