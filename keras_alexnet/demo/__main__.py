@@ -74,7 +74,9 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         try:
             listener.bind((host, port))
         except (OSError, OverflowError) as error:
-            raise UsageError(f"port={port}: {host}: {reason_of(error)}; expected a free port of this machine") from error
+            raise UsageError(
+                f"port={port}: {host}: {reason_of(error)}; expected a free port of this machine"
+            ) from error
         yield listener
 
 

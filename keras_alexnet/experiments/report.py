@@ -7,7 +7,7 @@ from pathlib import Path
 
 from keras_alexnet.experiments.definitions import EXPERIMENTS
 from keras_alexnet.experiments.experiment import Experiment, Run
-from keras_alexnet.experiments.results import Curve, Result, curve_path, read_curve, read_results
+from keras_alexnet.experiments.results import Result, curve_path, read_curve, read_results
 from pipelines.atomic import write_file
 
 _HEADER = """\
@@ -153,17 +153,13 @@ def _provenance(results: Sequence[Result]) -> list[str]:
 def _write_figure(results_dir: Path, experiment: Experiment, results: Sequence[Result]) -> None:
     from keras_alexnet import plots
 
-    timed = experiment.measure == "epochs_to_target"
-    curves: dict[str, Curve] = {}
+    curves: dict[str, list[dict[str, float]]] = {}
     for run in experiment.runs:
         for row in _of(results, run)[:1]:
             curves[run.title] = read_curve(curve_path(results_dir, *row.key))
-    figure = plots.error_curves(
-        {title: (curve.epochs, curve.columns["top1_error"]) for title, curve in curves.items()},
-        {title: (curve.epochs, curve.columns["val_top1_error"]) for title, curve in curves.items()},
-        target=experiment.target if timed else None,
-    )
-    plots.save(figure, results_dir / figure_name(experiment))
+    figure = plots.learning_curves_figure(curves, experiment.title)
+    # Without a date the file changes only with the results.
+    figure.savefig(results_dir / figure_name(experiment), metadata={"Date": None})
 
 
 def _of(results: Sequence[Result], run: Run) -> list[Result]:

@@ -61,14 +61,6 @@ class Result:
 COLUMNS = tuple(field.name for field in dataclasses.fields(Result))
 
 
-@dataclass(frozen=True)
-class Curve:
-    """The learning curve of a run: one value per epoch, errors and losses as in `metrics.csv`."""
-
-    epochs: tuple[int, ...]
-    columns: dict[str, tuple[float, ...]]
-
-
 def read_results(directory: Path, experiment: str) -> list[Result]:
     """The rows of an experiment, in the order of the file; empty if it was never run.
 
@@ -102,13 +94,10 @@ def curve_path(directory: Path, experiment: str, run: str, seed: int) -> Path:
     return directory / "curves" / f"{experiment}-{run}-{seed}.csv"
 
 
-def read_curve(path: Path) -> Curve:
-    """Reads a `metrics.csv`, or a copy of one. A value that is missing in an epoch is NaN."""
+def read_curve(path: Path) -> list[dict[str, float]]:
+    """Reads a `metrics.csv`, or a copy of one: a row for each epoch, without the values that are missing in it."""
     with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    names = [name for name in (rows[0] if rows else {}) if name != "epoch"]
-    columns = {name: tuple(float(row[name] or "nan") for row in rows) for name in names}
-    return Curve(tuple(int(row["epoch"]) for row in rows), columns)
+        return [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(file)]
 
 
 def _csv(rows: Sequence[Result]) -> str:

@@ -9,12 +9,12 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from keras_alexnet.environment import processor
 from keras_alexnet.experiments.experiment import Experiment, Run
-from keras_alexnet.experiments.results import Curve, Result, read_curve, read_results, write_result
+from keras_alexnet.experiments.results import Result, read_curve, read_results, write_result
 from pipelines.cli import stop_signals
 
 _SECONDS_FILE = "seconds.csv"
@@ -135,15 +135,16 @@ def run_command(module: str, *arguments: str) -> None:
         raise ValueError(f"{module} ended with exit code {process.returncode}; see above")
 
 
-def epochs_to_target(curve: Curve, target: float) -> float | None:
+def epochs_to_target(curve: Sequence[Mapping[str, float]], target: float) -> float | None:
     """Epochs until the error on training images falls to `target`, linear between two epochs; None if it never does.
 
     Args:
-      curve: has the column "top1_error".
+      curve: rows with "epoch" and "top1_error".
       target: a fraction 0..1.
     """
-    before_epoch, before = 0, None
-    for epoch, error in zip(curve.epochs, curve.columns["top1_error"], strict=True):
+    before_epoch, before = 0.0, None
+    for row in curve:
+        epoch, error = row["epoch"], row["top1_error"]
         if error <= target:
             share = 1.0 if before is None else (before - target) / (before - error)
             return before_epoch + share * (epoch - before_epoch)
@@ -192,22 +193,21 @@ def _evaluated(
     with open(rows_file, newline="", encoding="utf-8") as file:
         errors = {row["crops"]: row for row in csv.DictReader(file)}
     curve = read_curve(run_dir / "metrics.csv")
-    validation = curve.columns["val_top1_error"]
-    best = min(range(len(validation)), key=lambda index: validation[index])
+    best, last = min(curve, key=lambda row: row["val_top1_error"]), curve[-1]
     with open(run_dir / _SECONDS_FILE, newline="", encoding="utf-8") as file:
         seconds = [tuple(map(float, row)) for row in csv.reader(file)]
     return Result(
         experiment=experiment.name,
         run=run.name,
         seed=seed,
-        epochs=curve.epochs[-1],
+        epochs=int(last["epoch"]),
         images=int(errors["ten"]["images"]),
         center_top1_error=float(errors["center"]["top1_error"]),
         ten_crop_top1_error=float(errors["ten"]["top1_error"]),
-        best_epoch=curve.epochs[best],
-        best_center_top1_error=validation[best],
-        train_loss=curve.columns["loss"][-1],
-        train_top1_error=curve.columns["top1_error"][-1],
+        best_epoch=int(best["epoch"]),
+        best_center_top1_error=best["val_top1_error"],
+        train_loss=last["loss"],
+        train_top1_error=last["top1_error"],
         epochs_to_target=epochs_to_target(curve, experiment.target) if experiment.target else None,
         hours=sum(wall for wall, _ in seconds) / 3600,
         cpu_hours=sum(cpu for _, cpu in seconds) / 3600,

@@ -4,7 +4,7 @@ import pytest
 
 from keras_alexnet.experiments import runner
 from keras_alexnet.experiments.experiment import Experiment, Run
-from keras_alexnet.experiments.results import Curve, curve_path, read_curve, read_results
+from keras_alexnet.experiments.results import curve_path, read_curve, read_results
 
 EXPERIMENT = Experiment(
     name="trial",
@@ -60,7 +60,8 @@ def test_every_run_and_seed_gets_one_row(commands, tmp_path):
     # The last epoch counts; the best one is only mentioned.
     assert (row.best_epoch, row.best_center_top1_error) == (2, 0.3)
     assert (row.train_loss, row.train_top1_error) == (1.2, 0.1)
-    assert read_curve(curve_path(tmp_path / "results", "trial", "b", 1)).columns["loss"] == (2.0, 1.5, 1.2)
+    curve = read_curve(curve_path(tmp_path / "results", "trial", "b", 1))
+    assert [row["loss"] for row in curve] == [2.0, 1.5, 1.2]
     assert [module for module, _ in commands].count("pipelines.prepare") == 1
 
 
@@ -127,7 +128,8 @@ def test_unknown_runs_are_named():
     ("errors", "expected"), [((0.5, 0.3, 0.2), 2.5), ((0.25, 0.1, 0.1), 1.0), ((0.9, 0.8, 0.7), None)]
 )
 def test_epochs_to_a_target_are_interpolated(errors, expected):
-    found = runner.epochs_to_target(Curve((1, 2, 3), {"top1_error": errors}), 0.25)
+    curve = [{"epoch": epoch, "top1_error": error} for epoch, error in enumerate(errors, 1)]
+    found = runner.epochs_to_target(curve, 0.25)
     assert found == (expected if expected is None else pytest.approx(expected))
 
 
