@@ -93,6 +93,21 @@ def in_file(network: LoadedNetwork, path: Path, nearest: Nearest) -> list[list[t
     Raises:
       ValueError: the file cannot be read, or its features are not of the queries' size.
     """
+    add_file(path, nearest)
+    decode = decoder(network)
+    return [[(distance, _photograph(network, decode, path, name)) for distance, name in row] for row in nearest.best]
+
+
+def add_file(path: Path, nearest: Nearest) -> None:
+    """Compares the rows of a file of features; its items are the paths in the file.
+
+    Args:
+      path: as for `in_file`.
+      nearest: gets the rows.
+
+    Raises:
+      ValueError: the file cannot be read, or its features are not of the queries' size.
+    """
     rows = 0
     try:
         for paths, features in _read_features(path):
@@ -107,8 +122,6 @@ def in_file(network: LoadedNetwork, path: Path, nearest: Nearest) -> list[list[t
         raise ValueError(f"features_file={path}: {reason}") from error
     if not rows:
         raise ValueError(f"features_file={path}: found no row with features")
-    decode = decoder(network)
-    return [[(distance, _photograph(network, decode, path, name)) for distance, name in row] for row in nearest.best]
 
 
 def _photograph(network: LoadedNetwork, decode: Any, features_file: Path, name: str) -> Photograph:
