@@ -115,7 +115,13 @@ def test_the_crops_are_where_the_network_looks(call, explanation):
     assert (answer["width"], answer["height"]) == (512, 400)
     crops = answer["crops"]
     assert len(crops) == 10 and [crop["flipped"] for crop in crops] == [False] * 5 + [True] * 5
-    assert [crop["position"] for crop in crops[:5]] == ["top left", "top right", "centre", "bottom left", "bottom right"]
+    assert [crop["position"] for crop in crops[:5]] == [
+        "top left",
+        "top right",
+        "centre",
+        "bottom left",
+        "bottom right",
+    ]
     for crop in crops:
         assert crop["width"] == crop["height"] == pytest.approx(224 / 256 * 400)
         assert 0 < crop["score"] <= 1
