@@ -137,7 +137,7 @@ def _write_figures(measured: Sequence[Row], output_dir: Path) -> None:
     from keras_alexnet.experiments.comparison import NAME, run_name
     from keras_alexnet.experiments.results import read_curve
 
-    costs = {
+    costs: dict[str, dict[str, float]] = {
         "trainable parameters": {row.network: row.parameters for row in measured},
         "multiply-adds per image": {row.network: row.multiply_adds for row in measured},
         "processor time per image, centre crop (ms)": {row.network: row.cpu_ms_center for row in measured},
