@@ -139,6 +139,7 @@ def _from_run(path: Path) -> LoadedNetwork:
         model=model,
         from_logits=True,
         resize=config.resize,
+        resized_size=config.size_before_crops,
         class_names=config.class_names,
         display_names=config.labels(),
         training=training_record(path, config, steps),
