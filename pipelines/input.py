@@ -139,10 +139,8 @@ def crop_batches(
         encoded: tf.Tensor, key: tf.Tensor, y: Any = 0, x: Any = 0, height: Any = size, width: Any = size
     ) -> tf.Tensor:
         """uint8 [height,width,3]: a window of the resized image."""
-        if source.prepared and source.encoding == "jpeg":
-            return _prepared_window(encoded, y, x, height, width, size)
         if source.prepared:
-            return tf.slice(tf.io.decode_png(encoded, channels=3), [y, x, 0], [height, width, 3])
+            return _prepared_window(source, encoded, y, x, height, width)
         return tf.slice(_resized_image(encoded, key, resize, size), [y, x, 0], [height, width, 3])
 
     def example(position: tf.Tensor, element: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
@@ -214,6 +212,8 @@ def evaluation_batches(
     check_resize(resize)
 
     def example(encoded: tf.Tensor, label: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        if source.prepared and source.size == size:
+            return tf.ensure_shape(_prepared_window(source, encoded), [size, size, 3]), label, tf.constant(True), key
         image, valid = _resized_image_or_zeros(encoded, resize, FORMATS, size=size)
         return image, label, valid, key
 
@@ -242,8 +242,14 @@ def _resized_image(encoded: tf.Tensor, key: tf.Tensor, resize: str, size: int) -
         return tf.identity(image)
 
 
-def _prepared_window(encoded: tf.Tensor, y: Any, x: Any, height: Any, width: Any, size: int) -> tf.Tensor:
-    """uint8 [height,width,3]: the window at y, x of a prepared record, which needs neither checks nor resizing."""
+def _prepared_window(
+    source: Source, encoded: tf.Tensor, y: Any = 0, x: Any = 0, height: Any = None, width: Any = None
+) -> tf.Tensor:
+    """uint8 [height,width,3]: a window of a prepared record, or all of it. It needs neither checks nor resizing."""
+    size = source.size
+    height, width = (size if side is None else side for side in (height, width))
+    if source.encoding == "png":
+        return tf.slice(tf.io.decode_png(encoded, channels=3), [y, x, 0], [height, width, 3])
     # One pixel more on each side where there is one: at the edges of the decoded area the chroma is interpolated
     # from fewer pixels, so the window would differ by some pixel values from that of the whole image.
     top, left = tf.maximum(y - 1, 0), tf.maximum(x - 1, 0)

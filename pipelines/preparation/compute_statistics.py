@@ -28,7 +28,7 @@ def compute_statistics(
       split: one of `source.splits`.
       resize: one of `choices.RESIZE_POLICIES`.
       max_bad_fraction: share of images that may be undecodable, 0..1.
-      size: side of the resized images in pixels.
+      size: side of the resized images in pixels; without effect on a prepared source.
 
     Returns:
       The statistics of the good images, and the keys of the undecodable ones, which are also named on stderr.
@@ -40,6 +40,7 @@ def compute_statistics(
     report_ignored(source.ignored_files)
     bad.add_files(source.bad_files.get(split, {}))
     accumulator = Accumulator()
+    size = source.size if source.prepared else size
     for pixels in _good_images(source, split, resize, size, bad):
         accumulator.update(pixels)
     bad.check(bad.seen)

@@ -23,6 +23,8 @@ class FakeSource:
     files: dict[str, bytes]
     prepared: bool = False
     name: str = "fake"
+    size: int = 256
+    encoding: str = "jpeg"
 
     @property
     def splits(self) -> Mapping[str, int]:
