@@ -13,7 +13,7 @@ from pipelines.datasets.registry import open_source
 from pipelines.datasets.source import Source
 from pipelines.images.augment import augment_on_device
 from pipelines.images.crops import center_crop
-from pipelines.input import crop_batches, evaluation_batches, steps_per_epoch
+from pipelines.input import check_crop_size, crop_batches, evaluation_batches, steps_per_epoch
 from pipelines.preparation.compute_statistics import compute_statistics
 
 
@@ -129,13 +129,15 @@ def evaluation_dataset(
     """
     source = _open(dataset, data_dir, validation_fraction)
     variant = find_variant(variant) if isinstance(variant, str) else variant
-    resize, size = source.resize if source.prepared else variant.resize, variant.crop_size
+    resize, crop_size = source.resize if source.prepared else variant.resize, variant.crop_size
+    size = source.size if source.prepared else RESIZED_SIZE
+    check_crop_size(source, crop_size, size)
 
     def crop(images: tf.Tensor, labels: tf.Tensor, valid: tf.Tensor, keys: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        images = tf.ensure_shape(images, [None, RESIZED_SIZE, RESIZED_SIZE, 3])
-        return tf.cast(center_crop(images, size), tf.float32), labels, tf.cast(valid, tf.float32)
+        images = tf.ensure_shape(images, [None, size, size, 3])
+        return tf.cast(center_crop(images, crop_size), tf.float32), labels, tf.cast(valid, tf.float32)
 
-    batches = evaluation_batches(source, split, batch_size=batch_size, resize=resize)
+    batches = evaluation_batches(source, split, batch_size=batch_size, resize=resize, size=size)
     result = batches.map(crop).prefetch(tf.data.AUTOTUNE)
     result.class_names = list(source.class_names)
     return result

@@ -85,12 +85,14 @@ def evaluate(
     ```
     """
     from keras_alexnet.training.evaluation import Evaluator
-    from pipelines.input import evaluation_batches
+    from pipelines.input import check_crop_size, evaluation_batches
 
     if crops not in CROPS:
         raise ValueError(f"crops={crops!r}: expected one of {', '.join(CROPS)}")
     source = open_evaluation_source(network, dataset, data_dir)
     images = source.splits[source.split(split)]
+    if source.prepared and network.model is not None:
+        check_crop_size(source, network.model.input_shape[1], source.size)
     batches = evaluation_batches(source, split, batch_size=batch_size, resize=network.resize, size=network.resized_size)
     if network.model is None:
         evaluator = Evaluator(export_probabilities(network.signatures or {}, crops))

@@ -109,6 +109,7 @@ def dataset_input(
             crop_chunk=config.crop_chunk,
             mean_crop=variant.mean_crop if crops_mean_image else "central",
             resize=run_config.resize,
+            size=run_config.size_before_crops,
             bad_keys=bad,
         )
         if not services:
@@ -119,7 +120,12 @@ def dataset_input(
     if "validation" in source.splits:
         batch_size = min(config.batch_size, 64)
         validation = evaluation_batches(
-            source, "validation", batch_size=batch_size, resize=run_config.resize, shard=shard
+            source,
+            "validation",
+            batch_size=batch_size,
+            resize=run_config.resize,
+            size=run_config.size_before_crops,
+            shard=shard,
         )
     # Not on a GPU, where the separate operations are fast and XLA may lack its compiler.
     jit_compile = not tf.config.list_physical_devices("GPU")
