@@ -20,6 +20,10 @@ class Preprocessing:
 
 # The mean and the standard deviation of CIFAR-10's training images: fb.resnet.torch, datasets/cifar10.lua.
 CIFAR = Preprocessing((125.3, 123.0, 113.9), (1 / 63.0, 1 / 62.1, 1 / 66.7))
+# fb.resnet.torch, datasets/imagenet.lua.
+IMAGENET = Preprocessing((123.675, 116.28, 103.53), (1 / 58.395, 1 / 57.12, 1 / 57.375))
+# As takedarts/resnetfamily.
+ZERO_TO_ONE = Preprocessing((0.0, 0.0, 0.0), 1 / 255)
 # cuda-convnet subtracts the mean only.
 CIFAR_MEAN = Preprocessing(CIFAR.mean)
 IMAGENET_MEAN = Preprocessing(IMAGENET_RGB_MEAN)
@@ -78,6 +82,7 @@ def initializer(kind: str | float) -> Any:
     """The initializer of a kernel: a standard deviation (Gaussian), or one of
 
     - "he", "he_fan_out": Gaussian, standard deviation sqrt(2 / fan-in or fan-out) (He et al. 2015);
+    - "lecun": Gaussian, standard deviation sqrt(1 / fan-in) (Chainer's default);
     - "xavier": Caffe's filler, uniform in +-sqrt(3 / fan-in);
     - "glorot": uniform in +-sqrt(6 / (fan-in + fan-out)) (Glorot and Bengio 2010).
     """
@@ -88,6 +93,8 @@ def initializer(kind: str | float) -> Any:
     scaling = keras.initializers.VarianceScaling
     if kind in ("xavier", "glorot"):
         return scaling(1.0, "fan_in" if kind == "xavier" else "fan_avg", "uniform")
+    if kind == "lecun":
+        return scaling(1.0, "fan_in", "untruncated_normal")
     return scaling(2.0, "fan_out" if kind == "he_fan_out" else "fan_in", "untruncated_normal")
 
 

@@ -42,7 +42,7 @@ class Residual:
       branches: of a block, 1 or 2; 2 are joined by shake-shake.
       end: steps after the last block, of "bn" and "relu".
       bias: whether convolutions have a bias.
-      init: "fan_out" or "fan_in" of He's normal initialization, or "lecun_normal".
+      init: of the kernels, see `networks.blocks.initializer`.
       epsilon: of batch normalization.
     """
 
@@ -66,7 +66,7 @@ class Residual:
     branches: int = 1
     end: str = ""
     bias: bool = False
-    init: Literal["fan_out", "fan_in", "lecun_normal"] = "fan_out"
+    init: str = "he_fan_out"
     epsilon: float = 1e-5
 
     def block_widths(self) -> list[list[int]]:

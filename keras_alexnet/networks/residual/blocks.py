@@ -6,10 +6,8 @@ from typing import Any
 import keras
 
 from keras_alexnet.layers import GroupedConv2D, ShakeDrop, ShakeShake, StochasticDepth, Swapout
+from keras_alexnet.networks import blocks
 from keras_alexnet.networks.residual.architecture import ORDERS, Residual
-
-# As in Torch, whose momentum is 0.1; Keras' default of 0.99 needs more steps than a small epoch has.
-_BN_MOMENTUM = 0.9
 
 
 @dataclass(frozen=True)
@@ -27,29 +25,28 @@ def steps(spec: Residual, x: Any, names: str, prefix: str) -> Any:
     """Applies the layers in `names`, of "bn" and "relu"; they are called `prefix` plus their kind."""
     for name in names.split():
         if name == "bn":
-            x = keras.layers.BatchNormalization(momentum=_BN_MOMENTUM, epsilon=spec.epsilon, name=f"{prefix}bn")(x)
+            x = blocks.batch_norm(x, f"{prefix}bn", (blocks.BATCH_NORM[0], spec.epsilon))
         else:
-            x = keras.layers.ReLU(name=f"{prefix}relu")(x)
+            x = blocks.relu(x, f"{prefix}relu")
     return x
 
 
-def convolution(spec: Residual, x: Any, filters: int, size: int, stride: int, name: str, groups: int = 1) -> Any:
-    """A convolution whose padding is `size // 2` on all sides, as in Torch; Keras pads even maps at one side only."""
-    if stride > 1 and size > 1:
-        x = keras.layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
-    scale, mode = (1.0, "fan_in") if spec.init == "lecun_normal" else (2.0, spec.init)
-    arguments: dict[str, Any] = {
-        "filters": filters,
-        "kernel_size": size,
-        "strides": stride,
-        "padding": "same" if stride == 1 else "valid",
-        "use_bias": spec.bias,
-        "kernel_initializer": keras.initializers.VarianceScaling(scale, mode, "untruncated_normal"),
-        "name": name,
-    }
-    if groups > 1:
-        return GroupedConv2D(groups=groups, **arguments)(x)
-    return keras.layers.Conv2D(**arguments)(x)
+def convolution(spec: Residual, x: Any, filters: int, size: int, stride: int, name: str) -> Any:
+    """A convolution with `size // 2` zeros on each side."""
+    # The same padding as "same", except for strides. A layer of zeros costs time.
+    padding = "same" if stride == 1 else size // 2
+    bias = 0.0 if spec.bias else None
+    return blocks.convolution(x, filters, size, stride, padding, name=name, kernel=spec.init, bias=bias)
+
+
+def grouped_convolution(spec: Residual, x: Any, filters: int, stride: int, name: str) -> Any:
+    """A 3x3 convolution in `spec.groups` groups."""
+    if stride > 1:
+        x = keras.layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
+    return GroupedConv2D(
+        filters, 3, stride, "same" if stride == 1 else "valid", groups=spec.groups, use_bias=spec.bias,
+        kernel_initializer=blocks.initializer(spec.init), name=name,
+    )(x)  # fmt: skip
 
 
 def block(spec: Residual, x: Any, width: int, stride: int, is_first: bool, noise: Noise, prefix: str) -> Any:
@@ -91,17 +88,20 @@ def block(spec: Residual, x: Any, width: int, stride: int, is_first: bool, noise
 def _branch(spec: Residual, x: Any, before: str, width: int, stride: int, noise: Noise, prefix: str) -> Any:
     _, between, after, _ = ORDERS[spec.order]
     inner = spec.groups * max(1, int(width * spec.inner / spec.groups))
-    # (filters, kernel size, groups)
-    convolutions = [(width, 3, 1), (width * spec.expand, 3, 1)]
+    # (filters, kernel size)
+    convolutions = [(width, 3), (width * spec.expand, 3)]
     if spec.kind == "bottleneck":
-        convolutions = [(inner, 1, 1), (inner, 3, spec.groups), (width * spec.expand, 1, 1)]
+        convolutions = [(inner, 1), (inner, 3), (width * spec.expand, 1)]
     strided = 1 if spec.kind == "bottleneck" and spec.down == "3x3" else 0
-    for index, (filters, size, groups) in enumerate(convolutions):
+    for index, (filters, size) in enumerate(convolutions):
         x = steps(spec, x, between if index else before, f"{prefix}{index}_")
-        if noise.dropout and index == len(convolutions) - 1:
-            x = keras.layers.Dropout(noise.dropout, name=f"{prefix}dropout")(x)
+        if index == len(convolutions) - 1:
+            x = blocks.dropout(x, noise.dropout, f"{prefix}dropout")
         own_stride = stride if index == strided else 1
-        x = convolution(spec, x, filters, size, own_stride, f"{prefix}conv{index + 1}", groups)
+        if size == 3 and spec.groups > 1:
+            x = grouped_convolution(spec, x, filters, own_stride, f"{prefix}conv{index + 1}")
+        else:
+            x = convolution(spec, x, filters, size, own_stride, f"{prefix}conv{index + 1}")
     x = steps(spec, x, after, f"{prefix}{len(convolutions)}_")
     return squeeze_excitation(x, spec.se, f"{prefix}se") if spec.se else x
 

@@ -4,22 +4,15 @@ from typing import Any
 
 import keras
 
-from keras_alexnet.layers import MeanSubtraction
+from keras_alexnet.networks.blocks import Preprocessing, classifier, image_input, output
 from keras_alexnet.networks.residual.architecture import ORDERS, Residual, survival, swapout_keep
 from keras_alexnet.networks.residual.blocks import Noise, block, convolution, steps
-
-# Means and factors of RGB. CIFAR-10's training set: fb.resnet.torch, datasets/cifar10.lua; ImageNet's: imagenet.lua.
-_PREPROCESSING = {
-    "cifar": ((125.3, 123.0, 113.9), (1 / 63.0, 1 / 62.1, 1 / 66.7)),
-    "imagenet": ((123.675, 116.28, 103.53), (1 / 58.395, 1 / 57.12, 1 / 57.375)),
-    "unit": ((0.0, 0.0, 0.0), 1 / 255),
-}
 
 
 def build_model(
     name: str,
     spec: Residual,
-    preprocessing: str,
+    preprocessing: Preprocessing,
     classes: int,
     image_size: int,
     classifier_activation: str | None = "softmax",
@@ -36,7 +29,7 @@ def build_model(
     Args:
       name: of the model.
       spec: its layers.
-      preprocessing: "cifar", "imagenet" or "unit".
+      preprocessing: of the images.
       classes: number of outputs.
       image_size: in pixels.
       classifier_activation: of the outputs.
@@ -53,15 +46,16 @@ def build_model(
     noise = {"survival": survival, "shake_drop": shake_drop, "swapout": swapout}
     _check(width, noise, dropout)
     spec = spec.scaled(width)
-    images = keras.Input((image_size, image_size, 3), name="images")
-    mean, scale = _PREPROCESSING[preprocessing]
-    x = MeanSubtraction(mean, scale, name="preprocessing")(images)
+    images, x = image_input(name, image_size, _smallest_image(spec), preprocessing)
     x = _stages(spec, _stem(spec, x), noise, dropout, tuple(shake_shake.items()))
     x = steps(spec, x, spec.end, "end_")
     x = keras.layers.GlobalAveragePooling2D(name="features")(x)
-    # In float32 under mixed precision too: the loss needs it.
-    outputs = keras.layers.Dense(classes, activation=classifier_activation, dtype="float32", name="predictions")(x)
-    return keras.Model(images, outputs, name=name)
+    return keras.Model(images, output(classifier(x, classes), classifier_activation), name=name)
+
+
+def _smallest_image(spec: Residual) -> int:
+    """The side of images whose last maps have one pixel."""
+    return 2 ** (len(spec.blocks) - 1) * spec.stem_stride**2
 
 
 def _check(width: float, noise: dict[str, float | None], dropout: float) -> None:

@@ -9,6 +9,7 @@ imenurok/ShakeDrop; takedarts/resnetfamily for the survey's configurations.
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from keras_alexnet.networks.blocks import CIFAR, IMAGENET, ZERO_TO_ONE, Preprocessing
 from keras_alexnet.networks.residual.architecture import Residual
 
 
@@ -21,7 +22,7 @@ class Preset:
       weight_decay: of its paper's recipe.
       defaults: options that it is built with unless others are given.
       image_size, resize_size: see `Network`.
-      preprocessing: "cifar" (mean and standard deviation of CIFAR-10), "imagenet", or "unit" (scaled to 0..1).
+      preprocessing: of the images.
     """
 
     architecture: Residual
@@ -29,7 +30,7 @@ class Preset:
     defaults: dict[str, Any] = field(default_factory=dict)
     image_size: int = 32
     resize_size: int = 32
-    preprocessing: str = "cifar"
+    preprocessing: Preprocessing = CIFAR
 
 
 def _equal(depth: int, convolutions: int = 2, rest: int = 2, stages: int = 3) -> tuple[int, ...]:
@@ -51,7 +52,7 @@ def _wide(depth: int, k: int) -> Residual:
     """Zagoruyko and Komodakis, BMVC 2016, table 1."""
     return Residual(
         widths=(16 * k, 32 * k, 64 * k), blocks=_equal(depth, rest=4), order="pre", share="width", shortcut="proj",
-        end="bn relu", init="fan_in",
+        end="bn relu", init="he",
     )  # fmt: skip
 
 
@@ -81,7 +82,7 @@ def _shake_shake(width: int) -> Residual:
 
 def _survey(k: int = 1, **words: Any) -> Residual:
     """What resnetfamily builds for "101 layers" (98 layers with weights), whatever the network is called."""
-    chainer = {"bias": True, "init": "lecun_normal", "epsilon": 2e-5}
+    chainer = {"bias": True, "init": "lecun", "epsilon": 2e-5}
     return replace(
         Residual(
             widths=(16 * k, 32 * k, 64 * k), blocks=_equal(101), stem=(16 * k, 3), stem_after="bn", order="single",
@@ -100,7 +101,6 @@ _PRERESNET_164 = Residual(
     blocks=_equal(164, 3), kind="bottleneck", expand=4, order="pre", share="width", shortcut="proj", down="1x1",
     end="bn relu",
 )  # fmt: skip
-_AS_SURVEY: dict[str, Any] = {"preprocessing": "unit"}
 
 PRESETS: dict[str, Preset] = {
     **{f"resnet_{depth}": Preset(_resnet(depth)) for depth in (20, 32, 44, 56, 110)},
@@ -117,11 +117,13 @@ PRESETS: dict[str, Preset] = {
     "stochastic_depth_110": Preset(_resnet(110, shortcut="average"), defaults={"survival": 0.5}),
     # Singh et al., NIPS 2016, table 1, "v2 (20) W x 4".
     "swapout_20_w4": Preset(_preresnet(20, widths=(64, 128, 256)), defaults={"swapout": 0.5}),
-    "se_resnet50": Preset(_SE_RESNET50, image_size=224, resize_size=256, preprocessing="imagenet"),
+    "se_resnet50": Preset(_SE_RESNET50, image_size=224, resize_size=256, preprocessing=IMAGENET),
     "se_resnet_110": Preset(_resnet(110, se=16)),
-    "survey_resnet": Preset(_survey(), **_AS_SURVEY),
-    "survey_wide_resnet": Preset(_survey(4), **_AS_SURVEY),
-    "survey_pyramidnet": Preset(_survey(widths=(16, 16, 16), alpha=84, rounding="floor"), **_AS_SURVEY),
+    "survey_resnet": Preset(_survey(), preprocessing=ZERO_TO_ONE),
+    "survey_wide_resnet": Preset(_survey(4), preprocessing=ZERO_TO_ONE),
+    "survey_pyramidnet": Preset(_survey(widths=(16, 16, 16), alpha=84, rounding="floor"), preprocessing=ZERO_TO_ONE),
     # "50 layers, r = 4": only these four stages have 50 layers.
-    "survey_senet": Preset(replace(_SE_RESNET50, stem=(64, 3), stem_stride=1, down="3x3", se=4), **_AS_SURVEY),
+    "survey_senet": Preset(
+        replace(_SE_RESNET50, stem=(64, 3), stem_stride=1, down="3x3", se=4), preprocessing=ZERO_TO_ONE
+    ),
 }
