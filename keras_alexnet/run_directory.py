@@ -62,6 +62,8 @@ class RunConfig:
     validation_fraction: float = 0.0
     learning_rate: float | None = None
     augmentation: str = "crop"
+    cutout: int = 0
+    random_erasing: float = 0.0
 
     def labels(self) -> tuple[str, ...]:
         """The labels in predictions: "n02124075 Egyptian cat" where there are display names, else class names.

@@ -107,6 +107,8 @@ def dataset_input(
             augmentation=config.augmentation,
             color_augmentation=variant.color_augmentation if schedule.augments_colors(epoch) else "none",
             crop_chunk=config.crop_chunk,
+            cutout=config.cutout,
+            random_erasing=config.random_erasing,
             mean_crop=variant.mean_crop if crops_mean_image else "central",
             resize=run_config.resize,
             bad_keys=bad,
