@@ -61,6 +61,8 @@ class RunConfig:
     label_names: tuple[str, ...] = ()
     validation_fraction: float = 0.0
     learning_rate: float | None = None
+    warmup_epochs: float = 0.0
+    label_smoothing: float = 0.0
     augmentation: str = "crop"
     cutout: int = 0
     random_erasing: float = 0.0

@@ -7,6 +7,7 @@ a tensor to a tensor. `layer.get_weights()` returns kernel and bias of tower 0, 
 from keras_alexnet.layers.activation import TowerActivation
 from keras_alexnet.layers.drop_path import DropPathColumn, DropPathJoin
 from keras_alexnet.layers.grouped_convolution import GroupedConv2D
+from keras_alexnet.layers.lenet import PartialConv2D, RadialBasisOutput, TrainableSubsampling, scaled_tanh
 from keras_alexnet.layers.locally_connected import LocallyConnected2D
 from keras_alexnet.layers.normalization import LocalResponseNormalization, MapResponseNormalization
 from keras_alexnet.layers.pooling import OverlappingMaxPool
@@ -25,6 +26,8 @@ __all__ = [
     "MapResponseNormalization",
     "MeanSubtraction",
     "OverlappingMaxPool",
+    "PartialConv2D",
+    "RadialBasisOutput",
     "ShakeDrop",
     "ShakeShake",
     "StochasticDepth",
@@ -33,5 +36,7 @@ __all__ = [
     "TowerConv2D",
     "TowerDense",
     "TowerDropout",
+    "TrainableSubsampling",
+    "scaled_tanh",
     "stochastic_inference",
 ]

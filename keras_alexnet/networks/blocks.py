@@ -3,6 +3,7 @@
 Nothing here imports TensorFlow or Keras before a network is built: the names of the networks are choices of flags.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,8 @@ ZERO_TO_ONE = Preprocessing((0.0, 0.0, 0.0), 1 / 255)
 # cuda-convnet subtracts the mean only.
 CIFAR_MEAN = Preprocessing(CIFAR.mean)
 IMAGENET_MEAN = Preprocessing(IMAGENET_RGB_MEAN)
+# The mean and the standard deviation of ImageNet's training images: fb.resnet.torch, datasets/imagenet.lua.
+IMAGENET = Preprocessing((123.675, 116.28, 103.53), (1 / 58.395, 1 / 57.12, 1 / 57.375))
 # BVLC's prototxt files: 104, 117, 123 in the order blue, green, red.
 CAFFE = Preprocessing((123.0, 117.0, 104.0))
 # TensorFlow-Slim, inception_preprocessing.py: -1..1.
@@ -64,20 +67,32 @@ def image_input(name: str, image_size: int, least: int, preprocessing: Preproces
     return images, MeanSubtraction(preprocessing.mean, scale, name="preprocessing")(images)
 
 
+def scaled(size: int, width: float) -> int:
+    """`width` times as many filters or units, at least 1.
+
+    Raises:
+      ValueError: if width is not a positive number.
+    """
+    if not (math.isfinite(width) and width > 0):
+        raise ValueError(f"width={width}: expected a positive number; 1 is the published network")
+    return max(1, round(size * width))
+
+
 def initializer(kind: str | float) -> Any:
     """The initializer of a kernel: a standard deviation (Gaussian), or one of
 
     - "he", "he_fan_out": Gaussian, standard deviation sqrt(2 / fan-in or fan-out) (He et al. 2015);
     - "lecun": Gaussian, standard deviation sqrt(1 / fan-in) (Chainer's default);
-    - "xavier": Caffe's filler, uniform in +-sqrt(3 / fan-in).
+    - "xavier": Caffe's filler, uniform in +-sqrt(3 / fan-in);
+    - "glorot": uniform in +-sqrt(6 / (fan-in + fan-out)) (Glorot and Bengio 2010).
     """
     import keras
 
     if not isinstance(kind, str):
         return keras.initializers.RandomNormal(stddev=kind)
     scaling = keras.initializers.VarianceScaling
-    if kind == "xavier":
-        return scaling(1.0, "fan_in", "uniform")
+    if kind in ("xavier", "glorot"):
+        return scaling(1.0, "fan_in" if kind == "xavier" else "fan_avg", "uniform")
     if kind == "lecun":
         return scaling(1.0, "fan_in", "untruncated_normal")
     return scaling(2.0, "fan_out" if kind == "he_fan_out" else "fan_in", "untruncated_normal")
@@ -130,6 +145,22 @@ def decay(weight_decay: float) -> Any:
     import keras
 
     return keras.regularizers.L2(weight_decay / 2) if weight_decay else None
+
+
+def normalized_convolution(
+    maps: Any,
+    filters: int,
+    kernel_size: int | tuple[int, int],
+    strides: int = 1,
+    padding: str | int = "same",
+    *,
+    name: str,
+    kernel: str | float = "he",
+    constants: tuple[float, float] = BATCH_NORM,
+) -> Any:
+    """A convolution without biases, batch normalization, and ReLU."""
+    maps = convolution(maps, filters, kernel_size, strides, padding, name=name, kernel=kernel, bias=None)
+    return relu(batch_norm(maps, f"{name}_bn", constants), f"{name}_relu")
 
 
 def relu(maps: Any, name: str) -> Any:

@@ -65,7 +65,7 @@ _STACKS = {
         preprocessing=blocks.CIFAR_MEAN,
         least=8,
         weight_decay=0.0,
-        options=("init", "activation"),
+        options=("width", "init", "activation"),
     ),
 }
 

@@ -1,7 +1,7 @@
 """Plain stacks of layers as data, and their builder."""
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from keras_alexnet.networks import blocks
@@ -39,7 +39,7 @@ class Stack:
       image_size, weight_decay, preprocessing: see `Network`.
       least: smallest side of an image.
       lrn: depth radius, bias, alpha and beta of "lrn".
-      options: besides `init`: "activation".
+      options: of `width`, `init` and `activation`.
     """
 
     layers: tuple[Weights | str, ...]
@@ -50,7 +50,7 @@ class Stack:
     lrn: tuple[int, float, float, float] = (2, 2.0, 1e-4, 0.75)
     resize_size: int = 256
     features_layer: str | None = None
-    options: tuple[str, ...] = field(default=("init",))
+    options: tuple[str, ...] = ("width", "init")
 
 
 def network(name: str, stack: Stack) -> Network:
@@ -73,6 +73,7 @@ def build(
     classes: int,
     image_size: int,
     classifier_activation: str | None = "softmax",
+    width: float = 1.0,
     init: str = "paper",
     activation: str = "relu",
 ) -> Any:
@@ -86,16 +87,16 @@ def build(
             values = _without_weights(layer, values, f"{below}_{layer}", stack, activation)
         else:
             below = layer.name
-            values = _with_weights(layer, values, classes, init)
+            values = _with_weights(layer, values, classes, width, init)
     return keras.Model(images, blocks.output(values, classifier_activation), name=name)
 
 
-def _with_weights(layer: Weights, values: Any, classes: int, init: str) -> Any:
+def _with_weights(layer: Weights, values: Any, classes: int, width: float, init: str) -> Any:
     import keras
 
     from keras_alexnet.layers import LocallyConnected2D
 
-    size = layer.size or classes
+    size = blocks.scaled(layer.size, width) if layer.size else classes
     kernel, bias = ("he", 0.0) if init == "he" and layer.bias is not None else (layer.kernel, layer.bias)
     if layer.kernel_size is not None and not layer.local:
         return blocks.convolution(

@@ -79,7 +79,7 @@ def _vgg16_cifar() -> Stack:
         preprocessing=blocks.CIFAR,
         least=32,
         weight_decay=0.0005,
-        options=(),
+        options=("width",),
     )
 
 

@@ -24,7 +24,7 @@ GROUPS = (COMMON, DEVICES, DETAILS_2012, DEBUGGING)
 
 INITIALIZATIONS = ("paper", "he")
 PRECISIONS = ("float32", "bfloat16", "float16")
-SCHEDULES = ("plateau", "step", "constant", "hand2012")
+SCHEDULES = ("plateau", "step", "cosine", "constant", "hand2012")
 CLASS_ORDERS = ("sorted", "devkit")  # those of pipelines.datasets.class_order, which needs TensorFlow
 
 _LARGEST_INT = 2**31 - 1
@@ -125,9 +125,26 @@ class TrainingConfig:
         "plateau",
         COMMON,
         "learning rate schedule. plateau: divide by 10 when the validation error stops improving, three times (the "
-        "paper); step: four equal stages down to 1/250; hand2012: the authors' manual changes over 91 epochs",
+        "paper); step: four equal stages down to 1/250; cosine: half a cosine down to 0, per step; hand2012: the "
+        "authors' manual changes over 91 epochs",
         choices=SCHEDULES,
         renamed={"staged": "step"},
+    )
+    warmup_epochs: float = _field(
+        0.0,
+        COMMON,
+        "epochs in which the learning rate rises linearly, step by step, from near 0 to the initial one, with any "
+        "schedule",
+        upper=1000,
+        resume=Resume.REFUSE,
+    )
+    label_smoothing: float = _field(
+        0.0,
+        COMMON,
+        "share of the training target that is spread evenly over all classes; 0.1 in most recipes that use it. "
+        "Validation is not affected",
+        upper=0.99,
+        resume=Resume.REFUSE,
     )
     patience: int = _field(5, COMMON, "epochs without improvement before schedule plateau divides", lower=1)
     validation_fraction: float = _field(
