@@ -146,6 +146,9 @@ class TrainingConfig:
         upper=0.99,
         resume=Resume.REFUSE,
     )
+    step_epochs: list[str] | None = _field(
+        None, COMMON, "schedule step: epochs at which it divides by 10, such as 150,225, in place of the four stages"
+    )
     patience: int = _field(5, COMMON, "epochs without improvement before schedule plateau divides", lower=1)
     validation_fraction: float = _field(
         0.0,
@@ -253,6 +256,8 @@ class TrainingConfig:
             if isinstance(value, os.PathLike):
                 value = os.fspath(value)
             object.__setattr__(self, field.name, _checked(field, value))
+        if self.step_epochs and not all(epoch.isdecimal() for epoch in self.step_epochs):
+            raise ValueError(f"step_epochs={','.join(self.step_epochs)}: expected numbers of epochs, such as 150,225")
 
 
 def setting_of(field: dataclasses.Field) -> Setting:
