@@ -3,6 +3,8 @@
 from typing import Any
 
 import keras
+import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_alexnet.layers import MeanSubtraction, TowerDropout
 from keras_alexnet.ten_crop import PREPROCESSING, Preprocessing, check_preprocessing
@@ -19,6 +21,17 @@ def alexnet_input(model: keras.Model) -> MeanSubtraction | None:
     layer = layers.get("mean_subtraction")
     is_alexnet = isinstance(layer, MeanSubtraction) and {"fc8", "predictions"} <= layers.keys()
     return layer if is_alexnet else None
+
+
+def subtracted_mean(model: keras.Model, rgb_mean: ArrayLike) -> np.ndarray:
+    """The mean that `model` subtracts from its images, `[S, S, 3]` or `[3]`, pixel values 0..255.
+
+    Args:
+      model: a classifier of RGB images 0..255.
+      rgb_mean: `[3]`, of the training images: the result for a model without `MeanSubtraction` or with a mean of zero.
+    """
+    means = [layer.mean for layer in model.layers if isinstance(layer, MeanSubtraction) and layer.mean.any()]
+    return means[0] if means else np.asarray(rgb_mean, np.float32)
 
 
 def resized_size(model: keras.Model) -> int:

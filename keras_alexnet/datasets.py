@@ -24,6 +24,8 @@ def training_dataset(
     variant: str | Variant = "paper",
     mean: np.ndarray | None = None,
     augmentation: str = "crop",
+    cutout: int = 0,
+    random_erasing: float = 0.0,
     seed: int = 0,
     start_epoch: int = 0,
     data_dir: str | None = None,
@@ -45,6 +47,8 @@ def training_dataset(
         By default the mean image of the dataset.
       augmentation: "crop", the paper's random crops; "random_resized", windows of 35 to 100 % of the area and of aspect
         ratio 3/4 to 4/3, resized to the crop; or "pad4", random crops of the image padded by 4 pixels on each side.
+      cutout: side in pixels of a square that is erased from each crop, 0 for none; the network reads zeros there.
+      random_erasing: probability, 0 to 1, that a rectangle of 2 to 40 % of a crop is erased.
       seed: seed of the order, the crops, the flips and the colours.
       start_epoch: number of the first epoch, from 0.
       data_dir: where TFDS keeps its datasets.
@@ -86,6 +90,8 @@ def training_dataset(
             seed=seed,
             epoch=epoch,
             augmentation=augmentation,
+            cutout=cutout,
+            random_erasing=random_erasing,
             color_augmentation=variant.color_augmentation,
             resize=resize,
             bad_keys=bad,

@@ -66,6 +66,8 @@ class RunConfig:
     warmup_epochs: float = 0.0
     label_smoothing: float = 0.0
     augmentation: str = "crop"
+    cutout: int = 0
+    random_erasing: float = 0.0
 
     resized_size: int | None = None
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from pipelines.choices import MEAN_CROPS, RESIZED_SIZE
 from pipelines.datasets.source import UNDECODABLE, Source
-from pipelines.images import augment
+from pipelines.images import augment, erase
 from pipelines.images.crops import center_crop, check_resize, crop, resize_window
 from pipelines.images.decode import FORMATS, resized_image_or_zeros
 from pipelines.statistics import Statistics
@@ -93,6 +93,8 @@ def crop_batches(
     bad_keys: Collection[str] = frozenset(),
     mean_crop: str = "central",
     crop_chunk: int = 1,
+    cutout: int = 0,
+    random_erasing: float = 0.0,
     shard: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """The batches of `training_batches`, for a training step that applies `augment.augment_on_device` itself.
@@ -113,6 +115,8 @@ def crop_batches(
       bad_keys: keys of images that cannot be decoded; they are left out.
       mean_crop: one of `choices.MEAN_CROPS`; only "central" if `augmentation` is not "crop".
       crop_chunk: so many consecutive images of the epoch share one crop or window and one flip (32 in the 2012 code).
+      cutout: side in pixels of the square that is erased from each crop; 0 for none.
+      random_erasing: probability that a rectangle is erased from a crop; 0 for none.
       shard: (index, count) of `count` machines that train together: each gets an equal share of every batch.
 
     Returns:
@@ -131,6 +135,7 @@ def crop_batches(
         raise ValueError(
             f"mean_crop=crop: expected central, because augmentation={augmentation} cuts out no plain crop"
         )
+    erase.check_erasing(cutout, random_erasing, crop_size)
     _check_layout(mean_crop, crop_chunk, batch_size, shard)
     epoch_seed, size = augment.epoch_seed(seed, epoch), source.size if source.prepared else size
     check_crop_size(source, crop_size, size)
@@ -166,8 +171,9 @@ def crop_batches(
         shifts = augment.color_augmentation(
             keys, epoch_seed, statistics.eigenvalues, statistics.eigenvectors, color_augmentation
         )
-        images = keys.shape
-        return augment.AugmentedCrops(pixels, shifts, tf.fill(images, divisor), tf.fill(images, mean_share)), labels
+        erased = erase.erased_rectangles(keys, epoch_seed, crop_size, cutout, random_erasing)
+        divisors, mean_shares = (tf.fill(keys.shape, value) for value in (divisor, mean_share))
+        return augment.AugmentedCrops(pixels, shifts, divisors, mean_shares, erased), labels
 
     first, (index, count) = start_step * batch_size, shard
     return (

@@ -166,6 +166,20 @@ class TrainingConfig:
         choices=AUGMENTATIONS,
         resume=Resume.REFUSE,
     )
+    cutout: int = _field(
+        0,
+        COMMON,
+        "erase a square of so many pixels a side from each crop: the network reads zeros there; 16 for CIFAR-10's 32 "
+        "pixels in the paper of cutout",
+        resume=Resume.REFUSE,
+    )
+    random_erasing: float = _field(
+        0.0,
+        COMMON,
+        "erase, with this probability, a rectangle of 2 to 40 % of each crop; 0.5 in the paper of random erasing",
+        upper=1,
+        resume=Resume.REFUSE,
+    )
     strategy: str = _field(
         "auto",
         DEVICES,
