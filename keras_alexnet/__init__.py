@@ -32,9 +32,11 @@ _MODULES = {
     "Top1Error": "metrics",
     "Top5Error": "metrics",
     "TowerMirroredStrategy": "distribute.towers",
+    "CosineSchedule": "callbacks.schedules",
     "HandSchedule": "callbacks.schedules",
     "PlateauSchedule": "callbacks.schedules",
     "StagedSchedule": "callbacks.schedules",
+    "StepSchedule": "callbacks.schedules",
     "load_network": "pretrained",
     "training_dataset": "datasets",
     "evaluation_dataset": "datasets",
@@ -47,9 +49,11 @@ _USE_PIPELINES = ("pretrained", "datasets", "saved_model.export", "prediction.pr
 __all__ = ["__version__", *_MODULES, *_SUBMODULES]
 
 if TYPE_CHECKING:
+    from keras_alexnet.callbacks.schedules import CosineSchedule as CosineSchedule
     from keras_alexnet.callbacks.schedules import HandSchedule as HandSchedule
     from keras_alexnet.callbacks.schedules import PlateauSchedule as PlateauSchedule
     from keras_alexnet.callbacks.schedules import StagedSchedule as StagedSchedule
+    from keras_alexnet.callbacks.schedules import StepSchedule as StepSchedule
     from keras_alexnet.distribute.towers import TowerMirroredStrategy as TowerMirroredStrategy
     from keras_alexnet.metrics import Top1Error as Top1Error
     from keras_alexnet.metrics import Top5Error as Top5Error

@@ -53,6 +53,8 @@ def main(argv: Sequence[str]) -> None:
         options.version,
         preprocessing=network.preprocessing,
         from_logits=network.from_logits,
+        resize=network.resize,
+        resize_size=network.resized_size,
         labels=network.display_names,
         precision=options.precision,
         top_k=options.top_k,

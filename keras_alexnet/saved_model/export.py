@@ -15,7 +15,12 @@ import keras
 import tensorflow as tf
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
-from keras_alexnet.classifier import check_classifier, resolve_inputs_and_outputs, with_image_size
+from keras_alexnet.classifier import (
+    check_classifier,
+    resized_size,
+    resolve_inputs_and_outputs,
+    with_image_size,
+)
 from keras_alexnet.saved_model import verify
 from keras_alexnet.saved_model.files import model_card, write_card, write_serving_config
 from keras_alexnet.saved_model.graph import refuse_random_numbers, remove_devices
@@ -42,6 +47,8 @@ def export_model(
     preprocessing: Preprocessing | None = None,
     from_logits: bool | None = None,
     image_size: int | None = None,
+    resize: str | None = None,
+    resize_size: int | None = None,
     labels: Sequence[str] | None = None,
     precision: str = "float32",
     top_k: int = TOP_K,
@@ -66,6 +73,10 @@ def export_model(
       from_logits: whether the model's outputs are logits rather than probabilities. Inferred for an `AlexNet`, required
         for other models.
       image_size: S, for a model that accepts images of several sizes, such as those of keras-hub.
+      resize: how images are resized, one of `pipelines.choices.RESIZE_POLICIES`; an `AlexNet` contains it. By default
+        "shorter_side".
+      resize_size: R, the side in pixels that images are resized to before they are cropped, at least S: that of
+        training. By default 256 for an `AlexNet`, else S / 0.875.
       labels: values of the output "labels", one per class; the class names by default.
       precision: "float32", or "bfloat16" (AlexNet only) for weights and most of the arithmetic.
       top_k: how many classes a prediction names, at least 1; all of them if there are fewer.
@@ -97,7 +108,10 @@ def export_model(
     base = Path(export_base)
     target = base / str(_next_version(base) if version is None else version)
     _refuse_existing(target)
-    network = serving_network(model, precision, preprocessing, from_logits)
+    size = resized_size(model) if resize_size is None else resize_size
+    if size < model.input_shape[1]:
+        raise ValueError(f"resize_size={size}: expected at least the {model.input_shape[1]} pixels of {model.name}")
+    network = serving_network(model, precision, preprocessing, from_logits, size, resize)
     module = ServingModule(network, labels, top_k, max_pixels)
     served = {"precision": precision, "top_k": module.top_k, "max_pixels": max_pixels, "resize": network.resize}
     inputs_and_outputs: dict[str, Any] = {"preprocessing": preprocessing, "from_logits": from_logits}
@@ -108,7 +122,7 @@ def export_model(
             (part / "assets" / asset).write_text("".join(f"{name}\n" for name in names), encoding="utf-8", newline="\n")
         write_logs(part / WARMUP_FILE, warmup_requests(base.name, network.resized_size))
         write_card(part, model_card(model, served, training or {}))
-        expected = probes(model, base.name, network.resize, max_pixels, **inputs_and_outputs)
+        expected = probes(model, base.name, network.resize, max_pixels, size=size, **inputs_and_outputs)
         verify_export(part, expected, *_TOLERANCES[precision])
         write_serving_config(base)
         _publish(part, target)

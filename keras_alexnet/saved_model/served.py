@@ -13,21 +13,34 @@ from keras_alexnet.saved_model.generic_network import GenericNetwork
 from keras_alexnet.saved_model.module import Network, ServingModule
 from keras_alexnet.saved_model.serving_network import ServingNetwork
 from keras_alexnet.ten_crop import Preprocessing
+from pipelines.images.crops import check_resize
 
 
-def serving_network(model: keras.Model, precision: str, preprocessing: Preprocessing, from_logits: bool) -> Network:
+def serving_network(
+    model: keras.Model,
+    precision: str,
+    preprocessing: Preprocessing,
+    from_logits: bool,
+    resize_size: int,
+    resize: str | None,
+) -> Network:
     """The network of `model` as `ServingModule` takes it; see `export_model` for the arguments.
 
     Raises:
-      ValueError: the precision is unknown, or not supported for this model.
+      ValueError: the precision is unknown or not supported for this model, or the resize policy is not its own.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision={precision!r}: expected one of {', '.join(PRECISIONS)}")
-    if alexnet_input(model) is not None:
-        return ServingNetwork(model, precision)
+    centring = alexnet_input(model)
+    if centring is not None:
+        if resize not in (None, centring.resize):
+            raise ValueError(f"resize={resize}: {model.name} contains its own, {centring.resize}")
+        return ServingNetwork(model, precision, resize_size)
     if precision != "float32":
         raise ValueError(f"precision={precision!r}: supported for AlexNet only; expected 'float32' for {model.name}")
-    return GenericNetwork(model, preprocessing, from_logits)
+    resize = "shorter_side" if resize is None else resize
+    check_resize(resize)
+    return GenericNetwork(model, preprocessing, from_logits, resize_size, resize)
 
 
 def class_labels(network: LoadedNetwork) -> tuple[str, ...]:
@@ -49,9 +62,8 @@ def served_signatures(network: LoadedNetwork) -> Mapping[str, Signature]:
     if network.signatures is not None:
         return network.signatures
     assert network.model is not None
-    module = ServingModule(
-        serving_network(network.model, "float32", network.preprocessing, network.from_logits), class_labels(network)
-    )
+    inputs_and_outputs = (network.preprocessing, network.from_logits, network.resized_size, network.resize)
+    module = ServingModule(serving_network(network.model, "float32", *inputs_and_outputs), class_labels(network))
     functions = module.trace()
 
     def signature(name: str) -> Signature:
