@@ -81,7 +81,7 @@ class DatasetPart:
       index: number of the part, from 0.
       name: of the dataset and split.
       shard: a `pipelines.datasets.source.SourceShard`.
-      size: about how many images it has.
+      size: number of images, one more or less where TFDS was told not to shuffle.
     """
 
     index: int
@@ -157,10 +157,11 @@ def _dataset_inputs(dataset: str, split: str | None, data_dir: str | None) -> In
     size = sum(source.splits[name] for name in splits)
     parts: list[DatasetPart] = []
     for name in splits:
-        count = -(-source.splits[name] // _part_size(size))
-        share = source.splits[name] // max(count, 1)
-        shards = source.shards(name, count)
-        parts += [DatasetPart(len(parts) + i, f"{dataset} {name}", shard, share) for i, shard in enumerate(shards)]
+        images = source.splits[name]
+        count = -(-images // _part_size(size))
+        for index, shard in enumerate(source.shards(name, count)):
+            share = images * (index + 1) // count - images * index // count
+            parts.append(DatasetPart(len(parts), f"{dataset} {name}", shard, share))
     digest = hashlib.sha256("\0".join(part.shard.fingerprint for part in parts).encode(errors="surrogateescape"))
     return Inputs(parts, size, digest.hexdigest())
 

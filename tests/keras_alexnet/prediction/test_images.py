@@ -35,12 +35,14 @@ def test_parts_cover_large_inputs_in_order(tmp_path):
     assert find_inputs([str(tmp_path / "list.txt")]).fingerprint != inputs.fingerprint
 
 
+@pytest.mark.medium
 def test_a_prepared_directory_is_a_dataset(tmp_path):
     folder = image_files.image_folder(tmp_path / "raw", 20, 2)
     prepare(open_source(f"folder:{folder}"), tmp_path / "prepared")
     for argument, expected in ((str(tmp_path / "prepared"), 44), (f"folder:{folder}", 44)):
         inputs = find_inputs([argument])
         found = [image for part in inputs.parts for image in part.images()]
+        assert [part.size for part in inputs.parts] == [len(list(part.images())) for part in inputs.parts]
         assert inputs.size == len(found) == len({image.path for image in found}) == expected
         assert all(image.content for image in found)
         assert find_inputs([argument], split="validation").size == 4
