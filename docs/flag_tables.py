@@ -23,6 +23,7 @@ COMMANDS = {
     "pipelines.service": "pipelines.service",
     "keras_alexnet.train": "keras_alexnet.train",
     "keras_alexnet.evaluate": "keras_alexnet.evaluate",
+    "keras_alexnet.predict": "keras_alexnet.predict",
     "keras_alexnet.export": "keras_alexnet.export",
     "keras_alexnet.convert": "keras_alexnet.convert",
     "keras_alexnet.describe": "keras_alexnet.describe",
