@@ -32,6 +32,7 @@ _MODULES = {
     "Top1Error": "metrics",
     "Top5Error": "metrics",
     "TowerMirroredStrategy": "distribute.towers",
+    "CosineSchedule": "callbacks.schedules",
     "HandSchedule": "callbacks.schedules",
     "PlateauSchedule": "callbacks.schedules",
     "StagedSchedule": "callbacks.schedules",
@@ -46,6 +47,7 @@ _USE_PIPELINES = ("pretrained", "datasets", "saved_model.export")
 __all__ = ["__version__", *_MODULES, *_SUBMODULES]
 
 if TYPE_CHECKING:
+    from keras_alexnet.callbacks.schedules import CosineSchedule as CosineSchedule
     from keras_alexnet.callbacks.schedules import HandSchedule as HandSchedule
     from keras_alexnet.callbacks.schedules import PlateauSchedule as PlateauSchedule
     from keras_alexnet.callbacks.schedules import StagedSchedule as StagedSchedule

@@ -23,6 +23,7 @@ def training_dataset(
     batch_size: int = 128,
     variant: str | Variant = "paper",
     mean: np.ndarray | None = None,
+    augmentation: str = "crop",
     seed: int = 0,
     start_epoch: int = 0,
     data_dir: str | None = None,
@@ -42,6 +43,8 @@ def training_dataset(
       variant: the network, which sets the size of the crops, the resize policy and the colour augmentation.
       mean: what the network subtracts, `[S, S, 3]` or `[3]`, pixel values 0..255; only variant `source2012` needs it.
         By default the mean image of the dataset.
+      augmentation: "crop", the paper's random crops; "random_resized", windows of 35 to 100 % of the area and of aspect
+        ratio 3/4 to 4/3, resized to the crop; or "pad4", random crops of the image padded by 4 pixels on each side.
       seed: seed of the order, the crops, the flips and the colours.
       start_epoch: number of the first epoch, from 0.
       data_dir: where TFDS keeps its datasets.
@@ -82,10 +85,11 @@ def training_dataset(
             crop_size=variant.crop_size,
             seed=seed,
             epoch=epoch,
+            augmentation=augmentation,
             color_augmentation=variant.color_augmentation,
             resize=resize,
             bad_keys=bad,
-            mean_crop=variant.mean_crop,
+            mean_crop=variant.mean_crop if augmentation == "crop" else "central",
         )
 
     augment = tf.function(augment_on_device, jit_compile=not tf.config.list_physical_devices("GPU"))

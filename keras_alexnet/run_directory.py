@@ -61,6 +61,9 @@ class RunConfig:
     label_names: tuple[str, ...] = ()
     validation_fraction: float = 0.0
     learning_rate: float | None = None
+    warmup_epochs: float = 0.0
+    label_smoothing: float = 0.0
+    augmentation: str = "crop"
 
     def labels(self) -> tuple[str, ...]:
         """The labels in predictions: "n02124075 Egyptian cat" where there are display names, else class names.

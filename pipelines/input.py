@@ -18,7 +18,7 @@ import tensorflow as tf
 from pipelines.choices import MEAN_CROPS, RESIZED_SIZE
 from pipelines.datasets.source import UNDECODABLE, Source
 from pipelines.images import augment
-from pipelines.images.crops import center_crop, check_resize, crop
+from pipelines.images.crops import center_crop, check_resize, crop, resize_window
 from pipelines.images.decode import FORMATS, resized_image_or_zeros
 from pipelines.statistics import Statistics
 
@@ -46,7 +46,7 @@ def training_batches(
     mean: np.ndarray | None = None,
     **options: Any,
 ) -> tf.data.Dataset:
-    """One epoch's full batches: random crops, horizontal flips and PCA colour augmentation.
+    """One epoch's full batches: random crops or windows, horizontal flips and PCA colour augmentation.
 
     Args:
       source, statistics, crop_size: see `crop_batches`.
@@ -86,6 +86,7 @@ def crop_batches(
     seed: int = 0,
     epoch: int = 0,
     start_step: int = 0,
+    augmentation: str = "crop",
     color_augmentation: str = "paper",
     resize: str = "shorter_side",
     bad_keys: Collection[str] = frozenset(),
@@ -103,11 +104,13 @@ def crop_batches(
       seed: of the run.
       epoch: from 0.
       start_step: batches to skip; their images are not decoded.
+      augmentation: one of `choices.AUGMENTATIONS`. The padding of "pad4" has the mean colour of `statistics`, which is
+        zero once a network has subtracted it.
       color_augmentation: one of `choices.COLOR_AUGMENTATIONS`.
       resize: one of `choices.RESIZE_POLICIES`; without effect on prepared records, which are 256 x 256 already.
       bad_keys: keys of images that cannot be decoded; they are left out.
-      mean_crop: one of `choices.MEAN_CROPS`.
-      crop_chunk: so many consecutive images of the epoch share one crop position and one flip (32 in the 2012 code).
+      mean_crop: one of `choices.MEAN_CROPS`; only "central" if `augmentation` is not "crop".
+      crop_chunk: so many consecutive images of the epoch share one crop or window and one flip (32 in the 2012 code).
       shard: (index, count) of `count` machines that train together: each gets an equal share of every batch.
 
     Returns:
@@ -120,18 +123,40 @@ def crop_batches(
     # Checked here, because errors raised while the pipeline is traced come wrapped in a call stack.
     steps_per_epoch(source, batch_size, bad_keys)
     check_resize(resize)
+    augment.check_augmentation(augmentation)
     augment.check_color_augmentation(color_augmentation)
+    if mean_crop == "crop" and augmentation != "crop":
+        raise ValueError(
+            f"mean_crop=crop: expected central, because augmentation={augmentation} cuts out no plain crop"
+        )
     _check_layout(mean_crop, crop_chunk, batch_size, shard)
     epoch_seed = augment.epoch_seed(seed, epoch)
+
+    def pixels(
+        encoded: tf.Tensor,
+        key: tf.Tensor,
+        y: Any = 0,
+        x: Any = 0,
+        height: Any = RESIZED_SIZE,
+        width: Any = RESIZED_SIZE,
+    ) -> tf.Tensor:
+        """uint8 [height,width,3]: a window of the resized image."""
+        if source.prepared:
+            return _prepared_window(encoded, y, x, height, width)
+        return tf.slice(_resized_image(encoded, key, resize), [y, x, 0], [height, width, 3])
 
     def example(position: tf.Tensor, element: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
         encoded, label, key = element
         crop_key = key if crop_chunk == 1 else tf.strings.as_string(position // crop_chunk)
-        y, x, flip = augment.random_crop(crop_key, epoch_seed, RESIZED_SIZE, crop_size)
-        if source.prepared:
-            image = _prepared_crop(encoded, y, x, crop_size)
+        if augmentation == "random_resized":
+            *window, flip = augment.random_window(crop_key, epoch_seed, RESIZED_SIZE)
+            image = resize_window(pixels(encoded, key, *window), crop_size)
+        elif augmentation == "pad4":
+            y, x, flip = augment.random_crop(crop_key, epoch_seed, RESIZED_SIZE + 2 * augment.PADDING, crop_size)
+            image = crop(augment.padded(pixels(encoded, key), statistics.rgb_mean), y, x, crop_size)
         else:
-            image = crop(_resized_image(encoded, key, resize), y, x, crop_size)
+            y, x, flip = augment.random_crop(crop_key, epoch_seed, RESIZED_SIZE, crop_size)
+            image = tf.ensure_shape(pixels(encoded, key, y, x, crop_size, crop_size), [crop_size, crop_size, 3])
         if mean_crop == "crop":
             image = tf.cast(image, tf.float32) - crop(tf.constant(statistics.mean_image), y, x, crop_size)
         return tf.cond(flip, lambda: tf.reverse(image, axis=[1]), lambda: image), label, key
@@ -208,16 +233,16 @@ def _resized_image(encoded: tf.Tensor, key: tf.Tensor, resize: str) -> tf.Tensor
         return tf.identity(image)
 
 
-def _prepared_crop(encoded: tf.Tensor, y: tf.Tensor, x: tf.Tensor, size: int) -> tf.Tensor:
-    """uint8 [size,size,3]: the crop at y, x of a prepared record, which needs neither checks nor resizing."""
+def _prepared_window(encoded: tf.Tensor, y: Any, x: Any, height: Any, width: Any) -> tf.Tensor:
+    """uint8 [height,width,3]: the window at y, x of a prepared record, which needs neither checks nor resizing."""
     # One pixel more on each side where there is one: at the edges of the decoded area the chroma is interpolated
-    # from fewer pixels, so the crop would differ by some pixel values from that of the whole image.
+    # from fewer pixels, so the window would differ by some pixel values from that of the whole image.
     top, left = tf.maximum(y - 1, 0), tf.maximum(x - 1, 0)
-    height, width = (tf.minimum(start + size + 1, RESIZED_SIZE) for start in (y, x))
+    bottom, right = tf.minimum(y + height + 1, RESIZED_SIZE), tf.minimum(x + width + 1, RESIZED_SIZE)
     decoded = tf.io.decode_and_crop_jpeg(
-        encoded, [top, left, height - top, width - left], channels=3, dct_method="INTEGER_ACCURATE"
+        encoded, [top, left, bottom - top, right - left], channels=3, dct_method="INTEGER_ACCURATE"
     )
-    return crop(decoded, y - top, x - left, size)
+    return tf.slice(decoded, [y - top, x - left, 0], [height, width, 3])
 
 
 _augment_on_device = tf.function(augment.augment_on_device, jit_compile=True)

@@ -75,7 +75,7 @@ class Training:
     def take(self, batches: Iterator[tuple], count: int = 1) -> float:
         """Takes `count` steps; returns the loss summed over all images so far."""
         for _ in range(count):
-            self._steps.take(batches, 1)
+            self._steps.take(batches, [0.01])
         return float(self._steps.sums[0])
 
     def placement(self) -> str:

@@ -70,4 +70,4 @@ class GenericNetwork:
         weights = [[tf.convert_to_tensor(value) for value in part] for part in (self._trainable, self._non_trainable)]
         with observed([self._classifier]) as calls:
             outputs, _ = self._model.stateless_call(*weights, preprocess(crops, self._preprocessing), training=False)
-        return to_probabilities(outputs, self._from_logits), flat_features(calls[-1][1])
+        return to_probabilities(outputs, self._from_logits), flat_features(calls[-1].inputs)

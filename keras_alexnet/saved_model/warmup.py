@@ -107,7 +107,7 @@ def _features(model: keras.Model, center_crops: tf.Tensor) -> np.ndarray:
         return flat_features(classifier_features(model)(center_crops, training=False)).numpy()
     with observed([find_classifier(model)]) as calls:
         model(center_crops, training=False)
-    return flat_features(calls[-1][1]).numpy()
+    return flat_features(calls[-1].inputs).numpy()
 
 
 def write_logs(path: Path, logs: Iterable[PredictionLog]) -> None:

@@ -17,13 +17,14 @@ from typing import Any
 
 from keras_alexnet.distribute import STRATEGIES
 from keras_alexnet.variants import VARIANTS
+from pipelines.choices import AUGMENTATIONS
 
 COMMON, DEVICES, DETAILS_2012, DEBUGGING = "common", "devices and clusters", "2012 details", "debugging"
 GROUPS = (COMMON, DEVICES, DETAILS_2012, DEBUGGING)
 
 INITIALIZATIONS = ("paper", "he")
 PRECISIONS = ("float32", "bfloat16", "float16")
-SCHEDULES = ("plateau", "step", "constant", "hand2012")
+SCHEDULES = ("plateau", "step", "cosine", "constant", "hand2012")
 CLASS_ORDERS = ("sorted", "devkit")  # those of pipelines.datasets.class_order, which needs TensorFlow
 
 _LARGEST_INT = 2**31 - 1
@@ -124,9 +125,26 @@ class TrainingConfig:
         "plateau",
         COMMON,
         "learning rate schedule. plateau: divide by 10 when the validation error stops improving, three times (the "
-        "paper); step: four equal stages down to 1/250; hand2012: the authors' manual changes over 91 epochs",
+        "paper); step: four equal stages down to 1/250; cosine: half a cosine down to 0, per step; hand2012: the "
+        "authors' manual changes over 91 epochs",
         choices=SCHEDULES,
         renamed={"staged": "step"},
+    )
+    warmup_epochs: float = _field(
+        0.0,
+        COMMON,
+        "epochs in which the learning rate rises linearly, step by step, from near 0 to the initial one, with any "
+        "schedule",
+        upper=1000,
+        resume=Resume.REFUSE,
+    )
+    label_smoothing: float = _field(
+        0.0,
+        COMMON,
+        "share of the training target that is spread evenly over all classes; 0.1 in most recipes that use it. "
+        "Validation is not affected",
+        upper=0.99,
+        resume=Resume.REFUSE,
     )
     patience: int = _field(5, COMMON, "epochs without improvement before schedule plateau divides", lower=1)
     validation_fraction: float = _field(
@@ -134,6 +152,15 @@ class TrainingConfig:
         COMMON,
         "share of the training images to hold out where the dataset has no validation split; 0 holds out none",
         upper=0.9,
+        resume=Resume.REFUSE,
+    )
+    augmentation: str = _field(
+        "crop",
+        COMMON,
+        "what is cut out of the resized image, before the horizontal flip. crop: a random crop (the paper); "
+        "random_resized: a window of 35 to 100 % of its area and of aspect ratio 3/4 to 4/3, resized; pad4: a random "
+        "crop of the image padded by 4 pixels of the mean colour on each side",
+        choices=AUGMENTATIONS,
         resume=Resume.REFUSE,
     )
     strategy: str = _field(

@@ -91,7 +91,8 @@ def dataset_input(
     variant, bad = run_config.architecture(), frozenset(run_config.bad_images)
     shard, services = (cluster.index, cluster.count), service_addresses(config)
     mean = model.get_layer("mean_subtraction").mean
-    has_own_mean_image = mean.ndim == 3 and not config.init_from
+    # With "random_resized" and "pad4" no crop of the mean image belongs to the pixels: its centre is subtracted.
+    crops_mean_image = mean.ndim == 3 and not config.init_from and config.augmentation == "crop"
 
     def batches(epoch: int, start_step: int) -> tf.data.Dataset:
         make = functools.partial(
@@ -103,9 +104,10 @@ def dataset_input(
             seed=config.seed,
             epoch=epoch,
             start_step=start_step,
+            augmentation=config.augmentation,
             color_augmentation=variant.color_augmentation if schedule.augments_colors(epoch) else "none",
             crop_chunk=config.crop_chunk,
-            mean_crop=variant.mean_crop if has_own_mean_image else "central",
+            mean_crop=variant.mean_crop if crops_mean_image else "central",
             resize=run_config.resize,
             bad_keys=bad,
         )

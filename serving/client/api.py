@@ -13,6 +13,7 @@ from serving.client.image_inputs import Images
 from serving.client.requests import (
     Prediction,
     Request,
+    Response,
     build_requests,
     check_classifying,
     read_features,
@@ -26,7 +27,7 @@ __all__ = ["AsyncClient", "Client"]
 
 
 class _Connection(Protocol):
-    def predict(self, request: Request) -> dict[str, np.ndarray]: ...
+    def predict(self, request: Request) -> Response: ...
     def signatures(self) -> list[str]: ...
     def close(self) -> None: ...
 

@@ -102,7 +102,7 @@ def _sender(client: Client, signature: str, top_k: int) -> tuple[Callable[[list[
     """A function from images to records, and the record of a file that is not sent."""
 
     def classes(images: list[bytes]) -> list[Record]:
-        return [asdict(prediction) for prediction in client.classify(images, signature, top_k)]
+        return [_record(prediction) for prediction in client.classify(images, signature, top_k)]
 
     def features(images: list[bytes]) -> list[Record]:
         rows = zip(*client.features(images), strict=True)
@@ -110,7 +110,13 @@ def _sender(client: Client, signature: str, top_k: int) -> tuple[Callable[[list[
 
     if signature == wire.SIGNATURE_FEATURES:
         return features, {"valid": False, "features": []}
-    return classes, asdict(Prediction(valid=False))
+    return classes, _record(Prediction(valid=False))
+
+
+def _record(prediction: Prediction) -> Record:
+    record = asdict(prediction)
+    del record["version"]
+    return record
 
 
 def _read(file: str) -> bytes:

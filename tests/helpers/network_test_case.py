@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_alexnet import export_model, networks
+from keras_alexnet import VARIANTS, export_model, networks
 from tests.helpers.image_files import encode, photograph
 
 CLASS_NAMES = ("ant", "bee", "cat")
@@ -22,10 +22,10 @@ def check_network(folder: Path, name: str, image_size: int | None = None, **opti
     assert model.input_shape == (None, size, size, 3)
     _check_fit(model, images)
     loaded = _check_save(folder, model, images)
-    if name.startswith("keras.applications."):
-        _check_export(folder, loaded, preprocessing="none", from_logits=False)
-    else:
+    if name in VARIANTS:
         _check_export(folder, loaded)
+    else:
+        _check_export(folder, loaded, preprocessing="none", from_logits=False)
 
 
 def _check_fit(model: keras.Model, images: np.ndarray) -> None:

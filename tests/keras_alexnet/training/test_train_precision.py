@@ -65,7 +65,7 @@ def test_a_run_cannot_change_its_precision(photographs, trained):
         train_and_evaluate(tiny(photographs, trained, mixed_precision="bfloat16"))
 
 
-@pytest.mark.parametrize("count", [2, 5])
+@pytest.mark.parametrize("count", [2, pytest.param(5, marks=pytest.mark.slow)])
 def test_several_steps_in_one_call_give_the_same_weights(photographs, trained, tmp_path, count):
     train_and_evaluate(tiny(photographs, tmp_path / "run", steps_per_execution=count))
     assert same_weights(load_trained(tmp_path / "run")[0], load_trained(trained)[0])
