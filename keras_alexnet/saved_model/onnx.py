@@ -93,9 +93,7 @@ def export_onnx(
     size = resized_size(model)
 
     def predict(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        probabilities = crop_probabilities(
-            single, images, crops, from_logits=from_logits, preprocessing=preprocessing
-        )
+        probabilities = crop_probabilities(single, images, crops, from_logits=from_logits, preprocessing=preprocessing)
         return {OUTPUT_PROBABILITIES: probabilities}
 
     metadata = {
