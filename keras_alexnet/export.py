@@ -56,6 +56,8 @@ def _export(network: LoadedNetwork, options: flags.FlagValues) -> str:
     inferred = {
         "preprocessing": network.preprocessing,
         "from_logits": network.from_logits,
+        "resize": network.resize,
+        "resize_size": network.resized_size,
         "labels": network.display_names,
     }
     if options.format == "onnx":

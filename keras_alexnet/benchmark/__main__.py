@@ -14,6 +14,8 @@ OpenVINO where they are installed (pip install 'keras-alexnet[benchmark]').
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -91,6 +93,10 @@ def main(argv: Sequence[str]) -> int:
 
         report_serving(options.server, options.model_name, options.batch, options.repeats)
         return 0
+    if options.peers:
+        # Before TensorFlow: see `input_peers`.
+        with contextlib.suppress(ImportError):
+            importlib.import_module("torchvision")
     devices = _devices(options)
     from keras_alexnet.benchmark.machine import convolution_peak, header
     from keras_alexnet.benchmark.report import Report

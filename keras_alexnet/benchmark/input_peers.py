@@ -1,6 +1,6 @@
 """Training input of Keras and of torchvision on the same images as files."""
 
-import importlib.util
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,7 +24,8 @@ def input_peers(folder: Path, batch: int) -> dict[str, Callable[[], Iterator]]:
         "Keras: image_dataset_from_directory": lambda: iter(_keras(folder, batch)),
         "Keras: with RandomCrop and RandomFlip": lambda: iter(_keras_augmented(folder, batch)),
     }
-    if importlib.util.find_spec("torchvision") is not None:
+    # Only if it was loaded before TensorFlow: after it, importing torchvision 0.29 ends the process.
+    if "torchvision" in sys.modules:
         peers["torchvision: ImageFolder, in this process"] = lambda: _torchvision(folder, batch)
     return peers
 

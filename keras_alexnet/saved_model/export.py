@@ -15,6 +15,7 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 from keras_alexnet.classifier import (
     alexnet_input,
     check_classifier,
+    resized_size,
     resolve_inputs_and_outputs,
     with_image_size,
 )
@@ -28,6 +29,7 @@ from keras_alexnet.saved_model.versions import check_names, next_version, part_o
 from keras_alexnet.saved_model.warmup import WARMUP_FILE, probes, warmup_requests, write_logs
 from keras_alexnet.ten_crop import Preprocessing
 from pipelines.choices import MAX_PIXELS
+from pipelines.images.crops import check_resize
 from serving.signatures import CLASS_NAMES_ASSET, LABELS_ASSET, TOP_K
 
 # Allowed differences from the Keras model, relative to the largest value and absolute: float32 differs in the order of
@@ -44,6 +46,8 @@ def export_model(
     preprocessing: Preprocessing | None = None,
     from_logits: bool | None = None,
     image_size: int | None = None,
+    resize: str | None = None,
+    resize_size: int | None = None,
     labels: Sequence[str] | None = None,
     precision: str = "float32",
     top_k: int = TOP_K,
@@ -68,6 +72,10 @@ def export_model(
       from_logits: whether the model's outputs are logits rather than probabilities. Inferred for an `AlexNet`, required
         for other models.
       image_size: S, for a model that accepts images of several sizes, such as those of keras-hub.
+      resize: how images are resized, one of `pipelines.choices.RESIZE_POLICIES`; an `AlexNet` contains it. By default
+        "shorter_side".
+      resize_size: R, the side in pixels that images are resized to before they are cropped, at least S: that of
+        training. By default 256 for an `AlexNet`, else S / 0.875.
       labels: values of the output "labels", one per class; the class names by default.
       precision: "float32", or "bfloat16" (AlexNet only) for weights and most of the arithmetic.
       top_k: how many classes a prediction names, at least 1; all of them if there are fewer.
@@ -99,7 +107,10 @@ def export_model(
     base = Path(export_base)
     target = base / str(next_version(base) if version is None else version)
     refuse_existing(target)
-    network = _serving_network(model, precision, preprocessing, from_logits)
+    size = resized_size(model) if resize_size is None else resize_size
+    if size < model.input_shape[1]:
+        raise ValueError(f"resize_size={size}: expected at least the {model.input_shape[1]} pixels of {model.name}")
+    network = _serving_network(model, precision, preprocessing, from_logits, size, resize)
     module = ServingModule(network, labels, top_k, max_pixels)
     served = {"precision": precision, "top_k": module.top_k, "max_pixels": max_pixels, "resize": network.resize}
     inputs_and_outputs: dict[str, Any] = {"preprocessing": preprocessing, "from_logits": from_logits}
@@ -110,7 +121,7 @@ def export_model(
             (part / "assets" / asset).write_text("".join(f"{name}\n" for name in names), encoding="utf-8", newline="\n")
         write_logs(part / WARMUP_FILE, warmup_requests(base.name, network.resized_size))
         write_card(part, model_card(model, served, training or {}))
-        expected = probes(model, base.name, network.resize, max_pixels, **inputs_and_outputs)
+        expected = probes(model, base.name, network.resize, max_pixels, size=size, **inputs_and_outputs)
         verify_export(part, expected, *_TOLERANCES[precision])
         write_serving_config(base)
         publish(part, target)
@@ -152,11 +163,23 @@ def verify_export(version_dir: Path, expected: list[PredictionLog], relative: fl
         raise ValueError(f"export verification failed, nothing is published: {lines[-1]}")
 
 
-def _serving_network(model: keras.Model, precision: str, preprocessing: Preprocessing, from_logits: bool) -> Network:
+def _serving_network(
+    model: keras.Model,
+    precision: str,
+    preprocessing: Preprocessing,
+    from_logits: bool,
+    resize_size: int,
+    resize: str | None,
+) -> Network:
     if precision not in PRECISIONS:
         raise ValueError(f"precision={precision!r}: expected one of {', '.join(PRECISIONS)}")
-    if alexnet_input(model) is not None:
-        return ServingNetwork(model, precision)
+    centring = alexnet_input(model)
+    if centring is not None:
+        if resize not in (None, centring.resize):
+            raise ValueError(f"resize={resize}: {model.name} contains its own, {centring.resize}")
+        return ServingNetwork(model, precision, resize_size)
     if precision != "float32":
         raise ValueError(f"precision={precision!r}: supported for AlexNet only; expected 'float32' for {model.name}")
-    return GenericNetwork(model, preprocessing, from_logits)
+    resize = "shorter_side" if resize is None else resize
+    check_resize(resize)
+    return GenericNetwork(model, preprocessing, from_logits, resize_size, resize)

@@ -43,6 +43,8 @@ def export_onnx(
     preprocessing: Preprocessing | None = None,
     from_logits: bool | None = None,
     image_size: int | None = None,
+    resize: str | None = None,
+    resize_size: int | None = None,
     labels: Sequence[str] | None = None,
     crops: str = "ten",
 ) -> str:
@@ -54,7 +56,8 @@ def export_onnx(
     "labels" as JSON lists, "crops" and "resize".
 
     Args:
-      model, class_names, version, preprocessing, from_logits, image_size, labels: as in `export_model`.
+      model, class_names, version, preprocessing, from_logits, image_size, resize, resize_size, labels: as in
+        `export_model`.
       export_base: directory of the model's versions; its name is the model's name in Triton.
       crops: "ten" or "center".
 
@@ -87,10 +90,10 @@ def export_onnx(
     target = base / str(next_version(base) if version is None else version)
     refuse_existing(target)
     centring = alexnet_input(model)
-    resize = centring.resize if centring is not None else "shorter_side"
+    resize = centring.resize if centring is not None else resize or "shorter_side"
+    size = resized_size(model) if resize_size is None else resize_size
     # A copy in float32, without the placement of its training. Other models are converted as they are.
     single = copy_of(model, "float32") if centring is not None else model
-    size = resized_size(model)
 
     def predict(images: tf.Tensor) -> dict[str, tf.Tensor]:
         probabilities = crop_probabilities(single, images, crops, from_logits=from_logits, preprocessing=preprocessing)

@@ -1,4 +1,4 @@
-"""Prepares a dataset: resizes every image once to 256 x 256, stores it, and computes statistics."""
+"""Prepares a dataset: resizes every image once, stores it, and computes statistics."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from pipelines.choices import JPEG_QUALITY
+from pipelines.choices import JPEG_QUALITY, RESIZED_SIZE
 from pipelines.cli import progress_bar, reason_of
 from pipelines.datasets import class_order
 from pipelines.datasets.source import Source
@@ -31,6 +31,7 @@ def prepare(
     resize: str = "shorter_side",
     max_bad_fraction: float = 0.001,
     *,
+    size: int = RESIZED_SIZE,
     quality: int = JPEG_QUALITY,
     classes: Sequence[str] | None = None,
     label_names: Mapping[str, str] | None = None,
@@ -47,6 +48,7 @@ def prepare(
       output_dir: must not exist; its parent directory must.
       resize: one of `choices.RESIZE_POLICIES`.
       max_bad_fraction: share of all images that may be undecodable, 0..1; these are skipped and named on stderr.
+      size: side of the stored images in pixels, at least 1; up to LOSSLESS_SIZE they are PNG, else JPEG.
       quality: of the stored JPEG, 1..100.
       classes: those of `source.class_names` to keep, in the order of the labels; None for all.
       label_names: display names of the classes, stored with the dataset.
@@ -64,8 +66,10 @@ def prepare(
     if source.prepared:
         raise ValueError(f"dataset={source.name}: is prepared already")
     check_resize(resize)
+    if size < 1:
+        raise ValueError(f"size={size}: expected at least 1 pixel")
     output_dir = Path(output_dir)
-    config = ShardConfig(resize, quality, tuple(classes or source.class_names))
+    config = ShardConfig(resize, quality, tuple(classes or source.class_names), size)
     plan = _plan(source, config.class_names, take)
     bad = BadImages(max_bad_fraction)
     bad_files = {key: reason for files in source.bad_files.values() for key, reason in files.items()}

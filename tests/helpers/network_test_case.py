@@ -49,6 +49,7 @@ def _check_export(folder: Path, model: keras.Model, **arguments: Any) -> None:
     path = export_model(model, folder / "export", CLASS_NAMES, **arguments)
     signatures = tf.saved_model.load(path).signatures
     files = tf.constant([encode(photograph(seed=1)), b"not an image"])
+    assert not _random_operations(signatures["serving_default"].graph)
     for signature in ("serving_default", "center_crop"):
         answer = {key: value.numpy() for key, value in signatures[signature](image_bytes=files).items()}
         assert answer["valid"].tolist() == [True, False]
@@ -60,3 +61,9 @@ def _check_export(folder: Path, model: keras.Model, **arguments: Any) -> None:
     np.testing.assert_allclose(answer["probabilities"].numpy().sum(-1), [1], atol=1e-5)
     features = signatures["features"](image_bytes=files)["features"].numpy()
     assert features.ndim == 2 and not features[1].any()
+
+
+def _random_operations(graph: tf.Graph) -> set[str]:
+    definition = graph.as_graph_def()
+    nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
+    return {node.op for node in nodes if "Random" in node.op}

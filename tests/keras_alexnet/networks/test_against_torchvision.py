@@ -1,4 +1,4 @@
-"""Networks against torchvision's, where it has the same network or the same modules: copied weights, the same logits."""
+"""Networks against torchvision's, where it has the same network or its modules: copied weights, the same logits."""
 
 import importlib.util
 import subprocess
