@@ -85,6 +85,25 @@ for name in ["keras_alexnet", "serving", *{modules}]:
 
 
 @pytest.mark.subprocess
+@pytest.mark.parametrize("module", ["keras_alexnet.train", "serving.client"])
+def test_help_loads_no_large_library(module):
+    # Modules are counted, because times depend on the machine: 30 packages of these cost more than half a second.
+    program = f"""
+import runpy, sys
+sys.argv = [{module!r}, "--help"]
+try:
+    runpy.run_module({module!r}, run_name="__main__", alter_sys=True)
+except SystemExit:
+    large = {{"tensorflow", "keras", "grpc", "google.protobuf", "numpy", "PIL", "rich", "tensorflow_serving"}}
+    print(len(sys.modules), *sorted(large & set(sys.modules)))
+"""
+    ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    count, *large = ran.stdout.splitlines()[-1].split()
+    # Python and absl alone load about 170.
+    assert not large and int(count) < 260
+
+
+@pytest.mark.subprocess
 def test_the_table_of_flags_is_up_to_date():
     ran = subprocess.run(
         [sys.executable, "docs/flag_tables.py", "--check"],

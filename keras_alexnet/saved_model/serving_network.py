@@ -35,7 +35,7 @@ class ServingNetwork:
 
     def __init__(self, model: keras.Model, precision: str = "float32", resized_size: int = RESIZED_SIZE):
         self.resized_size = resized_size
-        copy = _copy(model, precision)
+        copy = copy_of(model, precision)
         self._kernels = _transposed_kernels(copy) if precision == "float32" else {}
         replaced = {id(kernel) for name in self._kernels for kernel in copy.get_layer(name).kernels}
         self.variables = [weight.value for weight in copy.weights if id(weight) not in replaced]
@@ -121,7 +121,8 @@ def _columns_product(layer: TowerDense, transposed: Sequence[tf.Variable], tower
     return outputs
 
 
-def _copy(model: keras.Model, precision: str) -> keras.Model:
+def copy_of(model: keras.Model, precision: str) -> keras.Model:
+    """A copy of an `AlexNet` whose convolutions and first dense layers have the dtype `precision`."""
     config = model.get_config()
     for layer in config["layers"]:
         is_float32 = layer["class_name"] == "MeanSubtraction" or layer["config"]["name"] in ("fc8", "predictions")
