@@ -41,9 +41,10 @@ _MODULES = {
     "training_dataset": "datasets",
     "evaluation_dataset": "datasets",
     "export_model": "saved_model.export",
+    "predict_images": "prediction.predictor",
 }
 _SUBMODULES = ("callbacks", "layers", "metrics", "networks", "optimizer", "variants", "weights")
-_USE_PIPELINES = ("pretrained", "datasets", "saved_model.export")
+_USE_PIPELINES = ("pretrained", "datasets", "saved_model.export", "prediction.predictor")
 
 __all__ = ["__version__", *_MODULES, *_SUBMODULES]
 

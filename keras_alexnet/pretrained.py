@@ -117,7 +117,7 @@ def load_network(
     if not path.exists():
         raise ValueError(f"{path}: no such file or directory; expected {_KINDS}")
     if path.is_dir():
-        version = _export_version(path)
+        version = export_version(path)
         if version is None and not RunDirectory(path).exists():
             raise ValueError(f"{path}: found neither model.json nor {_SAVED_MODEL}; expected {_KINDS}")
         _refuse(given, path, "the directory")
@@ -189,8 +189,8 @@ def _number(text: str | None) -> str | int | float | None:
     return text
 
 
-def _export_version(path: Path) -> Path | None:
-    """`path` if it is a version of an export, its newest version if it is an export's base directory, or None."""
+def export_version(path: Path) -> Path | None:
+    """Returns `path` if it is a version of an export, the newest version of a base directory, or None."""
     if (path / _SAVED_MODEL).is_file():
         return path
     versions = [entry for entry in path.iterdir() if entry.name.isdecimal() and (entry / _SAVED_MODEL).is_file()]

@@ -40,3 +40,6 @@ COLOR_AUGMENTATIONS = ("paper", "source2012", "none")
 # Which crop of the mean image is subtracted. central: the centre, wherever the image crop is from (2012 code).
 # crop: the one where the image crop is from, flipped with it (Caffe).
 MEAN_CROPS = ("central", "crop")
+
+# local: processes of this machine. ray: the Ray cluster that RAY_ADDRESS names, or one on this machine.
+RUNNERS = ("local", "ray")

@@ -72,8 +72,15 @@ def _crops(
     # The label is the row, which identifies the photograph in a batch.
     rows = tf.data.Dataset.from_tensor_slices((files, tf.range(count), keys))
     few = dataclasses.replace(source, splits={"train": count}, read=lambda split, shuffle_seed, start: rows)
-    options = {"batch_size": count, "seed": seed, "epoch": epoch, "resize": source.resize}
-    batches = training_batches(few, statistics, crop_size=round(source.size * _CROP_SHARE), **options)
+    batches = training_batches(
+        few,
+        statistics,
+        crop_size=round(source.size * _CROP_SHARE),
+        batch_size=count,
+        seed=seed,
+        epoch=epoch,
+        resize=source.resize,
+    )
     images, labels = next(batches.as_numpy_iterator())
     return np.clip(np.round(images[np.argsort(labels)]), 0, 255).astype(np.uint8)
 

@@ -24,6 +24,7 @@ from pipelines.choices import (
     LOSSLESS_SIZE,
     RESIZE_POLICIES,
     RESIZED_SIZE,
+    RUNNERS,
 )
 from pipelines.cli import define_path, run, stop_signals
 
@@ -72,6 +73,7 @@ def define_flags() -> None:
     )
     flags.DEFINE_integer("take", None, "for trials: so many images of each split at most", 1)
     flags.DEFINE_integer("workers", None, "processes; by default one a core, where that is worth it", 1)
+    flags.DEFINE_enum("runner", "local", RUNNERS, "this machine, or the Ray cluster of RAY_ADDRESS with a shared disk")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -116,6 +118,7 @@ def _prepare(check_interrupted: Callable[[], None]) -> dict:
         label_names=read_label_names(names, classes or source.class_names) if names else None,
         take=options.take,
         workers=options.workers,
+        runner=options.runner,
         check_interrupted=check_interrupted,
     )
 

@@ -46,6 +46,8 @@ def test_wheel_contains_package_data_and_nothing_else(wheel):
         "keras_alexnet/configs/photos.flags",
         "keras_alexnet/cluster/slurm.sbatch",
         "keras_alexnet/cluster/kubernetes.yaml",
+        "keras_alexnet/cluster/predict.sbatch",
+        "keras_alexnet/cluster/predict.yaml",
         "pipelines/datasets/ilsvrc2012_wnids.txt",
         "serving/config/docker-compose.yaml",
         "serving/config/kubernetes.yaml",

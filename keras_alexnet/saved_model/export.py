@@ -13,23 +13,20 @@ import tensorflow as tf
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from keras_alexnet.classifier import (
-    alexnet_input,
     check_classifier,
     resized_size,
     resolve_inputs_and_outputs,
     with_image_size,
 )
-from keras_alexnet.saved_model import PRECISIONS, verify
+from keras_alexnet.saved_model import verify
 from keras_alexnet.saved_model.files import model_card, write_card, write_serving_config
-from keras_alexnet.saved_model.generic_network import GenericNetwork
 from keras_alexnet.saved_model.graph import refuse_random_numbers, remove_devices
-from keras_alexnet.saved_model.module import Network, ServingModule
-from keras_alexnet.saved_model.serving_network import ServingNetwork
+from keras_alexnet.saved_model.module import ServingModule
+from keras_alexnet.saved_model.served import serving_network
 from keras_alexnet.saved_model.versions import check_names, next_version, part_of, publish, refuse_existing
 from keras_alexnet.saved_model.warmup import WARMUP_FILE, probes, warmup_requests, write_logs
 from keras_alexnet.ten_crop import Preprocessing
 from pipelines.choices import MAX_PIXELS
-from pipelines.images.crops import check_resize
 from serving.signatures import CLASS_NAMES_ASSET, LABELS_ASSET, TOP_K
 
 # Allowed differences from the Keras model, relative to the largest value and absolute: float32 differs in the order of
@@ -110,7 +107,7 @@ def export_model(
     size = resized_size(model) if resize_size is None else resize_size
     if size < model.input_shape[1]:
         raise ValueError(f"resize_size={size}: expected at least the {model.input_shape[1]} pixels of {model.name}")
-    network = _serving_network(model, precision, preprocessing, from_logits, size, resize)
+    network = serving_network(model, precision, preprocessing, from_logits, size, resize)
     module = ServingModule(network, labels, top_k, max_pixels)
     served = {"precision": precision, "top_k": module.top_k, "max_pixels": max_pixels, "resize": network.resize}
     inputs_and_outputs: dict[str, Any] = {"preprocessing": preprocessing, "from_logits": from_logits}
@@ -161,25 +158,3 @@ def verify_export(version_dir: Path, expected: list[PredictionLog], relative: fl
     if ran.returncode:
         lines = (ran.stdout.strip() or ran.stderr.strip() or f"exit code {ran.returncode}").splitlines()
         raise ValueError(f"export verification failed, nothing is published: {lines[-1]}")
-
-
-def _serving_network(
-    model: keras.Model,
-    precision: str,
-    preprocessing: Preprocessing,
-    from_logits: bool,
-    resize_size: int,
-    resize: str | None,
-) -> Network:
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision={precision!r}: expected one of {', '.join(PRECISIONS)}")
-    centring = alexnet_input(model)
-    if centring is not None:
-        if resize not in (None, centring.resize):
-            raise ValueError(f"resize={resize}: {model.name} contains its own, {centring.resize}")
-        return ServingNetwork(model, precision, resize_size)
-    if precision != "float32":
-        raise ValueError(f"precision={precision!r}: supported for AlexNet only; expected 'float32' for {model.name}")
-    resize = "shorter_side" if resize is None else resize
-    check_resize(resize)
-    return GenericNetwork(model, preprocessing, from_logits, resize_size, resize)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from pipelines.choices import JPEG_QUALITY, RESIZED_SIZE
+from pipelines.choices import JPEG_QUALITY, RESIZED_SIZE, RUNNERS
 from pipelines.cli import progress_bar, reason_of
 from pipelines.datasets import class_order
 from pipelines.datasets.source import Source
@@ -37,6 +37,7 @@ def prepare(
     label_names: Mapping[str, str] | None = None,
     take: int | None = None,
     workers: int | None = None,
+    runner: str = "local",
     check_interrupted: Callable[[], None] = lambda: None,
 ) -> dict:
     """Writes all splits of `source` to the prepared directory `output_dir`.
@@ -53,7 +54,8 @@ def prepare(
       classes: those of `source.class_names` to keep, in the order of the labels; None for all.
       label_names: display names of the classes, stored with the dataset.
       take: images of each split at most.
-      workers: processes; as many as are worth it if None.
+      workers: processes; as many as are worth it if None. Not for the runner "ray", which has one per core.
+      runner: one of `choices.RUNNERS`.
       check_interrupted: called often; what it raises stops the preparation cleanly.
 
     Returns:
@@ -66,6 +68,8 @@ def prepare(
     if source.prepared:
         raise ValueError(f"dataset={source.name}: is prepared already")
     check_resize(resize)
+    if runner not in RUNNERS:
+        raise ValueError(f"runner={runner!r}: expected one of {', '.join(RUNNERS)}")
     if size < 1:
         raise ValueError(f"size={size}: expected at least 1 pixel")
     output_dir = Path(output_dir)
@@ -80,7 +84,7 @@ def prepare(
             names = {path.name for shard in plan for path in shard.files(directory)}
             remove_others(directory, names)
             most_images = bad.seen + sum(min(images, take or images) for images in source.splits.values())
-            _store(plan, config, directory, workers, bad, most_images, check_interrupted)
+            _store(plan, config, directory, workers, runner, bad, most_images, check_interrupted)
             bad.check(bad.seen)
             remove_others(directory, names)
             summary = write_metadata(source, plan, config, directory, label_names or {})
@@ -114,6 +118,7 @@ def _store(
     config: ShardConfig,
     directory: Path,
     workers: int | None,
+    runner: str,
     bad: BadImages,
     most_images: int,
     check_interrupted: Callable[[], None],
@@ -130,7 +135,13 @@ def _store(
             pending.append(shard)
     workers = workers or sensible_workers(sum(shard.size for shard in pending))
     with progress_bar("preparing", sum(shard.size for shard in plan), completed=seen) as bar:
-        for statistics in store_all(pending, config, directory, workers, bar, check_interrupted):
+        if runner == "ray":
+            from pipelines.preparation.on_ray import store_on_ray
+
+            stored = store_on_ray(pending, config, directory, bar, check_interrupted)
+        else:
+            stored = store_all(pending, config, directory, workers, bar, check_interrupted)
+        for statistics in stored:
             _count(statistics, bad)
             bad.check(most_images)
 
