@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -53,7 +53,7 @@ def _export(network: LoadedNetwork, options: flags.FlagValues) -> str:
             if form != options.format and options[name].present:
                 raise UsageError(f"--{name} is for --format={form}; found --format={options.format}")
     arguments = (network.model, options.export_base, network.class_names, options.version)
-    inferred = {
+    inferred: dict[str, Any] = {
         "preprocessing": network.preprocessing,
         "from_logits": network.from_logits,
         "resize": network.resize,

@@ -14,8 +14,6 @@ OpenVINO where they are installed (pip install 'keras-alexnet[benchmark]').
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -38,7 +36,7 @@ def define_flags() -> None:
     flags.DEFINE_string("dataset", None, "input: a directory written by pipelines.prepare; synthetic images if not set")
     flags.DEFINE_integer("batch", 64, "images per training step, input batch or request", 1)
     flags.DEFINE_list("devices", None, "strategies: devices to use, such as GPU:0,GPU:2; all GPUs if not set")
-    flags.DEFINE_integer("virtual_devices", 0, "strategies: split the CPU into this many logical devices", 0)
+    flags.DEFINE_integer("virtual_devices", 0, "strategies: split the only GPU, or the CPU, into this many devices", 0)
     flags.DEFINE_integer("repeats", 7, "timed runs of each contender, or requests per connection", 1)
     flags.DEFINE_boolean("peers", False, "also measure Keras' own layers, PyTorch, ONNX Runtime and OpenVINO")
     define_path("output_dir", None, "where benchmark.csv and, with matplotlib, benchmark.png are written")
@@ -53,13 +51,12 @@ def _devices(options: flags.FlagValues) -> list[str]:
             if getattr(options, name):
                 raise UsageError(f"--{name} is for --part=strategies; found --part={options.part}")
         return []
-    from keras_alexnet.distribute.strategies import checked_devices, device_names, split_cpu
+    from keras_alexnet.distribute.strategies import checked_devices, device_names, split_device
 
-    if options.virtual_devices:
-        split_cpu(options.virtual_devices)
+    kind = split_device(options.virtual_devices) if options.virtual_devices else "GPU"
     if options.devices:
         return checked_devices(options.devices)
-    return device_names("CPU" if options.virtual_devices else "GPU")
+    return device_names(kind)
 
 
 def _measure_training(variant: Variant, subject: str, options: flags.FlagValues, report: Report) -> None:
@@ -93,10 +90,6 @@ def main(argv: Sequence[str]) -> int:
 
         report_serving(options.server, options.model_name, options.batch, options.repeats)
         return 0
-    if options.peers:
-        # Before TensorFlow: see `input_peers`.
-        with contextlib.suppress(ImportError):
-            importlib.import_module("torchvision")
     devices = _devices(options)
     from keras_alexnet.benchmark.machine import convolution_peak, header
     from keras_alexnet.benchmark.report import Report

@@ -1,6 +1,5 @@
 """Contenders for ten-crop inference: the network on ten crops, the served graph, and the cost of its products alone."""
 
-import importlib.util
 from collections.abc import Callable
 
 import keras
@@ -10,6 +9,7 @@ import tensorflow as tf
 from keras_alexnet.benchmark.machine import bfloat16_instructions
 from keras_alexnet.benchmark.runtimes import runtime_predictions
 from keras_alexnet.benchmark.synthetic import synthetic_jpeg
+from keras_alexnet.benchmark.with_torch import has_torch
 from keras_alexnet.describe import multiply_adds
 from keras_alexnet.layers.tower_layers import TowerConv2D, TowerDense, as_list
 from keras_alexnet.model import AlexNet
@@ -79,7 +79,7 @@ def single_crop_contenders(variant: Variant, batch: int) -> dict[str, Callable[[
     if has_bfloat16:
         contenders["served graph, bfloat16"] = served("bfloat16")
     contenders |= runtime_predictions(model, stored, "center", has_bfloat16)
-    if importlib.util.find_spec("torch") is not None:
+    if has_torch():
         from keras_alexnet.benchmark.torch_network import torch_predictions
 
         contenders |= torch_predictions(variant, 1000, stored, 120.0)

@@ -1,11 +1,12 @@
 """Training input of Keras and of torchvision on the same images as files."""
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import keras
 import tensorflow as tf
+
+from keras_alexnet.benchmark.with_torch import has_torch
 
 _CROP = 224
 
@@ -24,8 +25,7 @@ def input_peers(folder: Path, batch: int) -> dict[str, Callable[[], Iterator]]:
         "Keras: image_dataset_from_directory": lambda: iter(_keras(folder, batch)),
         "Keras: with RandomCrop and RandomFlip": lambda: iter(_keras_augmented(folder, batch)),
     }
-    # Only if it was loaded before TensorFlow: after it, importing torchvision 0.29 ends the process.
-    if "torchvision" in sys.modules:
+    if has_torch("torchvision"):
         peers["torchvision: ImageFolder, in this process"] = lambda: _torchvision(folder, batch)
     return peers
 

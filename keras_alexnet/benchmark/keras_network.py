@@ -1,5 +1,7 @@
 """The network of Keras' own layers, with grouped convolutions, as a user without this package would write it."""
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -62,7 +64,7 @@ def _apply(layer: Layer, variant: Variant, values: keras.KerasTensor, units: int
     raise ValueError(f"variant={variant.name}: Keras has no {type(layer).__name__}")
 
 
-def keras_step(variant: Variant, classes: int, images: np.ndarray, labels: np.ndarray):
+def keras_step(variant: Variant, classes: int, images: np.ndarray, labels: np.ndarray) -> Callable[[], object]:
     """A training step by `train_on_batch` with Keras' SGD."""
     model = keras_network(variant, classes)
     model.compile(

@@ -17,15 +17,6 @@ from keras_alexnet.variants.architecture import (
     Variant,
 )
 
-_SGD = {
-    "weight_decay": 0.0005,
-    "momentum": 0.9,
-    "lr": 0.01,
-    "dampening": 0.0,
-    "nesterov": False,
-    "maximize": False,
-    "is_first_step": False,
-}
 _ACTIVATIONS = {"relu": lambda: nn.ReLU(inplace=True), "tanh": nn.Tanh}
 
 
@@ -103,19 +94,16 @@ def torch_steps(
 
     def step(memory_format: torch.memory_format, in_bfloat16: bool) -> Callable[[], object]:
         network = torch_network(variant, classes).to(memory_format=memory_format).train()
-        weights = list(network.parameters())
-        momentums = [torch.zeros_like(weight) for weight in weights]
+        optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9, weight_decay=0.0005, fused=True)
         inputs = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(memory_format=memory_format)
         targets = torch.from_numpy(labels).long()
 
         def run() -> object:
+            optimizer.zero_grad(set_to_none=True)
             with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
                 loss = nn.functional.cross_entropy(network(inputs), targets)
-            gradients = torch.autograd.grad(loss, weights)
-            # What torch.optim.SGD(fused=True) calls. The class imports the compiler, which ends a process that has
-            # loaded TensorFlow (PyTorch 2.14).
-            with torch.no_grad():
-                torch._fused_sgd_(weights, gradients, momentums, **_SGD)
+            loss.backward()
+            optimizer.step()
             return loss.detach().numpy()
 
         return run

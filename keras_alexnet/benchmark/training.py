@@ -1,6 +1,5 @@
 """Contenders for one training step: plain TensorFlow operations, our steps, Keras' `train_on_batch`, and peers."""
 
-import importlib.util
 from collections.abc import Callable
 
 import keras
@@ -11,6 +10,7 @@ from keras_alexnet.benchmark.keras_network import keras_step
 from keras_alexnet.benchmark.machine import bfloat16_instructions
 from keras_alexnet.benchmark.plain_ops import plain_step
 from keras_alexnet.benchmark.strategies import CLASSES, Training, timed_steps
+from keras_alexnet.benchmark.with_torch import has_torch
 from keras_alexnet.describe import multiply_adds
 from keras_alexnet.model import AlexNet
 from keras_alexnet.optimizer import PaperSGD
@@ -41,7 +41,7 @@ def training_steps(variant: Variant, batch: int, peers: bool = False) -> dict[st
     if has_bfloat16:
         steps["fit, mixed_bfloat16"] = _fit_step(variant, images, labels, "mixed_bfloat16")
     steps["Keras, Conv2D(groups=2)"] = keras_step(variant, CLASSES, noise - 120, classes)
-    if importlib.util.find_spec("torch") is not None:
+    if has_torch():
         from keras_alexnet.benchmark.torch_network import torch_steps
 
         steps |= torch_steps(variant, CLASSES, noise - 120, classes, has_bfloat16)

@@ -188,7 +188,9 @@ class TrainingConfig:
         "GPUs, else single",
         choices=STRATEGIES,
     )
-    virtual_devices: int = _field(0, DEVICES, "split the CPU into this many logical devices", upper=64)
+    virtual_devices: int = _field(
+        0, DEVICES, "split the only GPU, or the CPU, into this many logical devices", upper=64
+    )
     devices: list[str] | None = _field(
         None, DEVICES, "devices to use, such as GPU:0,GPU:2; all GPUs, or all virtual devices, if not set"
     )
