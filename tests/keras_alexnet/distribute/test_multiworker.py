@@ -169,6 +169,7 @@ def test_a_worker_that_dies_is_named_and_the_run_goes_on_as_if_nothing_had_been(
 
 
 @pytest.mark.subprocess
+@pytest.mark.slow
 def test_workers_with_other_flags_are_refused(photographs, tmp_path, start):
     addresses = cluster_of(2)
     seeds = [tiny(photographs, tmp_path, strategy="multiworker", seed=seed) for seed in (1, 2)]
