@@ -25,7 +25,6 @@ import numpy as np
 from keras_alexnet import networks
 from keras_alexnet.classifier import alexnet_input
 from pipelines.atomic import FileLockedError, atomic_path, file_lock, write_file
-from pipelines.choices import RESIZED_SIZE
 from pipelines.cli import reason_of
 from pipelines.statistics import Statistics
 
@@ -66,7 +65,9 @@ class RunConfig:
     learning_rate: float | None = None
     warmup_epochs: float = 0.0
     label_smoothing: float = 0.0
-<<<<<<< HEAD
+    augmentation: str = "crop"
+    cutout: int = 0
+    random_erasing: float = 0.0
     network_options: Mapping[str, Any] = field(default_factory=dict)
     image_size: int | None = None
     resized_size: int | None = None
@@ -87,18 +88,6 @@ class RunConfig:
     def size_before_crops(self) -> int:
         """Side of the resized images, from which crops are taken, in pixels."""
         return self.resized_size or networks.find(self.network).resized_size(self.crop_size)
-=======
-    augmentation: str = "crop"
-    cutout: int = 0
-    random_erasing: float = 0.0
-
-    resized_size: int | None = None
-
-    @property
-    def size_before_crops(self) -> int:
-        """Side of the resized images, from which crops are taken, in pixels."""
-        return self.resized_size or RESIZED_SIZE
->>>>>>> main
 
     def labels(self) -> tuple[str, ...]:
         """The labels in predictions: "n02124075 Egyptian cat" where there are display names, else class names.
@@ -119,27 +108,13 @@ class RunConfig:
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy("float32" if precision == "float32" else f"mixed_{precision}")
         try:
-<<<<<<< HEAD
             model = networks.create_for_training(self.network, len(self.class_names), self.image_size, None, **options)
         finally:
             keras.config.set_dtype_policy(before)
         centring = alexnet_input(model)
         if centring is not None:
             # Of the images that it is trained on, which may have been prepared in another way than the published ones.
-            centring.resize = self.resize
-=======
-            model = AlexNet(
-                self.architecture(),
-                classes=len(self.class_names),
-                classifier_activation=None,
-                mean=mean,
-                width=self.width,
-                init=self.init,
-            )
-        finally:
-            keras.config.set_dtype_policy(before)
-        model.get_layer("mean_subtraction").resized_size = self.resized_size
->>>>>>> main
+            centring.resize, centring.resized_size = self.resize, self.resized_size
         return model
 
 

@@ -110,15 +110,10 @@ def crop_batches(
       augmentation: one of `choices.AUGMENTATIONS`. The padding of "pad4" has the mean colour of `statistics`, which is
         zero once a network has subtracted it.
       color_augmentation: one of `choices.COLOR_AUGMENTATIONS`.
-<<<<<<< HEAD
-      resize: one of `choices.RESIZE_POLICIES`; without effect on prepared records, which are 256 x 256 already.
-      size: side of the resized images in pixels; without effect on prepared records.
-=======
       resize: one of `choices.RESIZE_POLICIES`; without effect on prepared records, which are square already.
       size: side of the resized images in pixels; without effect on prepared records, which have a size already.
->>>>>>> main
       bad_keys: keys of images that cannot be decoded; they are left out.
-      mean_crop: one of `choices.MEAN_CROPS`; only "central" if `augmentation` is not "crop".
+      mean_crop: one of `choices.MEAN_CROPS`; only "central" if `augmentation` is neither "crop" nor "none".
       crop_chunk: so many consecutive images of the epoch share one crop or window and one flip (32 in the 2012 code).
       cutout: side in pixels of the square that is erased from each crop; 0 for none.
       random_erasing: probability that a rectangle is erased from a crop; 0 for none.
@@ -136,7 +131,7 @@ def crop_batches(
     check_resize(resize)
     augment.check_augmentation(augmentation)
     augment.check_color_augmentation(color_augmentation)
-    if mean_crop == "crop" and augmentation != "crop":
+    if mean_crop == "crop" and augmentation not in ("crop", "none"):
         raise ValueError(
             f"mean_crop=crop: expected central, because augmentation={augmentation} cuts out no plain crop"
         )
@@ -156,13 +151,6 @@ def crop_batches(
     def example(position: tf.Tensor, element: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
         encoded, label, key = element
         crop_key = key if crop_chunk == 1 else tf.strings.as_string(position // crop_chunk)
-<<<<<<< HEAD
-        y, x, flip = augment.random_crop(crop_key, epoch_seed, RESIZED_SIZE if source.prepared else size, crop_size)
-        if source.prepared:
-            image = _prepared_crop(encoded, y, x, crop_size)
-        else:
-            image = crop(_resized_image(encoded, key, resize, size), y, x, crop_size)
-=======
         if augmentation == "random_resized":
             *window, flip = augment.random_window(crop_key, epoch_seed, size)
             image = resize_window(pixels(encoded, key, *window), crop_size)
@@ -171,8 +159,10 @@ def crop_batches(
             image = crop(augment.padded(pixels(encoded, key), statistics.rgb_mean), y, x, crop_size)
         else:
             y, x, flip = augment.random_crop(crop_key, epoch_seed, size, crop_size)
+            if augmentation == "none":
+                y = x = tf.constant((size - crop_size) // 2)
+                flip = tf.constant(False)
             image = tf.ensure_shape(pixels(encoded, key, y, x, crop_size, crop_size), [crop_size, crop_size, 3])
->>>>>>> main
         if mean_crop == "crop":
             image = tf.cast(image, tf.float32) - crop(tf.constant(statistics.mean_image), y, x, crop_size)
         return tf.cond(flip, lambda: tf.reverse(image, axis=[1]), lambda: image), label, key
@@ -245,8 +235,6 @@ def evaluation_batches(
     )
 
 
-<<<<<<< HEAD
-=======
 def check_crop_size(source: Source, crop_size: int, size: int) -> None:
     """Raises ValueError if the resized images of a source, of side `size`, are smaller than the crops of a network."""
     if crop_size > size:
@@ -256,7 +244,6 @@ def check_crop_size(source: Source, crop_size: int, size: int) -> None:
         )
 
 
->>>>>>> main
 def _resized_image(encoded: tf.Tensor, key: tf.Tensor, resize: str, size: int) -> tf.Tensor:
     """uint8 [size,size,3]; when run, an InvalidArgumentError that names `key` if `encoded` cannot be decoded."""
     image, valid = _resized_image_or_zeros(encoded, resize, FORMATS, size=size)

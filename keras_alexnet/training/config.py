@@ -182,7 +182,7 @@ class TrainingConfig:
         COMMON,
         "what is cut out of the resized image, before the horizontal flip. crop: a random crop (the paper); "
         "random_resized: a window of 35 to 100 % of its area and of aspect ratio 3/4 to 4/3, resized; pad4: a random "
-        "crop of the image padded by 4 pixels of the mean colour on each side",
+        "crop of the image padded by 4 pixels of the mean colour on each side; none: the centre, without flips",
         choices=AUGMENTATIONS,
         resume=Resume.REFUSE,
     )
@@ -278,14 +278,11 @@ class TrainingConfig:
             if isinstance(value, os.PathLike):
                 value = os.fspath(value)
             object.__setattr__(self, field.name, _checked(field, value))
-<<<<<<< HEAD
         if ":" not in self.network:  # a user's module is imported later
             find(self.network)
         parse_options(self.network_options)
-=======
         if self.step_epochs and not all(epoch.isdecimal() for epoch in self.step_epochs):
             raise ValueError(f"step_epochs={','.join(self.step_epochs)}: expected numbers of epochs, such as 150,225")
->>>>>>> main
 
 
 def setting_of(field: dataclasses.Field) -> Setting:

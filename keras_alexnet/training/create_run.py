@@ -10,11 +10,6 @@ from keras_alexnet.run_directory import RunConfig, RunDirectory
 from keras_alexnet.training.config import Resume, TrainingConfig, setting_of
 from keras_alexnet.training.context import TrainingContext
 from keras_alexnet.training.fine_tuning import InitialWeights
-<<<<<<< HEAD
-=======
-from keras_alexnet.variants import Variant
->>>>>>> main
-from pipelines.choices import RESIZED_SIZE
 from pipelines.datasets.source import Source
 from pipelines.input import steps_per_epoch
 from pipelines.preparation.compute_statistics import compute_statistics
@@ -99,10 +94,7 @@ def new_run_config(context: TrainingContext, source: Source) -> RunConfig:
             "class_names": names + unused,
             "label_names": () if source.label_names == names else source.label_names + unused,
             "resize": resize,
-<<<<<<< HEAD
             "network_options": parse_options(config.network_options),
-=======
->>>>>>> main
             "resized_size": _resized_size(context, source),
         }
     )
@@ -129,38 +121,27 @@ def _with_kept_settings(directory: RunDirectory, saved: RunConfig, new: RunConfi
 
 def _resized_size(context: TrainingContext, source: Source) -> int:
     """Side of the resized images in pixels: that of the records, if the dataset was prepared."""
-<<<<<<< HEAD
     network, image_size = context.network, context.config.image_size or context.network.image_size
-    size = RESIZED_SIZE if source.prepared and not context.config.synthetic else network.resized_size(image_size)
-    if size < image_size:
-        raise ValueError(
-            f"dataset={source.name}: was prepared with {size} pixels; expected at least the {image_size} of the network"
-=======
-    size, own, image_size = source.size if source.prepared else RESIZED_SIZE, RESIZED_SIZE, context.variant.crop_size
+    own = network.resized_size(image_size)
+    size = source.size if source.prepared and not context.config.synthetic else own
     if size < image_size:
         raise ValueError(
             f"dataset={source.name}: its images have {size} pixels, fewer than the {image_size} that "
-            f"{context.variant.name} reads; prepare it with --size={own}"
+            f"{network.name} reads; prepare it with --size={own}"
         )
     if size != own:
         print(
             f"{source.name} was prepared with size={size}: crops of {image_size} pixels are taken from images of "
             f"{size}, not {own}",
             flush=True,
->>>>>>> main
         )
     return size
 
 
-<<<<<<< HEAD
 def _mean(network: Network, statistics: Statistics, initial: InitialWeights | None) -> np.ndarray | None:
     """What a new network subtracts: the mean of its initial weights, or else the one that the registry names."""
     if network.mean is None:
         return None
-=======
-def _mean(variant: Variant, statistics: Statistics, initial: InitialWeights | None) -> np.ndarray:
-    """What a new network subtracts: the mean of its initial weights, or else the one that its variant names."""
->>>>>>> main
     if initial is not None:
         return initial.mean
     means = {"image": statistics.mean_image, "channels": statistics.rgb_mean, "constant": network.rgb_mean}

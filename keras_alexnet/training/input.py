@@ -11,11 +11,7 @@ import tensorflow as tf
 
 from keras_alexnet import networks
 from keras_alexnet.callbacks.schedules import Schedule
-<<<<<<< HEAD
-from keras_alexnet.classifier import alexnet_input
-=======
 from keras_alexnet.classifier import subtracted_mean
->>>>>>> main
 from keras_alexnet.run_directory import RunConfig
 from keras_alexnet.training.config import TrainingConfig
 from keras_alexnet.training.context import TrainingContext
@@ -95,16 +91,9 @@ def dataset_input(
     config, cluster = context.config, context.cluster
     network, bad = context.network, frozenset(run_config.bad_images)
     shard, services = (cluster.index, cluster.count), service_addresses(config)
-<<<<<<< HEAD
-    centring = alexnet_input(model)
-    # The other networks have no augmentation that depends on what they subtract.
-    mean = np.zeros(3, np.float32) if centring is None else centring.mean
-    has_own_mean_image = mean.ndim == 3 and not config.init_from
-=======
     mean = subtracted_mean(model, statistics.rgb_mean)
     # With "random_resized" and "pad4" no crop of the mean image belongs to the pixels: its centre is subtracted.
-    crops_mean_image = mean.ndim == 3 and not config.init_from and config.augmentation == "crop"
->>>>>>> main
+    crops_mean_image = mean.ndim == 3 and not config.init_from and config.augmentation in ("crop", "none")
 
     def batches(epoch: int, start_step: int) -> tf.data.Dataset:
         make = functools.partial(
@@ -116,18 +105,12 @@ def dataset_input(
             seed=config.seed,
             epoch=epoch,
             start_step=start_step,
-<<<<<<< HEAD
-            color_augmentation=network.color_augmentation if schedule.augments_colors(epoch) else "none",
-            crop_chunk=config.crop_chunk,
-            mean_crop=network.mean_crop if has_own_mean_image else "central",
-=======
             augmentation=config.augmentation,
-            color_augmentation=variant.color_augmentation if schedule.augments_colors(epoch) else "none",
+            color_augmentation=network.color_augmentation if schedule.augments_colors(epoch) else "none",
             crop_chunk=config.crop_chunk,
             cutout=config.cutout,
             random_erasing=config.random_erasing,
-            mean_crop=variant.mean_crop if crops_mean_image else "central",
->>>>>>> main
+            mean_crop=network.mean_crop if crops_mean_image else "central",
             resize=run_config.resize,
             size=run_config.size_before_crops,
             bad_keys=bad,

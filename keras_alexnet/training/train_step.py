@@ -122,14 +122,11 @@ class TrainingSteps:
         )
         return tf.stack([tf.cast(count, tf.float64) for count in counts])
 
-<<<<<<< HEAD
     def _losses(self, labels: Any, outputs: Sequence[tf.Tensor]) -> tf.Tensor:
         """The weighted sum of the losses of the outputs, `[N]`."""
         losses = [smoothed_cross_entropy(labels, logits, self._label_smoothing) for logits in outputs]
         return tf.add_n([weight * loss for weight, loss in zip(self._loss_weights, losses, strict=True)])
 
-=======
->>>>>>> main
     def _own_losses(self, model: keras.Model) -> tf.Tensor | float:
         """This replica's share of the losses of layers, such as the regularizers of their kernels."""
         return tf.add_n(model.losses) / self.strategy.num_replicas_in_sync if model.losses else 0.0
