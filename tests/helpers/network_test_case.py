@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from keras_alexnet import VARIANTS, export_model, networks
 from tests.helpers.image_files import encode, photograph
@@ -47,6 +48,7 @@ def _check_save(folder: Path, model: keras.Model, images: np.ndarray) -> keras.M
 
 def _check_export(folder: Path, model: keras.Model, **arguments: Any) -> None:
     path = export_model(model, folder / "export", CLASS_NAMES, **arguments)
+    assert not [operation for operation in _operations(path) if "Random" in operation]
     signatures = tf.saved_model.load(path).signatures
     files = tf.constant([encode(photograph(seed=1)), b"not an image"])
     for signature in ("serving_default", "center_crop"):
@@ -60,3 +62,11 @@ def _check_export(folder: Path, model: keras.Model, **arguments: Any) -> None:
     np.testing.assert_allclose(answer["probabilities"].numpy().sum(-1), [1], atol=1e-5)
     features = signatures["features"](image_bytes=files)["features"].numpy()
     assert features.ndim == 2 and not features[1].any()
+
+
+def _operations(path: str | Path) -> set[str]:
+    """The kinds of all operations of a SavedModel."""
+    saved = saved_model_pb2.SavedModel.FromString((Path(path) / "saved_model.pb").read_bytes())
+    (graph,) = [meta_graph.graph_def for meta_graph in saved.meta_graphs]
+    functions = [node for function in graph.library.function for node in function.node_def]
+    return {node.op for node in (*graph.node, *functions)}
