@@ -37,7 +37,7 @@ test-fast: venv  ## the quick tests that start no other process
 	$(PYTEST) $(PARALLEL) -q -m "not slow and not medium and not subprocess"
 
 test-all: venv  ## all tests, with PyTorch; then the numeric ones under other oneDNN settings
-	$(BIN)/pip install --quiet --editable '.[photos,dev,docs,torch]'
+	$(BIN)/pip install --quiet --editable '.[photos,dev,docs,demo,notebook,parquet,ray,torch]'
 	$(PYTEST) $(PARALLEL)
 	TF_ENABLE_ONEDNN_OPTS=0 $(PYTEST) $(PARALLEL) -m numeric
 	TF_ENABLE_ONEDNN_OPTS=1 $(PYTEST) $(PARALLEL) -m numeric

@@ -1,6 +1,8 @@
 """Learning rate schedules: Keras callbacks, for `model.fit` and the train command alike."""
 
+import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
@@ -234,6 +236,37 @@ class StagedSchedule(Schedule):
         self._set_learning_rate(self.learning_rate * weights)
         if self.bias_lr_multiplier is not None:
             inner_optimizer(self.model.optimizer).bias_lr_multiplier = self.bias_lr_multiplier * biases / weights
+
+
+class StepSchedule(Schedule):
+    """Divides the learning rate by ten at given epochs.
+
+    Args:
+      learning_rate: the initial one.
+      step_epochs: numbers of epochs after which it is divided, increasing, at least 1.
+      warmup_epochs: see `Schedule`.
+
+    Raises:
+      ValueError: if `step_epochs` are not increasing.
+
+    Example:
+
+    ```python
+    # He et al. 2016, section 4.2, and the recipes of most networks for CIFAR-10.
+    model.fit(train, epochs=300, callbacks=[keras_alexnet.StepSchedule(0.1, step_epochs=(150, 225))])
+    ```
+    """
+
+    def __init__(self, learning_rate: float, step_epochs: Sequence[int], warmup_epochs: float = 0.0):
+        super().__init__(warmup_epochs)
+        if any(after <= before for before, after in itertools.pairwise((0, *step_epochs))):
+            raise ValueError(f"step_epochs={','.join(map(str, step_epochs))}: expected increasing numbers of epochs")
+        self.learning_rate, self.step_epochs = learning_rate, tuple(step_epochs)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Sets the learning rate of `epoch`."""
+        self._epoch = epoch
+        self._set_learning_rate(self.learning_rate * 0.1 ** sum(epoch >= step for step in self.step_epochs))
 
 
 @dataclass(frozen=True)

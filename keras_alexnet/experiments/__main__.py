@@ -14,7 +14,7 @@ from pathlib import Path
 from absl import flags
 
 from keras_alexnet.experiments.definitions import EXPERIMENTS, find_experiment
-from keras_alexnet.experiments.experiment import Experiment
+from keras_alexnet.experiments.experiment import Experiment, parse_seeds
 from pipelines.choices import DATASET_FORMS
 from pipelines.cli import UsageError, define_path, run
 
@@ -80,10 +80,7 @@ def main(argv: Sequence[str]) -> int:
 def _run(experiment: Experiment, results_dir: Path, options: flags.FlagValues) -> int:
     from keras_alexnet.experiments.runner import RunInterrupted, run_experiment
 
-    try:
-        seeds = [int(seed) for seed in options.seeds]
-    except ValueError as error:
-        raise UsageError(f"seeds={','.join(options.seeds)}: expected integers separated by commas") from error
+    seeds = parse_seeds(options.seeds)
     try:
         run_experiment(
             experiment,

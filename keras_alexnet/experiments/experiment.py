@@ -1,5 +1,6 @@
 """`Experiment` and `Run`: an experiment as data."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -68,3 +69,15 @@ class Experiment:
             if run.name == name:
                 return run
         raise ValueError(f"runs={name}: expected some of {', '.join(run.name for run in self.runs)}")
+
+
+def parse_seeds(texts: Sequence[str]) -> list[int]:
+    """The seeds of the flag --seeds.
+
+    Raises:
+      ValueError: one is not an integer.
+    """
+    try:
+        return [int(text) for text in texts]
+    except ValueError as error:
+        raise ValueError(f"seeds={','.join(texts)}: expected integers separated by commas") from error

@@ -78,7 +78,7 @@ def run_experiment(
                 report(f"{experiment.name} {run.name} seed {seed}: has a result")
                 continue
             prepared = prepared_dataset(experiment, dataset, work_dir, data_dir)
-            run_dir = work_dir / f"{experiment.name}-{run.name}-{seed}"
+            run_dir = run_directory(work_dir, experiment.name, run.name, seed)
             arguments = [*training_flags(experiment, run, seed, flags), f"--dataset={prepared}"]
             _train(run_dir, arguments, report)
             result = _evaluated(experiment, run, seed, run_dir, shown, report)
@@ -86,6 +86,11 @@ def run_experiment(
             report(f"added {run.name}, seed {seed}: ten-crop top-1 error {result.ten_crop_top1_error:.2%}")
             added.append(result)
     return added
+
+
+def run_directory(work_dir: Path, experiment: str, run: str, seed: int) -> Path:
+    """Where a run is trained."""
+    return work_dir / f"{experiment}-{run}-{seed}"
 
 
 def training_flags(experiment: Experiment, run: Run, seed: int, flags: Sequence[str] = ()) -> list[str]:

@@ -111,16 +111,21 @@ class Swapout(RandomLayer):
 def stochastic_inference(model: keras.Model) -> Iterator[None]:
     """In the block, the model's `Swapout` layers draw masks at inference too. Functions traced before do not change.
 
+    The masks are the same each time the block is entered. The layers' random numbers in training are not affected.
+
     Raises:
       ValueError: if the model has no such layer.
     """
     layers = [layer for layer in model._flatten_layers() if isinstance(layer, Swapout)]
     if not layers:
         raise ValueError(f"model={model.name}: has no Swapout layer; expected one for stochastic inference")
-    for layer in layers:
+    states = [layer.seed_generator.state.numpy() for layer in layers]
+    for index, layer in enumerate(layers):
         layer.draws_at_inference = True
+        layer.seed_generator.state.assign([index, 0])
     try:
         yield
     finally:
-        for layer in layers:
+        for layer, state in zip(layers, states, strict=True):
             layer.draws_at_inference = False
+            layer.seed_generator.state.assign(state)

@@ -20,8 +20,6 @@ class Preprocessing:
 
 # The mean and the standard deviation of CIFAR-10's training images: fb.resnet.torch, datasets/cifar10.lua.
 CIFAR = Preprocessing((125.3, 123.0, 113.9), (1 / 63.0, 1 / 62.1, 1 / 66.7))
-# fb.resnet.torch, datasets/imagenet.lua.
-IMAGENET = Preprocessing((123.675, 116.28, 103.53), (1 / 58.395, 1 / 57.12, 1 / 57.375))
 # As takedarts/resnetfamily.
 ZERO_TO_ONE = Preprocessing((0.0, 0.0, 0.0), 1 / 255)
 # cuda-convnet subtracts the mean only.

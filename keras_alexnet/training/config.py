@@ -146,6 +146,9 @@ class TrainingConfig:
         upper=0.99,
         resume=Resume.REFUSE,
     )
+    step_epochs: list[str] | None = _field(
+        None, COMMON, "schedule step: epochs at which it divides by 10, such as 150,225, in place of the four stages"
+    )
     patience: int = _field(5, COMMON, "epochs without improvement before schedule plateau divides", lower=1)
     validation_fraction: float = _field(
         0.0,
@@ -163,6 +166,20 @@ class TrainingConfig:
         choices=AUGMENTATIONS,
         resume=Resume.REFUSE,
     )
+    cutout: int = _field(
+        0,
+        COMMON,
+        "erase a square of so many pixels a side from each crop: the network reads zeros there; 16 for CIFAR-10's 32 "
+        "pixels in the paper of cutout",
+        resume=Resume.REFUSE,
+    )
+    random_erasing: float = _field(
+        0.0,
+        COMMON,
+        "erase, with this probability, a rectangle of 2 to 40 % of each crop; 0.5 in the paper of random erasing",
+        upper=1,
+        resume=Resume.REFUSE,
+    )
     strategy: str = _field(
         "auto",
         DEVICES,
@@ -171,7 +188,9 @@ class TrainingConfig:
         "GPUs, else single",
         choices=STRATEGIES,
     )
-    virtual_devices: int = _field(0, DEVICES, "split the CPU into this many logical devices", upper=64)
+    virtual_devices: int = _field(
+        0, DEVICES, "split the only GPU, or the CPU, into this many logical devices", upper=64
+    )
     devices: list[str] | None = _field(
         None, DEVICES, "devices to use, such as GPU:0,GPU:2; all GPUs, or all virtual devices, if not set"
     )
@@ -239,6 +258,8 @@ class TrainingConfig:
             if isinstance(value, os.PathLike):
                 value = os.fspath(value)
             object.__setattr__(self, field.name, _checked(field, value))
+        if self.step_epochs and not all(epoch.isdecimal() for epoch in self.step_epochs):
+            raise ValueError(f"step_epochs={','.join(self.step_epochs)}: expected numbers of epochs, such as 150,225")
 
 
 def setting_of(field: dataclasses.Field) -> Setting:

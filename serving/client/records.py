@@ -8,11 +8,12 @@ from multiprocessing.pool import ThreadPool
 
 import grpc
 
+from pipelines.images.read import check_image_bytes, read_image_file
+from pipelines.safe_text import printable
 from serving import signatures as wire
 from serving.client.api import Client
 from serving.client.endpoint import ServingError
-from serving.client.image_inputs import check_image_bytes, read_image_file
-from serving.client.output import Record, printable
+from serving.client.output import Record
 from serving.client.requests import IMAGES_PER_REQUEST, Prediction
 
 STDIN = "-"

@@ -82,11 +82,10 @@ def _shake_shake(width: int) -> Residual:
 
 def _survey(k: int = 1, **words: Any) -> Residual:
     """What resnetfamily builds for "101 layers" (98 layers with weights), whatever the network is called."""
-    chainer = {"bias": True, "init": "lecun", "epsilon": 2e-5}
     return replace(
         Residual(
             widths=(16 * k, 32 * k, 64 * k), blocks=_equal(101), stem=(16 * k, 3), stem_after="bn", order="single",
-            down="pool", end="relu", **chainer,
+            down="pool", end="relu", bias=True, init="lecun", epsilon=2e-5,
         ),
         **words,
     )  # fmt: skip

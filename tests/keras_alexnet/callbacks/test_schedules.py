@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_alexnet import CosineSchedule, HandSchedule, PaperSGD, PlateauSchedule, StagedSchedule
+from keras_alexnet import CosineSchedule, HandSchedule, PaperSGD, PlateauSchedule, StagedSchedule, StepSchedule
 from keras_alexnet.callbacks.schedules import Schedule
 
 
@@ -37,6 +37,17 @@ def test_the_plateau_schedule_goes_on_from_its_state():
 def test_the_plateau_schedule_says_what_it_misses():
     with pytest.raises(KeyError, match="watches 'val_loss'"):
         rates_by(PlateauSchedule(), [0.5])
+
+
+def test_the_step_schedule_divides_by_ten_at_its_epochs():
+    rates = rates_by(StepSchedule(0.1, step_epochs=(2, 3)), [0.5] * 5)
+    np.testing.assert_allclose(rates, [0.1, 0.1, 0.01, 0.001, 0.001], rtol=1e-5)
+
+
+@pytest.mark.parametrize("step_epochs", [(0,), (3, 3), (5, 2)])
+def test_steps_that_are_not_increasing_are_refused(step_epochs):
+    with pytest.raises(ValueError, match=r"step_epochs=.*expected increasing numbers of epochs"):
+        StepSchedule(0.1, step_epochs)
 
 
 def test_the_staged_schedule_has_four_equal_stages():

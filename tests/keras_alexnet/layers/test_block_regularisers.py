@@ -82,8 +82,13 @@ def test_stochastic_inference_draws_only_in_its_block():
     images = keras.Input(MAPS[1:])
     model = keras.Model(images, Swapout(0.5)([images, images]))
     assert np.unique(model(maps(2), training=False)) == 2
-    with stochastic_inference(model):
-        assert len(np.unique(model(maps(2), training=False))) == 3
+    outputs, state = [], model.layers[-1].seed_generator.state.numpy()
+    for _ in range(2):
+        with stochastic_inference(model):
+            outputs += [model(maps(2), training=False).numpy() for _ in range(2)]
+    assert len(np.unique(outputs[0])) == 3 and not np.array_equal(outputs[0], outputs[1])
+    np.testing.assert_array_equal(outputs[:2], outputs[2:])
+    np.testing.assert_array_equal(model.layers[-1].seed_generator.state, state)
     assert np.unique(model(maps(2), training=False)) == 2
     with pytest.raises(ValueError, match="has no Swapout layer"), stochastic_inference(keras.Sequential()):
         pass

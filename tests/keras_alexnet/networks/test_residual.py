@@ -17,15 +17,15 @@ from tests.helpers.parameters import trainable
 # (classes, parameters). The papers' and osmr/imgclsmob's counts, and sums over the layers.
 COUNTS = {
     "resnet_20": (10, 269_722),
-    "resnet_56": (10, 853_018),
     "wrn_16_2": (10, 691_674),
-    "wrn_40_4": (10, 8_949_210),
-    "preresnet_20": (10, 269_722),
     "shake_shake_26_2x32d": (10, 2_923_162),
     "resnext_29_8x64d": (10, 34_426_698),
-    "swapout_20_w4": (10, 4_256_986),
 }
 LARGE_COUNTS = {
+    "preresnet_20": (10, 269_722),
+    "swapout_20_w4": (10, 4_256_986),
+    "resnet_56": (10, 853_018),
+    "wrn_40_4": (10, 8_949_210),
     "resnet_110": (100, 1_733_812),
     "preresnet_110": (10, 1_727_962),
     "preresnet_164": (10, 1_703_258),

@@ -33,8 +33,10 @@ def test_layers_compute_in_the_precision_asked_for_and_norms_in_float32(trained,
     for operation in graph.graph.get_operations():
         types.setdefault(operation.type, set()).update(output.dtype.name for output in operation.outputs)
     assert {kind: types[kind] for kind in MATH} == {kind: {precision} for kind in MATH}
-    # The mean is subtracted before anything is rounded, and responses are normalised in float32.
-    assert types["Sub"] >= {"float32"} and precision not in types["Sub"] and types["LRN"] == {"float32"}
+    # The mean is subtracted before anything is rounded, and responses are normalised in float32, in compiled functions.
+    assert types["Sub"] >= {"float32"} and precision not in types["Sub"]
+    nodes = [node for part in graph.graph.as_graph_def().library.function for node in part.node_def]
+    assert {tf.as_dtype(node.attr["T"].type).name for node in nodes if node.op == "Rsqrt"} == {"float32"}
     assert graph.structured_outputs.dtype == tf.float32
 
 

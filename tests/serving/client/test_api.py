@@ -15,8 +15,8 @@ from PIL import Image
 import serving
 import serving.client
 import serving.server
+from pipelines.images.read import read_image_file
 from serving.client import Client, Prediction, ServingError
-from serving.client.image_inputs import read_image_file
 from serving.client.requests import BYTES_PER_REQUEST
 
 COLOURS = [(200, 60, 25), (25, 200, 60), (60, 25, 200)]
