@@ -38,7 +38,7 @@ CARD_FILE = Path("assets.extra") / "model_card.json"
 _SAVED_MODEL = "saved_model.pb"
 _KINDS = "a run directory, an export, a .keras file or a weight file"
 # Columns of results.csv that a model card repeats.
-_RESULT_FIELDS = ("dataset", "split", "views", "images", "skipped", "top1_error", "top5_error", "loss")
+_RESULT_FIELDS = ("dataset", "split", "crops", "images", "skipped", "top1_error", "top5_error", "loss")
 
 Signature = Callable[..., dict[str, tf.Tensor]]
 
@@ -176,7 +176,9 @@ def _error_rates(results: Path, steps: int) -> list[dict[str, Any]]:
         return []
     with open(results, newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row.get("steps") == str(steps)]
-    newest = {(row.get("dataset"), row.get("split"), row.get("views")): row for row in rows}
+    for row in rows:
+        row["crops"] = row.get("crops") or row.get("views")  # its name in version 0.1
+    newest = {(row.get("dataset"), row.get("split"), row["crops"]): row for row in rows}
     return [{name: _number(row.get(name)) for name in _RESULT_FIELDS} for row in newest.values()]
 
 
