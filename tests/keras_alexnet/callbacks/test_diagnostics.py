@@ -40,16 +40,16 @@ def test_the_first_layer_that_overflows_is_named(model):
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_nothing_changes_from_a_step_on_whose_loss_is_not_finite(model, count):
-    steps = TrainingSteps(model, tf.distribute.get_strategy(), 2)
+    steps = TrainingSteps(model, tf.distribute.get_strategy(), 2, steps_per_execution=count)
     iterator = iter(tf.data.Dataset.from_tensors(batch()).repeat(6))
     for _ in range(2 // count):
-        steps.take(iterator, count)
+        steps.take(iterator, [0.01] * count)
     model.get_layer("fc8").biases[0].assign([0, math.inf, 0])
     before = [np.array(weight) for weight in (*model.get_weights(), *map(np.asarray, model.optimizer.momentums))]
     sums = steps.sums.numpy()
     assert sums[3] == 2 and sums[0] > 0
     for _ in range(4 // count):
-        steps.take(iterator, count)
+        steps.take(iterator, [0.01] * count)
     after = [*model.get_weights(), *map(np.asarray, model.optimizer.momentums)]
     assert all(np.array_equal(one, other) for one, other in zip(before, after, strict=True))
     np.testing.assert_array_equal(steps.sums.numpy(), sums)
@@ -58,9 +58,9 @@ def test_nothing_changes_from_a_step_on_whose_loss_is_not_finite(model, count):
 @pytest.mark.slow
 def test_weights_that_are_not_finite_are_never_saved(photographs, tmp_path, monkeypatch):
     # A ReLU can hide what is not finite from the loss.
-    def broken(steps, batches, count):
+    def broken(steps, batches, learning_rates):
         steps.model.get_layer("conv2").biases[0].assign_add([math.nan] * 8)
-        steps.sums.assign_add([1, 0, 0, count])
+        steps.sums.assign_add([1, 0, 0, len(learning_rates)])
         return 0.0
 
     train_and_evaluate(tiny(photographs, tmp_path / "run", epochs=1))
@@ -86,7 +86,7 @@ def test_a_loss_that_stays_at_guessing_is_reported_once():
 
 def test_norms_are_those_of_the_weights_and_of_the_last_update(model):
     before = {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
-    TrainingSteps(model, tf.distribute.get_strategy(), 2).take(iter([batch()]), 1)
+    TrainingSteps(model, tf.distribute.get_strategy(), 2).take(iter([batch()]), [0.01])
     norms = layer_norms(model)
     for name, weights in before.items():
         now = model.get_layer(name).get_weights()
