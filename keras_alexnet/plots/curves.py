@@ -59,6 +59,9 @@ def learning_curves_figure(
             _mark_changes(axes, next(iter(runs.values())))
         axes.set(xlabel="epoch", ylabel=label)
         axes.set_ylim(bottom=0)
+        epochs = [row["epoch"] for row in _all_rows(runs)]
+        if max(epochs) - min(epochs) < 2:
+            axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(axis="y", color="#E5E5E5", linewidth=0.6)
         axes.legend()

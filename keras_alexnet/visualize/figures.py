@@ -200,7 +200,7 @@ def mistakes(request: Request) -> Figure:
 def _scored(request: Request) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Resized images, probabilities and labels of a split, in batches; shows a progress bar."""
     if request.images:
-        raise ValueError("images: their classes are unknown; expected a split (--dataset, --split)")
+        raise ValueError(f"images={request.images[0]}: classes of files are unknown; expected a split of a dataset")
     network, source = request.network, request.source()
     total = source.splits[source.split(request.split)]
     scores = scoring.probabilities(network, request.crops)
