@@ -33,6 +33,21 @@ def confusion_counts(labels: np.ndarray, predictions: np.ndarray, classes: int) 
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
+def confusion_image(counts: np.ndarray) -> np.ndarray:
+    """A confusion matrix as pixels, without text: white for none of the true class (row), dark blue for all.
+
+    Args:
+      counts: `[classes, classes]` of `confusion_counts`.
+
+    Returns:
+      float32 `[H, W, 3]` in 0..1, at least 200 pixels high.
+    """
+    shares = np.sqrt(counts / np.maximum(counts.sum(1, keepdims=True), 1))[..., np.newaxis]
+    pixels = (1 - shares) * np.ones(3) + shares * np.array([0.03, 0.19, 0.42])
+    side = -(-200 // len(counts))
+    return pixels.repeat(side, 0).repeat(side, 1).astype(np.float32)
+
+
 @styled
 def confusion_figure(
     counts: np.ndarray,

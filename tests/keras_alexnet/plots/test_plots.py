@@ -3,6 +3,7 @@ import pytest
 
 from keras_alexnet import plots
 from keras_alexnet.plots.architecture import stages
+from keras_alexnet.plots.confusion import confusion_image
 from keras_alexnet.plots.kernels import kernel_tiles
 from keras_alexnet.plots.style import mosaic, percent, shortened
 
@@ -49,6 +50,12 @@ def test_a_mosaic_has_gaps_between_its_tiles():
 
 def test_confusions_are_counted_by_true_class_and_prediction():
     assert plots.confusion_counts([0, 0, 2], [0, 1, 0], 3).tolist() == [[1, 1, 0], [0, 0, 0], [1, 0, 0]]
+
+
+def test_a_confusion_image_is_white_for_none_and_dark_for_all():
+    pixels = confusion_image(np.array([[4, 0], [1, 3]]))
+    assert pixels.shape == (200, 200, 3) and (pixels[:100, 100:] == 1).all()
+    assert pixels[0, 0].max() < pixels[150, 150].max() < pixels[150, 0].max() < 1
 
 
 @pytest.mark.parametrize(
