@@ -23,8 +23,8 @@ class TensorBoardLog(keras.callbacks.Callback):
       sample: gives training images `[N, S, S, 3]` with pixel values 0..255, shown in the first epoch; optional.
 
     Attributes:
-      confusion: counts `[classes, classes]` of a validation, rows true classes, or None. The next end of an epoch writes
-        it as an image. The train command sets it.
+      confusion: counts `[classes, classes]` of a validation, rows true classes, or None. The next end of an epoch
+        writes it as an image. The train command sets it.
 
     Example:
       model.fit(train, epochs=10, callbacks=[TensorBoardLog("logs")])
