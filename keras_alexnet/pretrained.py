@@ -117,7 +117,7 @@ def load_network(
     if not path.exists():
         raise ValueError(f"{path}: no such file or directory; expected {_KINDS}")
     if path.is_dir():
-        version = _export_version(path)
+        version = export_version(path)
         if version is None and not RunDirectory(path).exists():
             raise ValueError(f"{path}: found neither model.json nor {_SAVED_MODEL}; expected {_KINDS}")
         _refuse(given, path, "the directory")
@@ -139,6 +139,7 @@ def _from_run(path: Path) -> LoadedNetwork:
         model=model,
         from_logits=True,
         resize=config.resize,
+        resized_size=config.size_before_crops,
         class_names=config.class_names,
         display_names=config.labels(),
         training=training_record(path, config, steps),
@@ -188,8 +189,8 @@ def _number(text: str | None) -> str | int | float | None:
     return text
 
 
-def _export_version(path: Path) -> Path | None:
-    """`path` if it is a version of an export, its newest version if it is an export's base directory, or None."""
+def export_version(path: Path) -> Path | None:
+    """Returns `path` if it is a version of an export, the newest version of a base directory, or None."""
     if (path / _SAVED_MODEL).is_file():
         return path
     versions = [entry for entry in path.iterdir() if entry.name.isdecimal() and (entry / _SAVED_MODEL).is_file()]
@@ -242,14 +243,18 @@ def _from_keras_file(path: Path, given: dict[str, Any]) -> LoadedNetwork:
     check_classifier(model)
     preprocessing, from_logits = resolve_inputs_and_outputs(model, preprocessing, from_logits)
     centring = alexnet_input(model)
+    # The file contains neither; those of a network of the registry are known by its name.
+    known = networks.find(model.name) if model.name in networks.names() and centring is None else None
+    is_known = known is not None and known.image_size == model.input_shape[1]
+    policy = known.resize_policy if known is not None else "shorter_side"
     names, labels = _imagenet_classes(model.output_shape[-1])
     return LoadedNetwork(
         source=str(path),
         model=model,
         from_logits=from_logits,
         preprocessing=preprocessing,
-        resize=centring.resize if centring is not None else "shorter_side",
-        resized_size=resized_size(model),
+        resize=centring.resize if centring is not None else policy,
+        resized_size=known.resize_size if known is not None and is_known else resized_size(model),
         training={"weights": str(path)},
         class_names=names,
         display_names=labels,

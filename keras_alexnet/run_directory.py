@@ -25,6 +25,7 @@ from keras_alexnet.model import AlexNet
 from keras_alexnet.variants import find_variant
 from keras_alexnet.variants.architecture import Variant
 from pipelines.atomic import FileLockedError, atomic_path, file_lock, write_file
+from pipelines.choices import RESIZED_SIZE
 from pipelines.cli import reason_of
 from pipelines.statistics import Statistics
 
@@ -36,6 +37,7 @@ class RunConfig:
     Attributes:
       class_names: one per output of the network.
       resize: resize policy of the images it is trained on, one of `pipelines.images.crops.RESIZE_POLICIES`.
+      resized_size: side of the resized images in pixels; None in runs of older versions, of which it is the network's.
       bad_images: keys of the training images that cannot be decoded; training leaves them out.
       label_names: display names of the classes, in the same order; empty if the dataset has none.
       learning_rate: the initial one; None in runs of older versions.
@@ -61,6 +63,18 @@ class RunConfig:
     label_names: tuple[str, ...] = ()
     validation_fraction: float = 0.0
     learning_rate: float | None = None
+    warmup_epochs: float = 0.0
+    label_smoothing: float = 0.0
+    augmentation: str = "crop"
+    cutout: int = 0
+    random_erasing: float = 0.0
+
+    resized_size: int | None = None
+
+    @property
+    def size_before_crops(self) -> int:
+        """Side of the resized images, from which crops are taken, in pixels."""
+        return self.resized_size or RESIZED_SIZE
 
     def labels(self) -> tuple[str, ...]:
         """The labels in predictions: "n02124075 Egyptian cat" where there are display names, else class names.
@@ -85,7 +99,7 @@ class RunConfig:
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy("float32" if precision == "float32" else f"mixed_{precision}")
         try:
-            return AlexNet(
+            model = AlexNet(
                 self.architecture(),
                 classes=len(self.class_names),
                 classifier_activation=None,
@@ -95,6 +109,8 @@ class RunConfig:
             )
         finally:
             keras.config.set_dtype_policy(before)
+        model.get_layer("mean_subtraction").resized_size = self.resized_size
+        return model
 
 
 class RunDirectory:

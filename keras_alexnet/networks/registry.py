@@ -3,13 +3,32 @@
 import functools
 from typing import Any
 
-from keras_alexnet.networks import alexnet, keras_applications, user_factory
+from keras_alexnet.networks import (
+    alexnet,
+    convnets,
+    dense,
+    fire,
+    fractal,
+    googlenet,
+    inception_v4,
+    keras_applications,
+    keras_hub,
+    lenet,
+    plain_networks,
+    residual,
+    user_factory,
+)
 from keras_alexnet.networks.network import Network
+
+_FAMILIES = (
+    *(alexnet, convnets, lenet, plain_networks, googlenet, inception_v4, fire, residual, dense, fractal),
+    *(keras_hub, keras_applications),
+)
 
 
 @functools.cache
 def _registered() -> dict[str, Network]:
-    return {network.name: network for network in (*alexnet.networks(), *keras_applications.networks())}
+    return {network.name: network for family in _FAMILIES for network in family.networks()}
 
 
 def names() -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from keras_alexnet.training.config import Resume, TrainingConfig, setting_of
 from keras_alexnet.training.context import TrainingContext
 from keras_alexnet.training.fine_tuning import InitialWeights
 from keras_alexnet.variants import Variant
+from pipelines.choices import RESIZED_SIZE
 from pipelines.datasets.source import Source
 from pipelines.input import steps_per_epoch
 from pipelines.preparation.compute_statistics import compute_statistics
@@ -52,7 +53,8 @@ def load_or_create_run(
     statistics = source.statistics
     if statistics is None:
         print(f"{source.name} is not prepared: computing mean and covariance in one pass over its images", flush=True)
-        statistics, bad = compute_statistics(source, "train", new.resize, context.config.max_bad_fraction)
+        max_bad_fraction, size = context.config.max_bad_fraction, new.size_before_crops
+        statistics, bad = compute_statistics(source, "train", new.resize, max_bad_fraction, size)
         new = dataclasses.replace(new, bad_images=tuple(sorted(bad)))
         steps_per_epoch(source, context.config.batch_size, new.bad_images)
     directory.save(new, statistics, _mean(context.variant, statistics, initial))
@@ -92,6 +94,7 @@ def new_run_config(context: TrainingContext, source: Source) -> RunConfig:
             "class_names": names + unused,
             "label_names": () if source.label_names == names else source.label_names + unused,
             "resize": resize,
+            "resized_size": _resized_size(context, source),
         }
     )
 
@@ -100,6 +103,7 @@ def _changed_settings(saved: RunConfig, new: RunConfig) -> list[str]:
     """Names of the settings that differ and that a resumed run cannot change."""
     fixed = [field.name for field in dataclasses.fields(TrainingConfig) if setting_of(field).resume is Resume.REFUSE]
     names = [name for name in (*fixed, "class_names", "resize") if hasattr(saved, name)]
+    names += ["resized_size"] if saved.resized_size is not None else []
     return [name for name in names if getattr(saved, name) != getattr(new, name)]
 
 
@@ -112,6 +116,23 @@ def _with_kept_settings(directory: RunDirectory, saved: RunConfig, new: RunConfi
     if kept != new.learning_rate:
         print(f"learning_rate={new.learning_rate}: a resumed run keeps its own, {kept} at the start", flush=True)
     return dataclasses.replace(saved, learning_rate=kept)
+
+
+def _resized_size(context: TrainingContext, source: Source) -> int:
+    """Side of the resized images in pixels: that of the records, if the dataset was prepared."""
+    size, own, image_size = source.size if source.prepared else RESIZED_SIZE, RESIZED_SIZE, context.variant.crop_size
+    if size < image_size:
+        raise ValueError(
+            f"dataset={source.name}: its images have {size} pixels, fewer than the {image_size} that "
+            f"{context.variant.name} reads; prepare it with --size={own}"
+        )
+    if size != own:
+        print(
+            f"{source.name} was prepared with size={size}: crops of {image_size} pixels are taken from images of "
+            f"{size}, not {own}",
+            flush=True,
+        )
+    return size
 
 
 def _mean(variant: Variant, statistics: Statistics, initial: InitialWeights | None) -> np.ndarray:

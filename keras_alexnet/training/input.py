@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_alexnet.callbacks.schedules import Schedule
+from keras_alexnet.classifier import subtracted_mean
 from keras_alexnet.run_directory import RunConfig
 from keras_alexnet.training.config import TrainingConfig
 from keras_alexnet.training.context import TrainingContext
@@ -90,8 +91,9 @@ def dataset_input(
     config, cluster = context.config, context.cluster
     variant, bad = run_config.architecture(), frozenset(run_config.bad_images)
     shard, services = (cluster.index, cluster.count), service_addresses(config)
-    mean = model.get_layer("mean_subtraction").mean
-    has_own_mean_image = mean.ndim == 3 and not config.init_from
+    mean = subtracted_mean(model, statistics.rgb_mean)
+    # With "random_resized" and "pad4" no crop of the mean image belongs to the pixels: its centre is subtracted.
+    crops_mean_image = mean.ndim == 3 and not config.init_from and config.augmentation == "crop"
 
     def batches(epoch: int, start_step: int) -> tf.data.Dataset:
         make = functools.partial(
@@ -103,10 +105,14 @@ def dataset_input(
             seed=config.seed,
             epoch=epoch,
             start_step=start_step,
+            augmentation=config.augmentation,
             color_augmentation=variant.color_augmentation if schedule.augments_colors(epoch) else "none",
             crop_chunk=config.crop_chunk,
-            mean_crop=variant.mean_crop if has_own_mean_image else "central",
+            cutout=config.cutout,
+            random_erasing=config.random_erasing,
+            mean_crop=variant.mean_crop if crops_mean_image else "central",
             resize=run_config.resize,
+            size=run_config.size_before_crops,
             bad_keys=bad,
         )
         if not services:
@@ -117,7 +123,12 @@ def dataset_input(
     if "validation" in source.splits:
         batch_size = min(config.batch_size, 64)
         validation = evaluation_batches(
-            source, "validation", batch_size=batch_size, resize=run_config.resize, shard=shard
+            source,
+            "validation",
+            batch_size=batch_size,
+            resize=run_config.resize,
+            size=run_config.size_before_crops,
+            shard=shard,
         )
     # Not on a GPU, where the separate operations are fast and XLA may lack its compiler.
     jit_compile = not tf.config.list_physical_devices("GPU")

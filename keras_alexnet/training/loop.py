@@ -43,7 +43,14 @@ class TrainingLoop:
     def __init__(self, context: TrainingContext, model: keras.Model, data: TrainingInput, schedule: Schedule):
         self.context, self.model, self.data, self.schedule = context, model, data, schedule
         self._cluster, run = context.cluster, context.run_directory
-        self._steps = TrainingSteps(model, context.strategy, data.batch_size, data.augment_on_device)
+        self._steps = TrainingSteps(
+            model,
+            context.strategy,
+            data.batch_size,
+            data.augment_on_device,
+            steps_per_execution=context.config.steps_per_execution,
+            label_smoothing=context.config.label_smoothing,
+        )
         self._resume = Resume(
             run.path,
             keep=context.config.keep,
@@ -138,7 +145,7 @@ class TrainingLoop:
             while progress.step < last:
                 before = progress.step
                 count = min(config.steps_per_execution, last - before)
-                waited = self._steps.take(batches, count)
+                waited = self._steps.take(batches, self._learning_rates(count))
                 progress.step += count
                 meter.count_steps(count, waited)
                 self._stop_if_requested(stop)
@@ -152,6 +159,11 @@ class TrainingLoop:
             means = self._means()
             meter.show(progress.step, means, last=True)
             return means | meter.rates()
+
+    def _learning_rates(self, count: int) -> list[float]:
+        """Of the next `count` steps."""
+        epoch, step, steps = self.progress.epoch, self.progress.step, self.data.steps_per_epoch
+        return [self.schedule.learning_rate_of_step(epoch, step + index, steps) for index in range(count)]
 
     def _stop_if_requested(self, stop: StopRequest) -> None:
         requested = stop.received is not None

@@ -7,7 +7,14 @@ import tempfile
 import keras
 
 from keras_alexnet.callbacks.csv_log import Row
-from keras_alexnet.callbacks.schedules import HandSchedule, PlateauSchedule, Schedule, StagedSchedule
+from keras_alexnet.callbacks.schedules import (
+    CosineSchedule,
+    HandSchedule,
+    PlateauSchedule,
+    Schedule,
+    StagedSchedule,
+    StepSchedule,
+)
 from keras_alexnet.distribute.placement import placement_table, placement_text
 from keras_alexnet.optimizer import PaperSGD
 from keras_alexnet.run_directory import RunConfig
@@ -35,7 +42,7 @@ from pipelines.statistics import Statistics
 # Settings without effect on noise.
 _NEED_IMAGES = (
     *("dataset", "data_dir", "data_service", "max_bad_fraction", "crop_chunk", "class_order", "take"),
-    "validation_fraction",
+    *("validation_fraction", "augmentation", "cutout", "random_erasing"),
 )
 
 
@@ -148,14 +155,19 @@ def create_model(context: TrainingContext, run_config: RunConfig, initial: Initi
 def create_schedule(context: TrainingContext) -> Schedule:
     """The learning rate schedule of a run."""
     config, bias_lr_multiplier = context.config, context.variant.bias_lr_multiplier
+    rate, epochs, warmup_epochs = config.learning_rate, config.epochs, config.warmup_epochs
     if config.schedule == "plateau":
-        return PlateauSchedule("val_top1_error", config.patience)
+        return PlateauSchedule("val_top1_error", config.patience, warmup_epochs=warmup_epochs)
+    if config.schedule == "step" and config.step_epochs:
+        return StepSchedule(rate, [int(epoch) for epoch in config.step_epochs], warmup_epochs)
     if config.schedule == "step":
         own_rate = bias_lr_multiplier if bias_lr_multiplier != 1 else None
-        return StagedSchedule(config.learning_rate, config.epochs, own_rate)
+        return StagedSchedule(rate, epochs, own_rate, warmup_epochs)
+    if config.schedule == "cosine":
+        return CosineSchedule(rate, epochs, warmup_epochs)
     if config.schedule == "hand2012":
-        return HandSchedule(config.learning_rate, config.epochs)
-    return Schedule()
+        return HandSchedule(rate, epochs, warmup_epochs=warmup_epochs)
+    return Schedule(warmup_epochs)
 
 
 def _report(

@@ -83,12 +83,27 @@ def in_file(network: LoadedNetwork, path: Path, nearest: Nearest) -> list[list[t
 
     Args:
       network: says how images are resized.
-      path: .parquet, .csv or .jsonl with the columns "path" and "features". Paths may be relative to the file. Image
-        files that are gone are drawn as grey tiles.
+      path: .parquet or .jsonl with "path" and "features", or .csv with path, feature_0, feature_1, ... Paths may be
+        relative to the file. Image files that are gone are drawn as grey tiles.
       nearest: gets the rows.
 
     Returns:
       For each query its neighbours with their distances.
+
+    Raises:
+      ValueError: the file cannot be read, or its features are not of the queries' size.
+    """
+    add_file(path, nearest)
+    decode = decoder(network)
+    return [[(distance, _photograph(network, decode, path, name)) for distance, name in row] for row in nearest.best]
+
+
+def add_file(path: Path, nearest: Nearest) -> None:
+    """Compares the rows of a file of features; its items are the paths in the file.
+
+    Args:
+      path: as for `in_file`.
+      nearest: gets the rows.
 
     Raises:
       ValueError: the file cannot be read, or its features are not of the queries' size.
@@ -107,8 +122,6 @@ def in_file(network: LoadedNetwork, path: Path, nearest: Nearest) -> list[list[t
         raise ValueError(f"features_file={path}: {reason}") from error
     if not rows:
         raise ValueError(f"features_file={path}: found no row with features")
-    decode = decoder(network)
-    return [[(distance, _photograph(network, decode, path, name)) for distance, name in row] for row in nearest.best]
 
 
 def _photograph(network: LoadedNetwork, decode: Any, features_file: Path, name: str) -> Photograph:
@@ -133,11 +146,19 @@ def _read_features(path: Path) -> Iterator[tuple[list[str], np.ndarray]]:
         # A row of 4096 numbers is longer than the default limit allows.
         csv.field_size_limit(1 << 27)
         lines: Iterable[dict[str, Any]] = csv.DictReader(file) if path.suffix == ".csv" else map(json.loads, file)
-        rows = ((row["path"], row["features"]) for row in lines)
+        rows = ((row["path"], _features(row)) for row in lines)
         while batch := list(itertools.islice(rows, _BATCH)):
-            kept = [(name, json.loads(row) if isinstance(row, str) else row) for name, row in batch if row]
+            kept = [(name, features) for name, features in batch if features]
             if kept:
                 yield [name for name, _ in kept], np.array([row for _, row in kept], np.float32)
+
+
+def _features(row: dict[str, Any]) -> list[float] | None:
+    """The features of a row: a list, or in a CSV file the columns feature_0, feature_1, ...; None of a failed image."""
+    if "feature_0" not in row:
+        return row["features"]
+    texts = [text for name, text in row.items() if name.startswith("feature_")]
+    return [float(text) for text in texts] if texts[0] else None
 
 
 def _read_parquet(path: Path) -> Iterator[tuple[list[str], np.ndarray]]:

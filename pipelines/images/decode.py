@@ -12,7 +12,9 @@ from pipelines.choices import MAX_PIXELS, RESIZED_SIZE
 from pipelines.images.crops import resize_image
 from pipelines.images.exif import jpeg_orientation, upright
 from pipelines.images.find import FIRST_BYTES
-from pipelines.images.jpeg_markers import MOST_SCANS, bytes_at, has_end, has_few_scans, holds
+from pipelines.images.gif_blocks import first_frame
+from pipelines.images.jpeg_markers import MOST_SCANS, bytes_at, fits_scans, has_end, has_few_scans
+from pipelines.images.png_chunks import MOST_CHUNKS, inflates_to_at_most, png_chunks
 
 # What image folders hold. Of an animated GIF the first frame is taken; animated WebP is refused.
 FORMATS = ("jpeg", "png", "bmp", "gif", "webp")
@@ -27,10 +29,11 @@ _JPEG_PIXELS_PER_BYTE = 8 * 64 * 2
 _PNG_DEFLATE_RATIO = 1032
 _PNG_CHANNELS = (1, 0, 3, 1, 2, 0, 4)  # by colour type; 1 and 5 are none (PNG specification, 11.2.2)
 
-# The last chunk of a whole file: no data, its name, its checksum (PNG specification, 11.2.5).
-_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+# Pixels of a PNG may take this many bytes for each pixel of the limit before they are compressed: all of them with three
+# colours of eight bits, fewer with transparency or 16 bits. An interlaced one takes twice as long.
+_PNG_BYTES_PER_PIXEL = 3
 
-# A file with so many pixels is searched for its end before it is decoded. Smaller ones are decoded at once, because
+# A JPEG with so many pixels is searched for its end before it is decoded. Smaller ones are decoded at once, because
 # decoding one that is cut short costs little.
 _LARGE = 2_000_000
 
@@ -157,10 +160,10 @@ def _only_if_long_enough(encoded: tf.Tensor, least_bytes: tf.Tensor) -> tf.Tenso
     return _only_if(length >= least_bytes, encoded, "a file too short for its number of pixels")
 
 
-def _only_if_whole(encoded: tf.Tensor, size: tf.Tensor, has_its_end: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
-    """`encoded`, unless it is a large file without its end."""
-    is_whole = tf.cond(_product(size) < _LARGE, lambda: tf.constant(True), lambda: has_its_end(encoded))
-    return _only_if(is_whole, encoded, "a file cut short")
+def _only_if_large(encoded: tf.Tensor, size: tf.Tensor, check: Callable[[], tf.Tensor], message: str) -> tf.Tensor:
+    """`encoded`, unless it is a large file for which `check` is false."""
+    fits = tf.cond(_product(size) < _LARGE, lambda: tf.constant(True), check)
+    return _only_if(fits, encoded, message)
 
 
 def _decode_jpeg(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Tensor:
@@ -168,7 +171,13 @@ def _decode_jpeg(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.T
     encoded = _only_if_size(size, max_pixels, encoded)
     encoded = _only_if_long_enough(encoded, _product(size) / _JPEG_PIXELS_PER_BYTE)
     encoded = _only_if(has_few_scans(encoded), encoded, f"more than {MOST_SCANS} scans")
-    encoded = _only_if_whole(encoded, size, has_end)
+    encoded = _only_if_large(encoded, size, lambda: has_end(encoded), "a file cut short")
+    encoded = _only_if_large(
+        encoded,
+        size,
+        lambda: fits_scans(encoded, _product(size), max_pixels),
+        "too many pixels for its number of scans",
+    )
     image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
     return upright(image, jpeg_orientation(encoded))
 
@@ -178,10 +187,16 @@ def _decode_png(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Te
     sides = tf.reduce_sum(tf.reshape(header[16:24], [2, 4]) * [256**3, 256**2, 256, 1], axis=1)
     color_type = tf.minimum(header[25], len(_PNG_CHANNELS) - 1)
     bits = tf.cast(header[24] * tf.gather(tf.constant(_PNG_CHANNELS, tf.int64), color_type), tf.float64)
+    inflated = _product(sides) * bits / 8 + tf.cast(sides[1], tf.float64)  # each row begins with a byte of its own
+    effort = tf.where(header[28] == 0, inflated, 2 * inflated)
     encoded = _only_if_size(sides, max_pixels, encoded)
-    encoded = _only_if_long_enough(encoded, _product(sides) * bits / 8 / _PNG_DEFLATE_RATIO)
-    encoded = _only_if_whole(encoded, sides, lambda encoded: holds(encoded, _PNG_END))
-    return tf.io.decode_png(encoded, channels=3)
+    encoded = _only_if(effort <= _PNG_BYTES_PER_PIXEL * max_pixels + _LARGE, encoded, "too much inflated data")
+    encoded = _only_if_long_enough(encoded, inflated / _PNG_DEFLATE_RATIO)
+    chunks = png_chunks(encoded)
+    bare = _only_if(chunks.is_whole, chunks.bare, f"a file cut short, or of more than {MOST_CHUNKS} chunks")
+    # The rows of an interlaced image are shorter, so that there are more of the bytes they begin with.
+    bare = _only_if(inflates_to_at_most(chunks.pixels, effort), bare, "more compressed data than pixels")
+    return tf.io.decode_png(bare, channels=3)
 
 
 def _decode_bmp(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Tensor:
@@ -202,7 +217,10 @@ def _decode_bmp(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Te
 def _decode_gif(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Tensor:
     # Of the logical screen (GIF89a, 18), to which TensorFlow decodes.
     sides = tf.stack([_little_endian(header, 6, 2), _little_endian(header, 8, 2)])
-    return _decode_image(_only_if_size(sides, max_pixels, encoded), 3)
+    encoded = _only_if_size(sides, max_pixels, encoded)
+    frame = first_frame(encoded)
+    file = _only_if(frame.is_whole, frame.file, "a file cut short, or of too many blocks")
+    return _decode_image(_only_if_size(frame.sides, max_pixels, file), 3)
 
 
 def _decode_webp(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Tensor:

@@ -3,11 +3,17 @@
 Markers are two bytes, the first 0xFF, and cannot occur inside the coded pixels (ITU-T T.81, B.1.1.2 and B.1.1.5).
 """
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 # Encoders write about ten scans into a progressive file, optimizing ones two dozen. Each costs a pass over the whole
 # image, however few bytes it has: 50 scans of 50 million pixels take two seconds, and a small file may have thousands.
 MOST_SCANS = 50
+
+# Of several scans, relative to the most pixels of an image: what all of them may pass over, and what the image may
+# have, because its coefficients are kept in memory, two bytes for each sample.
+_SCANS_OVER_ALL_PIXELS, _PIXELS_IN_SEVERAL_SCANS = 5, 0.5
 
 # Metadata of 64 MB. A camera's file has a few dozen segments before its pixels.
 _SEARCHED_SEGMENTS = 1000
@@ -20,11 +26,33 @@ _SCAN_HEADER = b"\xff\xda\x00"
 _END_OF_IMAGE = b"\xff\xd9"
 _MARKER, _FIRST_WITHOUT_LENGTH, _LAST_WITHOUT_LENGTH, _TEMPORARY = 0xFF, 0xD0, 0xD9, 0x01
 START_OF_SCAN = 0xDA
+# Of Huffman-coded frames: baseline, extended, progressive (B.1.1.3). Others are not decoded.
+_FRAMES, _PROGRESSIVE = (0xC0, 0xC1, 0xC2), 0xC2
 
 
 def has_few_scans(encoded: tf.Tensor) -> tf.Tensor:
     """Whether a JPEG file, a string scalar, has at most MOST_SCANS scans: bool scalar."""
-    return tf.size(_split(encoded, _SCAN_HEADER, MOST_SCANS + 1)) <= MOST_SCANS + 1
+    return _scans(encoded) <= MOST_SCANS
+
+
+def fits_scans(encoded: tf.Tensor, pixels: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    """Whether an image of several scans is small enough for all passes over it and for keeping its coefficients.
+
+    Args:
+      encoded: string scalar, a JPEG file. Never fails, whatever it is.
+      pixels: float64 scalar, how many it has.
+      max_pixels: the most of an image in one scan.
+
+    Returns:
+      bool scalar.
+    """
+    scans = tf.cast(_scans(encoded), tf.float64)
+    frame = bytes_at(encoded, find_segment(encoded, _FRAMES), _HEAD_BYTES)
+    scan = bytes_at(encoded, find_segment(encoded, (START_OF_SCAN,)), _HEAD_BYTES)
+    # The number of components is the tenth byte of the frame's segment, and the fifth of the scan's.
+    is_one_scan = (scans <= 1) & (frame[1] != _PROGRESSIVE) & (scan[4] == frame[9])
+    fits = (scans * pixels <= _SCANS_OVER_ALL_PIXELS * max_pixels) & (pixels <= _PIXELS_IN_SEVERAL_SCANS * max_pixels)
+    return is_one_scan | fits
 
 
 def has_end(encoded: tf.Tensor) -> tf.Tensor:
@@ -38,7 +66,7 @@ def has_end(encoded: tf.Tensor) -> tf.Tensor:
     Returns:
       bool scalar; also true where no pixels were found; the decoder will refuse that.
     """
-    start = tf.cast(find_segment(encoded, START_OF_SCAN), tf.int32)
+    start = tf.cast(find_segment(encoded, (START_OF_SCAN,)), tf.int32)
     return holds(tf.strings.substr(encoded, start, tf.strings.length(encoded)), _END_OF_IMAGE) | (start == 0)
 
 
@@ -47,18 +75,23 @@ def holds(encoded: tf.Tensor, pattern: bytes) -> tf.Tensor:
     return tf.size(_split(encoded, pattern, 1)) > 1
 
 
+def _scans(encoded: tf.Tensor) -> tf.Tensor:
+    """How many scans a JPEG file has; MOST_SCANS + 1 if there are more."""
+    return tf.size(_split(encoded, _SCAN_HEADER, MOST_SCANS + 1)) - 1
+
+
 def _split(encoded: tf.Tensor, separator: bytes, most: int) -> tf.Tensor:
     """What is between the first `most` separators, and what comes after them: string vector."""
     # tf.strings.split would make a ragged tensor first, in a dozen operations.
     return tf.raw_ops.StringSplitV2(input=encoded[tf.newaxis], sep=separator, maxsplit=most).values
 
 
-def find_segment(encoded: tf.Tensor, marker: int, content: bytes = b"") -> tf.Tensor:
-    """Where the first segment with this marker and content is in a JPEG file, up to the header of the first scan.
+def find_segment(encoded: tf.Tensor, markers: Sequence[int], content: bytes = b"") -> tf.Tensor:
+    """Where the first segment with one of these markers and this content is in a JPEG file, up to the header of the first scan.
 
     Args:
       encoded: string scalar, the whole file. Never fails, whatever it is.
-      marker: second byte of the marker.
+      markers: second bytes of markers.
       content: first bytes after the length of the segment, at most six.
 
     Returns:
@@ -70,7 +103,9 @@ def find_segment(encoded: tf.Tensor, marker: int, content: bytes = b"") -> tf.Te
 
     def is_found(head: tf.Tensor) -> tf.Tensor:
         # Content up to the wanted length only; an empty content matches every segment.
-        return (head[1] == marker) & tf.reduce_all(head[4 : 4 + len(content)] == tf.constant(list(content), tf.int64))
+        return tf.reduce_any(head[1] == list(markers)) & tf.reduce_all(
+            head[4 : 4 + len(content)] == tf.constant(list(content), tf.int64)
+        )
 
     def is_unfinished(position: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
         return (head[0] == _MARKER) & (head[1] != START_OF_SCAN) & ~is_found(head)

@@ -69,6 +69,7 @@ def test_a_bad_image_is_named_and_skipped_up_to_the_limit(network, copied, capsy
         ({"crops": "five"}, "^crops='five': expected one of center, ten"),
         ({"split": "holdout"}, "^split=holdout: "),
         ({"batch_size": 0}, "^batch_size=0: "),
+        ({"stochastic_passes": 3}, "^stochastic_passes=3: .* has no random masks; expected 0"),
         ({"dataset": "folder:/nowhere"}, "^dataset=folder:/nowhere: "),
     ],
 )

@@ -39,7 +39,7 @@ def parse():
         ({"batch_size": True}, "batch_size=True: expected an integer"),
         ({"virtual_devices": 10**6}, "virtual_devices=1000000: expected an integer from 0 to 64"),
         ({"variant": "vgg"}, "variant=vgg: expected one of paper, "),
-        ({"schedule": "linear"}, "schedule=linear: expected one of plateau, step, constant, hand2012"),
+        ({"schedule": "linear"}, "schedule=linear: expected one of plateau, step, cosine, constant, hand2012"),
         ({"dataset": 3}, "dataset=3: expected a str"),
         ({"devices": "GPU:0"}, "devices=GPU:0: expected a list"),
     ],

@@ -89,6 +89,7 @@ def test_wrong_settings_are_named(trained, two_classes, tmp_path):
     refused("lr_multipliers=conv1=2: found conv1, which is frozen", lr_multipliers="conv1=2", freeze="conv1")
 
 
+@pytest.mark.slow
 def test_a_run_cannot_change_what_it_started_from(trained, two_classes, tmp_path):
     train_and_evaluate(tiny(two_classes, tmp_path / "run", steps=1))
     with pytest.raises(ValueError, match=r"init_from=.*: the run in .* was started with None"):

@@ -113,8 +113,9 @@ def write_features(path: Path, rows: list[tuple[str, list[float] | None]]) -> No
     elif path.suffix == ".csv":
         with open(path, "w", newline="") as file:
             table = csv.writer(file)
-            table.writerow(["path", "features"])
-            table.writerows([name, "" if row is None else json.dumps(row)] for name, row in rows)
+            size = len(rows[0][1] or [])
+            table.writerow(["path", "valid", *(f"feature_{index}" for index in range(size))])
+            table.writerows([name, row is not None, *(row or [""] * size)] for name, row in rows)
     else:
         pyarrow = pytest.importorskip("pyarrow")
         from pyarrow import parquet
@@ -149,8 +150,8 @@ def test_the_figure_of_a_file_of_features_names_its_files(trained, network, phot
     [
         ("f.jsonl", '{"path": "a", "features": [1, 2]}\n', "2 features per image; expected"),
         ("f.jsonl", '{"path": "a"}\n', "found no column 'features'"),
-        ("f.csv", "path,features\n", "found no row with features"),
-        ("f.csv", "path,features\na,no numbers\n", "Expecting value"),
+        ("f.csv", "path,feature_0\n", "found no row with features"),
+        ("f.csv", "path,feature_0\na,no number\n", "could not convert"),
         ("f.txt", "", "expected a .parquet, .csv or .jsonl file"),
         ("missing.csv", None, "No such file"),
     ],
