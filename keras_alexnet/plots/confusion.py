@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -76,7 +76,8 @@ def confusion_figure(
     wrong = images - int(np.trace(counts))
     error = f": {wrong} of {images} images wrong ({percent(wrong / images)})" if images else ": no images"
     figure.suptitle(title + error, x=0.01, ha="left")
-    left, right = figure.subfigures(1, 2, width_ratios=[side + margin + 1.1, 2.8])
+    halves: Any = figure.subfigures(1, 2, width_ratios=[side + margin + 1.1, 2.8])
+    left, right = halves
     matrix, listing = left.subplots(), right.subplots()
     _draw_matrix(matrix, counts, class_names)
     _list_confusions(listing, counts, class_names)

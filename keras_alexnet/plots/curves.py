@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from keras_alexnet.plots.style import BLUE, GREEN, GREY, ORANGE, SKY, VERMILLION, new_figure, shortened, styled
 
@@ -72,7 +72,7 @@ def _all_rows(runs: Mapping[str, Rows]) -> list[Mapping[str, float]]:
     return [row for rows in runs.values() for row in rows]
 
 
-def _draw(axes: Axes, rows: Rows, column: str, factor: float, label: str, **style: object) -> None:
+def _draw(axes: Axes, rows: Rows, column: str, factor: float, label: str, **style: Any) -> None:
     points = [(row["epoch"], factor * row[column]) for row in rows if column in row]
     if points:
         marker = "o" if len(points) < 3 else None

@@ -137,8 +137,9 @@ def nearest_neighbours(request: Request) -> Figure:
 
     def picture(photograph: photographs.Photograph, distance: float = 0.0) -> plots.Picture:
         label = photograph.label
-        is_class = label is not None and bool(names)
-        return plots.Picture(photograph.image, names[label] if is_class else photograph.name, distance, is_class)
+        if label is None or not names:
+            return plots.Picture(photograph.image, photograph.name, distance)
+        return plots.Picture(photograph.image, names[label], distance, is_class=True)
 
     return plots.neighbours_figure(
         [picture(query) for query in queries],
