@@ -34,7 +34,7 @@ def model_card_markdown(card: Mapping[str, Any], class_names: Sequence[str]) -> 
       Markdown. Data and weights are named without their directories, so that the card can be published.
     """
     training = card["training"]
-    rates = [row for row in training.get("error_rates", ()) if all(_is_number(row.get(name)) for name in _NUMBERS)]
+    rates = [row for row in training.get("error_rates", ()) if _is_complete(row)]
     sections = (
         ("", _introduction(card, class_names)),
         ("Data", _data(training, class_names)),
@@ -58,7 +58,7 @@ def _header(card: Mapping[str, Any], rates: Sequence[Mapping[str, Any]]) -> str:
     if rates:
         lines += ["model-index:", f"- name: {json.dumps(card['model'])}", "  results:"]
     for row in rates:
-        crops = {"ten": "ten crops", "center": "centre crop"}.get(str(row["views"]), str(row["views"]))
+        crops = {"ten": "ten crops", "center": "centre crop"}.get(str(row["crops"]), str(row["crops"]))
         lines += [
             "  - task: {type: image-classification}",
             f"    dataset: {{name: {json.dumps(_name(row['dataset']))}, type: image-folder, "
@@ -114,7 +114,7 @@ def _error(rates: Sequence[Mapping[str, Any]]) -> str:
         (
             _name(row["dataset"]),
             row["split"],
-            row["views"],
+            row["crops"],
             f"{row['images']:,}",
             f"{row['top1_error']:.2%} ± {_standard_error(row):.2%}",
             f"{row['top5_error']:.2%}",
@@ -132,7 +132,7 @@ def _standard_error(row: Mapping[str, Any]) -> float:
 
 def _calibration(rates: Sequence[Mapping[str, Any]]) -> str:
     rows = [
-        (_name(row["dataset"]), row["split"], row["views"], f"{row['calibration_error']:.2%}")
+        (_name(row["dataset"]), row["split"], row["crops"], f"{row['calibration_error']:.2%}")
         for row in rates
         if _is_number(row.get("calibration_error"))
     ]
@@ -194,6 +194,10 @@ error = np.cumsum(~right[order]) / np.arange(1, len(order) + 1)
 accepted = np.flatnonzero(error <= 0.02)   # at most 2 % errors
 threshold = confidence[order[accepted[-1]]] if len(accepted) else np.inf
 ```"""
+
+
+def _is_complete(row: Mapping[str, Any]) -> bool:
+    return {"dataset", "split", "crops"} <= row.keys() and all(_is_number(row.get(name)) for name in _NUMBERS)
 
 
 def _is_number(value: Any) -> bool:

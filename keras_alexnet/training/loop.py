@@ -12,6 +12,7 @@ from keras_alexnet.callbacks.resume import Resume
 from keras_alexnet.callbacks.schedules import Schedule, current_learning_rate
 from keras_alexnet.callbacks.tensorboard import TensorBoardLog
 from keras_alexnet.checkpoints import CheckpointError
+from keras_alexnet.networks import main_output_only
 from keras_alexnet.training.context import TrainingContext
 from keras_alexnet.training.evaluation import Evaluator
 from keras_alexnet.training.input import TrainingInput
@@ -50,6 +51,7 @@ class TrainingLoop:
             data.augment_on_device,
             steps_per_execution=context.config.steps_per_execution,
             label_smoothing=context.config.label_smoothing,
+            aux_loss_weights=context.network.aux_loss_weights,
         )
         self._resume = Resume(
             run.path,
@@ -60,7 +62,9 @@ class TrainingLoop:
         )
         self._csv = CSVLog(run.metrics_file)
         self._tensorboard = TensorBoardLog(run.logs_dir, self._sample) if self._cluster.is_chief else None
-        self._evaluate = Evaluator(model, "center", context.strategy, confusion_classes=data.classes)
+        with context.strategy.scope():
+            main_output = main_output_only(model)
+            self._evaluate = Evaluator(main_output, "center", context.strategy, confusion_classes=data.classes)
         for callback in (schedule, self._resume, self._csv, self._tensorboard):
             if callback is not None:
                 callback.set_model(model)

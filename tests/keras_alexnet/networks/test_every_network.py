@@ -5,7 +5,10 @@ import pytest
 from keras_alexnet import VARIANTS, networks
 from tests.helpers.network_test_case import check_network
 
-FULL = ("paper", "keras.applications.MobileNet", "convnet_13pct_lrn", "resnet_20")
+FULL = (
+    *("paper", "keras.applications.MobileNet", "convnet_13pct_lrn", "resnet_20"),
+    *("squeezenet_v1_1", "lenet5"),
+)
 # Images have 64 pixels, or the network's size if that is smaller. These need more (nin_imagenet: for its last ReLU).
 SMALLEST = {"nin_imagenet": 131, "Xception": 71, "InceptionV3": 75, "InceptionResNetV2": 75, "NASNetLarge": 331}
 SMALLEST["NASNetMobile"] = 224

@@ -5,7 +5,7 @@ import yaml
 
 from keras_alexnet.saved_model.model_card import model_card_markdown
 
-RATES = {"dataset": "/home/me/photos", "split": "validation", "views": "ten", "images": 400, "skipped": 0}
+RATES = {"dataset": "/home/me/photos", "split": "validation", "crops": "ten", "images": 400, "skipped": 0}
 RATES |= {"top1_error": 0.2, "top5_error": 0.05, "loss": 0.7}
 CARD = {
     "model": "alexnet_paper",
