@@ -46,7 +46,8 @@ def training_dataset(
       mean: what the network subtracts, `[S, S, 3]` or `[3]`, pixel values 0..255; only variant `source2012` needs it.
         By default the mean image of the dataset.
       augmentation: "crop", the paper's random crops; "random_resized", windows of 35 to 100 % of the area and of aspect
-        ratio 3/4 to 4/3, resized to the crop; or "pad4", random crops of the image padded by 4 pixels on each side.
+        ratio 3/4 to 4/3, resized to the crop; or "pad4", random crops of the image padded by 4 pixels on each side; or
+        "none", the central crop, never flipped.
       cutout: side in pixels of a square that is erased from each crop, 0 for none; the network reads zeros there.
       random_erasing: probability, 0 to 1, that a rectangle of 2 to 40 % of a crop is erased.
       seed: seed of the order, the crops, the flips and the colours.

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from keras_alexnet.model_flags import define_model_flags, load_model
-from pipelines.atomic import FileLockedError, file_lock
+from pipelines.atomic import FileLockedError, file_lock, write_file
 from pipelines.choices import CROPS, DATASET_FORMS
 from pipelines.cli import define_path, progress_bar, reason_of, run
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from keras_alexnet.training.evaluation import ErrorRates
     from pipelines.datasets.source import Source
 
-# Of results.csv. They keep their names, so that rows can be appended to files of older versions.
+# Of results.csv.
 COLUMNS = (
-    *("time", "model_dir", "steps", "dataset", "split", "views", "images", "skipped"),
+    *("time", "model_dir", "steps", "dataset", "split", "crops", "images", "skipped"),
     *("top1_error", "top5_error", "loss"),
 )
 _LOCK_TIMEOUT_S = 60.0
@@ -217,15 +217,27 @@ def append_result(path: Path, result: Mapping[str, object]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.with_name(f".{path.name}.lock")
-        with file_lock(lock, timeout_s=_LOCK_TIMEOUT_S), open(path, "a", newline="", encoding="utf-8") as file:
-            table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            if file.seek(0, os.SEEK_END) == 0:
-                table.writeheader()
-            table.writerow(result)
+        with file_lock(lock, timeout_s=_LOCK_TIMEOUT_S):
+            _rename_old_column(path)
+            with open(path, "a", newline="", encoding="utf-8") as file:
+                table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+                if file.seek(0, os.SEEK_END) == 0:
+                    table.writeheader()
+                table.writerow(result)
     except FileLockedError as error:
         raise ValueError(f"results_file={path}: {error}") from error
     except OSError as error:
         raise ValueError(f"results_file={path}: {reason_of(error)}; expected a file that can be written") from error
+
+
+def _rename_old_column(path: Path) -> None:
+    """Renames the column "crops" in a file of version 0.1, which called it "views"."""
+    if not path.exists():
+        return
+    header, newline, rows = path.read_bytes().partition(b"\n")
+    names = header.split(b",")
+    if b"views" in names:
+        write_file(path, b",".join(b"crops" if name == b"views" else name for name in names) + newline + rows)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -240,12 +252,12 @@ def main(argv: Sequence[str]) -> None:
     for crops in dict.fromkeys(options.crops):
         rates = evaluate(network, source, split=options.split, crops=crops, **limits)
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        views = f"{crops} x{options.stochastic_passes}" if options.stochastic_passes else crops
-        row = (now, options.model, network.steps, source.name, options.split, views, rates.images, rates.skipped)
+        evaluated = f"{crops} x{options.stochastic_passes}" if options.stochastic_passes else crops
+        row = (now, options.model, network.steps, source.name, options.split, evaluated, rates.images, rates.skipped)
         numbers = (rates.top1_error, rates.top5_error, rates.loss)
         append_result(results_file, dict(zip(COLUMNS, (*row, *numbers), strict=True)))
         print(
-            f"{views:6} {rates.images} images of {source.name} {options.split} ({rates.skipped} skipped): "
+            f"{evaluated:6} {rates.images} images of {source.name} {options.split} ({rates.skipped} skipped): "
             f"top-1 error {rates.top1_error:.2%}, top-5 error {rates.top5_error:.2%}",
             flush=True,
         )

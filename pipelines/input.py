@@ -113,7 +113,7 @@ def crop_batches(
       resize: one of `choices.RESIZE_POLICIES`; without effect on prepared records, which are square already.
       size: side of the resized images in pixels; without effect on prepared records, which have a size already.
       bad_keys: keys of images that cannot be decoded; they are left out.
-      mean_crop: one of `choices.MEAN_CROPS`; only "central" if `augmentation` is not "crop".
+      mean_crop: one of `choices.MEAN_CROPS`; only "central" if `augmentation` is neither "crop" nor "none".
       crop_chunk: so many consecutive images of the epoch share one crop or window and one flip (32 in the 2012 code).
       cutout: side in pixels of the square that is erased from each crop; 0 for none.
       random_erasing: probability that a rectangle is erased from a crop; 0 for none.
@@ -131,7 +131,7 @@ def crop_batches(
     check_resize(resize)
     augment.check_augmentation(augmentation)
     augment.check_color_augmentation(color_augmentation)
-    if mean_crop == "crop" and augmentation != "crop":
+    if mean_crop == "crop" and augmentation not in ("crop", "none"):
         raise ValueError(
             f"mean_crop=crop: expected central, because augmentation={augmentation} cuts out no plain crop"
         )
@@ -159,6 +159,9 @@ def crop_batches(
             image = crop(augment.padded(pixels(encoded, key), statistics.rgb_mean), y, x, crop_size)
         else:
             y, x, flip = augment.random_crop(crop_key, epoch_seed, size, crop_size)
+            if augmentation == "none":
+                y = x = tf.constant((size - crop_size) // 2)
+                flip = tf.constant(False)
             image = tf.ensure_shape(pixels(encoded, key, y, x, crop_size, crop_size), [crop_size, crop_size, 3])
         if mean_crop == "crop":
             image = tf.cast(image, tf.float32) - crop(tf.constant(statistics.mean_image), y, x, crop_size)

@@ -84,8 +84,8 @@ EXPERIMENTS = (
         image_size=32,
         flags=_FIGURE_1,
         runs=(
-            Run("relu", ("--network_options=activation=relu", "--learning_rate=0.01", "--epochs=12"), "ReLU"),
-            Run("tanh", ("--network_options=activation=tanh", "--learning_rate=0.01", "--epochs=40"), "tanh"),
+            Run("relu", ("--network_options=activation=relu", "--learning_rate=0.001", "--epochs=12"), "ReLU"),
+            Run("tanh", ("--network_options=activation=tanh", "--learning_rate=0.001", "--epochs=40"), "tanh"),
         ),
         measure="epochs_to_target",
         target=0.25,

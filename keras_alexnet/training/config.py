@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_alexnet.distribute import STRATEGIES
+from keras_alexnet.networks import find, parse_options
 from keras_alexnet.variants import VARIANTS
 from pipelines.choices import AUGMENTATIONS
 
@@ -91,8 +92,27 @@ class TrainingConfig:
     data_dir: str | None = _field(
         None, COMMON, "where TFDS keeps its datasets; ~/tensorflow_datasets if not set", is_path=True
     )
-    variant: str = _field(
-        "paper", COMMON, "the network", choices=tuple(VARIANTS), resume=Resume.REFUSE, aliases=("network",)
+    network: str = _field(
+        "paper",
+        COMMON,
+        f"{', '.join(VARIANTS)}, another network that `python -m keras_alexnet.describe` knows, such as "
+        "keras.applications.ResNet50, or package.module:function",
+        resume=Resume.REFUSE,
+        aliases=("variant",),
+    )
+    network_options: str | None = _field(
+        None,
+        COMMON,
+        "options of the network other than width and init, such as depth=20,dropout=0.5",
+        resume=Resume.REFUSE,
+    )
+    image_size: int | None = _field(
+        None,
+        COMMON,
+        "side of the network's images in pixels; the network's own if not set",
+        lower=1,
+        upper=4096,
+        resume=Resume.REFUSE,
     )
     classes: int | None = _field(
         None,
@@ -105,7 +125,7 @@ class TrainingConfig:
     width: float = _field(
         1.0,
         COMMON,
-        "multiplies the numbers of filters and units; 1 is the published network",
+        "multiplies the numbers of filters and units, of networks that have this option; 1 is the published network",
         lower=0.001,
         upper=16,
         resume=Resume.REFUSE,
@@ -113,7 +133,7 @@ class TrainingConfig:
     init: str = _field(
         "paper",
         COMMON,
-        "initialization; he also scales the input by 1/64",
+        "initialization, of networks that have this option; he also scales the input of an AlexNet by 1/64",
         choices=INITIALIZATIONS,
         resume=Resume.REFUSE,
     )
@@ -162,7 +182,7 @@ class TrainingConfig:
         COMMON,
         "what is cut out of the resized image, before the horizontal flip. crop: a random crop (the paper); "
         "random_resized: a window of 35 to 100 % of its area and of aspect ratio 3/4 to 4/3, resized; pad4: a random "
-        "crop of the image padded by 4 pixels of the mean colour on each side",
+        "crop of the image padded by 4 pixels of the mean colour on each side; none: the centre, without flips",
         choices=AUGMENTATIONS,
         resume=Resume.REFUSE,
     )
@@ -258,6 +278,9 @@ class TrainingConfig:
             if isinstance(value, os.PathLike):
                 value = os.fspath(value)
             object.__setattr__(self, field.name, _checked(field, value))
+        if ":" not in self.network:  # a user's module is imported later
+            find(self.network)
+        parse_options(self.network_options)
         if self.step_epochs and not all(epoch.isdecimal() for epoch in self.step_epochs):
             raise ValueError(f"step_epochs={','.join(self.step_epochs)}: expected numbers of epochs, such as 150,225")
 

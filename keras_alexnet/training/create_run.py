@@ -5,12 +5,11 @@ import dataclasses
 import numpy as np
 
 from keras_alexnet.checkpoints import saved_state
+from keras_alexnet.networks import Network, parse_options
 from keras_alexnet.run_directory import RunConfig, RunDirectory
 from keras_alexnet.training.config import Resume, TrainingConfig, setting_of
 from keras_alexnet.training.context import TrainingContext
 from keras_alexnet.training.fine_tuning import InitialWeights
-from keras_alexnet.variants import Variant
-from pipelines.choices import RESIZED_SIZE
 from pipelines.datasets.source import Source
 from pipelines.input import steps_per_epoch
 from pipelines.preparation.compute_statistics import compute_statistics
@@ -57,7 +56,7 @@ def load_or_create_run(
         statistics, bad = compute_statistics(source, "train", new.resize, max_bad_fraction, size)
         new = dataclasses.replace(new, bad_images=tuple(sorted(bad)))
         steps_per_epoch(source, context.config.batch_size, new.bad_images)
-    directory.save(new, statistics, _mean(context.variant, statistics, initial))
+    directory.save(new, statistics, _mean(context.network, statistics, initial))
     return new, statistics
 
 
@@ -76,11 +75,12 @@ def new_run_config(context: TrainingContext, source: Source) -> RunConfig:
             "'step' or 'constant', or set validation_fraction"
         )
     steps_per_epoch(source, config.batch_size)  # refuses a batch larger than the training set
-    resize = source.resize if source.prepared else context.variant.resize
-    if resize != context.variant.resize:
+    network = context.network
+    resize = source.resize if source.prepared else network.resize_policy
+    if resize != network.resize_policy:
         print(
-            f"{source.name} was prepared with resize={resize}; the published network {context.variant.name} expects "
-            f"{context.variant.resize}",
+            f"{source.name} was prepared with resize={resize}; the published network {network.name} expects "
+            f"{network.resize_policy}",
             flush=True,
         )
     # More outputs than classes are allowed, for classes that are added later.
@@ -94,6 +94,7 @@ def new_run_config(context: TrainingContext, source: Source) -> RunConfig:
             "class_names": names + unused,
             "label_names": () if source.label_names == names else source.label_names + unused,
             "resize": resize,
+            "network_options": parse_options(config.network_options),
             "resized_size": _resized_size(context, source),
         }
     )
@@ -120,11 +121,13 @@ def _with_kept_settings(directory: RunDirectory, saved: RunConfig, new: RunConfi
 
 def _resized_size(context: TrainingContext, source: Source) -> int:
     """Side of the resized images in pixels: that of the records, if the dataset was prepared."""
-    size, own, image_size = source.size if source.prepared else RESIZED_SIZE, RESIZED_SIZE, context.variant.crop_size
+    network, image_size = context.network, context.config.image_size or context.network.image_size
+    own = network.resized_size(image_size)
+    size = source.size if source.prepared and not context.config.synthetic else own
     if size < image_size:
         raise ValueError(
             f"dataset={source.name}: its images have {size} pixels, fewer than the {image_size} that "
-            f"{context.variant.name} reads; prepare it with --size={own}"
+            f"{network.name} reads; prepare it with --size={own}"
         )
     if size != own:
         print(
@@ -135,9 +138,11 @@ def _resized_size(context: TrainingContext, source: Source) -> int:
     return size
 
 
-def _mean(variant: Variant, statistics: Statistics, initial: InitialWeights | None) -> np.ndarray:
-    """What a new network subtracts: the mean of its initial weights, or else the one that its variant names."""
+def _mean(network: Network, statistics: Statistics, initial: InitialWeights | None) -> np.ndarray | None:
+    """What a new network subtracts: the mean of its initial weights, or else the one that the registry names."""
+    if network.mean is None:
+        return None
     if initial is not None:
         return initial.mean
-    means = {"image": statistics.mean_image, "channels": statistics.rgb_mean, "constant": variant.rgb_mean}
-    return np.asarray(means[variant.mean], np.float32)
+    means = {"image": statistics.mean_image, "channels": statistics.rgb_mean, "constant": network.rgb_mean}
+    return np.asarray(means[network.mean], np.float32)

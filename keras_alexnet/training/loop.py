@@ -13,6 +13,7 @@ from keras_alexnet.callbacks.resume import Resume
 from keras_alexnet.callbacks.schedules import Schedule, current_learning_rate
 from keras_alexnet.callbacks.tensorboard import TensorBoardLog
 from keras_alexnet.checkpoints import CheckpointError
+from keras_alexnet.networks import main_output_only
 from keras_alexnet.training.context import TrainingContext
 from keras_alexnet.training.evaluation import Evaluator
 from keras_alexnet.training.input import TrainingInput
@@ -51,6 +52,7 @@ class TrainingLoop:
             data.augment_on_device,
             steps_per_execution=context.config.steps_per_execution,
             label_smoothing=context.config.label_smoothing,
+            aux_loss_weights=context.network.aux_loss_weights,
         )
         self._resume = Resume(
             run.path,
@@ -61,7 +63,8 @@ class TrainingLoop:
         )
         self._csv = CSVLog(run.metrics_file)
         self._tensorboard = TensorBoardLog(run.logs_dir, self._sample) if self._cluster.is_chief else None
-        self._evaluate = Evaluator(model, "center", context.strategy)
+        with context.strategy.scope():
+            self._evaluate = Evaluator(main_output_only(model), "center", context.strategy)
         for callback in (schedule, self._resume, self._csv, self._tensorboard):
             if callback is not None:
                 callback.set_model(model)

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_alexnet.metrics import error_counts
+from keras_alexnet.training.replicas import average_statistics, draw_for_each_replica
 
 
 class TrainingSteps:
@@ -17,12 +18,13 @@ class TrainingSteps:
     examined. Nothing here waits for the device, except reading `sums`.
 
     Args:
-      model: gives logits; its `optimizer` is built.
+      model: gives logits; its `optimizer` is built. Its layers' random numbers depend on the step and the replica.
       strategy: the one under whose scope the model was built.
       batch_size: images per step, over all replicas.
       augment_on_device: makes the model's images from the batches, on the replica's device.
       steps_per_execution: the largest `count` of `take`.
       label_smoothing: `e`: the targets are `(1 - e) * one_hot + e / classes`.
+      aux_loss_weights: factors of the losses of the outputs of the model after the first.
 
     Attributes:
       sums: float64 `[4]`: loss, top-1 errors, top-5 errors, and number of steps whose loss was finite, in the epoch so
@@ -38,8 +40,12 @@ class TrainingSteps:
         *,
         steps_per_execution: int = 1,
         label_smoothing: float = 0.0,
+        aux_loss_weights: Sequence[float] = (),
     ):
         self._steps_per_execution, self._label_smoothing = steps_per_execution, label_smoothing
+        self._loss_weights = (1.0, *aux_loss_weights)
+        if strategy.num_replicas_in_sync > 1:
+            draw_for_each_replica(model)
         self.model, self.strategy, self.batch_size = model, strategy, batch_size
         self._augment_on_device = augment_on_device
         self.sums = tf.Variable(tf.zeros([4], tf.float64))
@@ -96,24 +102,30 @@ class TrainingSteps:
     def _replica_step(self, inputs: Any, labels: Any) -> tf.Tensor:
         model, images = self.model, self._augment_on_device(inputs)
         with tf.GradientTape() as tape:
-            logits = model(images, training=True)
-            losses = smoothed_cross_entropy(labels, logits, self._label_smoothing)
+            outputs = [tf.cast(logits, tf.float32) for logits in keras.tree.flatten(model(images, training=True))]
+            losses = self._losses(labels, outputs)
             # The gradients of the replicas are added, so each divides by the global batch size.
             loss = tf.reduce_sum(losses) / self.batch_size + self._own_losses(model)
             scaled = model.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, model.trainable_variables)
         replica = tf.distribute.get_replica_context()
+        average_statistics(model, replica)
         if replica.num_replicas_in_sync > 1 and isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer):
             gradients = _overflow_together(gradients, replica)
         whole = replica.all_reduce(tf.distribute.ReduceOp.SUM, loss)
         replica.merge_call(self._update_if_finite, args=(tf.math.is_finite(whole), gradients))
         counts = (
             tf.reduce_sum(losses),
-            *error_counts(logits, labels),
+            *error_counts(outputs[0], labels),
             1 / replica.num_replicas_in_sync,
             self._wants_to_stop,
         )
         return tf.stack([tf.cast(count, tf.float64) for count in counts])
+
+    def _losses(self, labels: Any, outputs: Sequence[tf.Tensor]) -> tf.Tensor:
+        """The weighted sum of the losses of the outputs, `[N]`."""
+        losses = [smoothed_cross_entropy(labels, logits, self._label_smoothing) for logits in outputs]
+        return tf.add_n([weight * loss for weight, loss in zip(self._loss_weights, losses, strict=True)])
 
     def _own_losses(self, model: keras.Model) -> tf.Tensor | float:
         """This replica's share of the losses of layers, such as the regularizers of their kernels."""

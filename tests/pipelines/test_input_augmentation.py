@@ -80,6 +80,14 @@ def test_pad4_is_a_crop_of_the_image_padded_with_the_mean_colour(make, crop_size
         np.testing.assert_array_equal(image, crop.astype(np.float32) + drawn_shift(key, "paper"))
 
 
+def test_without_augmentation_every_epoch_has_the_same_central_crops():
+    options = {"augmentation": "none", "color_augmentation": "none", "crop_size": 24}
+    for epoch in (0, 1):
+        for images, labels in training(prepared_source(), epoch=epoch, **options):
+            for image, label in zip(images, labels, strict=True):
+                np.testing.assert_array_equal(image, decoded(prepared_source(), f"image{label}")[116:140, 116:140])
+
+
 @pytest.mark.parametrize(("augmentation", "crop_chunk"), [("random_resized", 1), ("pad4", 3)])
 def test_batches_after_a_start_step_are_those_of_the_whole_epoch(augmentation, crop_chunk):
     options = {"augmentation": augmentation, "crop_chunk": crop_chunk, "crop_size": 32}
