@@ -14,7 +14,9 @@ RESIZED_SIZE = 256
 
 # shorter_side: the shorter side becomes 256, then the centre is cut out (paper, section 2).
 # warp: both sides become 256, whatever the shape (the networks released with Caffe).
-RESIZE_POLICIES = ("shorter_side", "warp")
+# torchvision: as shorter_side, with the rounding of torchvision's Resize and CenterCrop: the longer side is rounded down,
+# and the margin to the nearest even number of pixels if it is a half.
+RESIZE_POLICIES = ("shorter_side", "warp", "torchvision")
 
 # Larger images are refused by default: 50 million pixels are 150 MB once decoded.
 MAX_PIXELS = 50_000_000
