@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n $(JOBS) --dist worksteal --durations=15
 
 .DEFAULT_GOAL := help
-.PHONY: help venv quickstart test test-fast test-all coverage lint format docs docs-serve clean
+.PHONY: help venv quickstart demo test test-fast test-all coverage lint format docs docs-serve clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,12 @@ $(VENV)/.installed: pyproject.toml
 quickstart: venv  ## prepare, train, evaluate, export, serve and query in a few minutes; SEED=n for another seed
 	$(BIN)/python -m keras_alexnet.quickstart $(if $(SEED),--seed=$(SEED))
 
+demo: venv  ## the demo page on the quickstart's network, at http://127.0.0.1:8000
+	$(BIN)/pip install --quiet --editable '.[photos,demo]'
+	test -d build/quickstart/export/alexnet || $(BIN)/python -m keras_alexnet.quickstart
+	$(BIN)/python -m serving.server --model_base_path=$(CURDIR)/build/quickstart/export/alexnet & server=$$!; \
+	  trap "kill $$server" EXIT; $(BIN)/python -m keras_alexnet.demo --model=build/quickstart/model
+
 test: venv  ## all tests but the slow ones
 	$(PYTEST) $(PARALLEL) -m "not slow"
 
@@ -31,7 +37,7 @@ test-fast: venv  ## the quick tests that start no other process
 	$(PYTEST) $(PARALLEL) -q -m "not slow and not medium and not subprocess"
 
 test-all: venv  ## all tests, with PyTorch; then the numeric ones under other oneDNN settings
-	$(BIN)/pip install --quiet --editable '.[photos,dev,docs,torch]'
+	$(BIN)/pip install --quiet --editable '.[photos,dev,docs,demo,notebook,parquet,ray,torch]'
 	$(PYTEST) $(PARALLEL)
 	TF_ENABLE_ONEDNN_OPTS=0 $(PYTEST) $(PARALLEL) -m numeric
 	TF_ENABLE_ONEDNN_OPTS=1 $(PYTEST) $(PARALLEL) -m numeric

@@ -32,23 +32,28 @@ _MODULES = {
     "Top1Error": "metrics",
     "Top5Error": "metrics",
     "TowerMirroredStrategy": "distribute.towers",
+    "CosineSchedule": "callbacks.schedules",
     "HandSchedule": "callbacks.schedules",
     "PlateauSchedule": "callbacks.schedules",
     "StagedSchedule": "callbacks.schedules",
+    "StepSchedule": "callbacks.schedules",
     "load_network": "pretrained",
     "training_dataset": "datasets",
     "evaluation_dataset": "datasets",
     "export_model": "saved_model.export",
+    "predict_images": "prediction.predictor",
 }
 _SUBMODULES = ("callbacks", "layers", "metrics", "networks", "optimizer", "variants", "weights")
-_USE_PIPELINES = ("pretrained", "datasets", "saved_model.export")
+_USE_PIPELINES = ("pretrained", "datasets", "saved_model.export", "prediction.predictor")
 
 __all__ = ["__version__", *_MODULES, *_SUBMODULES]
 
 if TYPE_CHECKING:
+    from keras_alexnet.callbacks.schedules import CosineSchedule as CosineSchedule
     from keras_alexnet.callbacks.schedules import HandSchedule as HandSchedule
     from keras_alexnet.callbacks.schedules import PlateauSchedule as PlateauSchedule
     from keras_alexnet.callbacks.schedules import StagedSchedule as StagedSchedule
+    from keras_alexnet.callbacks.schedules import StepSchedule as StepSchedule
     from keras_alexnet.distribute.towers import TowerMirroredStrategy as TowerMirroredStrategy
     from keras_alexnet.metrics import Top1Error as Top1Error
     from keras_alexnet.metrics import Top5Error as Top5Error

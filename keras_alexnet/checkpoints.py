@@ -1,5 +1,6 @@
 """Checkpoints of a training run, and the trained network in them (see `keras_alexnet.run_directory`)."""
 
+import collections
 import contextlib
 import json
 import os
@@ -13,6 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_alexnet.networks import main_output_only
 from keras_alexnet.run_directory import RunConfig, RunDirectory
 from pipelines.atomic import write_file
 from pipelines.cli import reason_of
@@ -27,8 +29,12 @@ class CheckpointError(Exception):
     """A checkpoint could not be written; the message says where and why. The older ones stay."""
 
 
-def load_trained(model_dir: str | os.PathLike[str]) -> tuple[keras.Model, RunConfig, int]:
+def load_trained(model_dir: str | os.PathLike[str], main_output: bool = True) -> tuple[keras.Model, RunConfig, int]:
     """The network of a run directory, with the weights of its newest checkpoint.
+
+    Args:
+      model_dir: the run directory.
+      main_output: whether the auxiliary outputs and their layers are left out.
 
     Returns:
       The model (it gives logits `[N, classes]`), the run's configuration, and its number of training steps.
@@ -51,7 +57,7 @@ def load_trained(model_dir: str | os.PathLike[str]) -> tuple[keras.Model, RunCon
         path = _prefix(run.checkpoints_dir, numbers[-1])
         reason = "" if isinstance(error, AssertionError) else f": {reason_of(error)}"
         raise ValueError(f"{path}: the checkpoint is broken or of another network{reason}") from error
-    return model, config, int(steps)
+    return main_output_only(model) if main_output else model, config, int(steps)
 
 
 def saved_state(folder: Path) -> dict[str, Any] | None:
@@ -65,9 +71,19 @@ def saved_state(folder: Path) -> dict[str, Any] | None:
 def tracked_weights(model: keras.Model) -> dict[str, list[tf.Variable]]:
     """Layer name -> variables, weights and states of random generators alike, for tf.train.Checkpoint.
 
-    Given a functional Keras model itself, tf.train.Checkpoint would find none of them.
+    Given a functional Keras model itself, tf.train.Checkpoint would find none of them. Layers that Keras has named,
+    such as dense_7, are counted from the beginning of the model: Keras counts the layers of the whole process.
     """
-    return {layer.name: [variable.value for variable in layer.variables] for layer in model.layers if layer.variables}
+    counts: collections.Counter[str] = collections.Counter()
+    tracked = {}
+    for layer in model.layers:
+        name, kind = layer.name, re.sub(r"_\d+$", "", layer.name)
+        if kind.replace("_", "") == type(layer).__name__.lower():
+            name = f"{kind}_{counts[kind]}" if counts[kind] else kind
+            counts[kind] += 1
+        if layer.variables:
+            tracked[name] = [variable.value for variable in layer.variables]
+    return tracked
 
 
 def checkpoint_numbers(folder: Path) -> list[int]:

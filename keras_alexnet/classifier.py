@@ -3,9 +3,12 @@
 from typing import Any
 
 import keras
+import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_alexnet.layers import MeanSubtraction, TowerDropout
 from keras_alexnet.ten_crop import PREPROCESSING, Preprocessing, check_preprocessing
+from keras_alexnet.variants import VARIANTS
 from pipelines.choices import RESIZED_SIZE
 
 # The part of a resized image's side that remains after the crop: 224 of 256.
@@ -20,9 +23,28 @@ def alexnet_input(model: keras.Model) -> MeanSubtraction | None:
     return layer if is_alexnet else None
 
 
+def subtracted_mean(model: keras.Model, rgb_mean: ArrayLike) -> np.ndarray:
+    """The mean that `model` subtracts from its images, `[S, S, 3]` or `[3]`, pixel values 0..255.
+
+    Args:
+      model: a classifier of RGB images 0..255.
+      rgb_mean: `[3]`, of the training images: the result for a model without `MeanSubtraction` or with a mean of zero.
+    """
+    means = [layer.mean for layer in model.layers if isinstance(layer, MeanSubtraction) and layer.mean.any()]
+    return means[0] if means else np.asarray(rgb_mean, np.float32)
+
+
 def resized_size(model: keras.Model) -> int:
-    """Side of the resized images that crops for `model` are taken from: 256 for an `AlexNet` or 224-pixel crops."""
-    return RESIZED_SIZE if alexnet_input(model) is not None else round(model.input_shape[1] / _CROP_FRACTION)
+    """Side of the resized images that crops for `model` are taken from.
+
+    What an `AlexNet` was trained with if it knows, or else 256 for the published sizes of its crops; of other models
+    the side of which a crop covers 7/8.
+    """
+    centring, crop_size = alexnet_input(model), model.input_shape[1]
+    if centring is not None and centring.resized_size is not None:
+        return centring.resized_size
+    is_published = centring is not None and crop_size in {variant.crop_size for variant in VARIANTS.values()}
+    return RESIZED_SIZE if is_published else round(crop_size / _CROP_FRACTION)
 
 
 def with_image_size(model: keras.Model, image_size: int | None) -> keras.Model:

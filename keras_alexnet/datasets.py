@@ -13,7 +13,7 @@ from pipelines.datasets.registry import open_source
 from pipelines.datasets.source import Source
 from pipelines.images.augment import augment_on_device
 from pipelines.images.crops import center_crop
-from pipelines.input import crop_batches, evaluation_batches, steps_per_epoch
+from pipelines.input import check_crop_size, crop_batches, evaluation_batches, steps_per_epoch
 from pipelines.preparation.compute_statistics import compute_statistics
 
 
@@ -23,6 +23,9 @@ def training_dataset(
     batch_size: int = 128,
     variant: str | Variant = "paper",
     mean: np.ndarray | None = None,
+    augmentation: str = "crop",
+    cutout: int = 0,
+    random_erasing: float = 0.0,
     seed: int = 0,
     start_epoch: int = 0,
     data_dir: str | None = None,
@@ -42,6 +45,11 @@ def training_dataset(
       variant: the network, which sets the size of the crops, the resize policy and the colour augmentation.
       mean: what the network subtracts, `[S, S, 3]` or `[3]`, pixel values 0..255; only variant `source2012` needs it.
         By default the mean image of the dataset.
+      augmentation: "crop", the paper's random crops; "random_resized", windows of 35 to 100 % of the area and of aspect
+        ratio 3/4 to 4/3, resized to the crop; or "pad4", random crops of the image padded by 4 pixels on each side; or
+        "none", the central crop, never flipped.
+      cutout: side in pixels of a square that is erased from each crop, 0 for none; the network reads zeros there.
+      random_erasing: probability, 0 to 1, that a rectangle of 2 to 40 % of a crop is erased.
       seed: seed of the order, the crops, the flips and the colours.
       start_epoch: number of the first epoch, from 0.
       data_dir: where TFDS keeps its datasets.
@@ -82,10 +90,13 @@ def training_dataset(
             crop_size=variant.crop_size,
             seed=seed,
             epoch=epoch,
+            augmentation=augmentation,
+            cutout=cutout,
+            random_erasing=random_erasing,
             color_augmentation=variant.color_augmentation,
             resize=resize,
             bad_keys=bad,
-            mean_crop=variant.mean_crop,
+            mean_crop=variant.mean_crop if augmentation == "crop" else "central",
         )
 
     augment = tf.function(augment_on_device, jit_compile=not tf.config.list_physical_devices("GPU"))
@@ -125,13 +136,15 @@ def evaluation_dataset(
     """
     source = _open(dataset, data_dir, validation_fraction)
     variant = find_variant(variant) if isinstance(variant, str) else variant
-    resize, size = source.resize if source.prepared else variant.resize, variant.crop_size
+    resize, crop_size = source.resize if source.prepared else variant.resize, variant.crop_size
+    size = source.size if source.prepared else RESIZED_SIZE
+    check_crop_size(source, crop_size, size)
 
     def crop(images: tf.Tensor, labels: tf.Tensor, valid: tf.Tensor, keys: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        images = tf.ensure_shape(images, [None, RESIZED_SIZE, RESIZED_SIZE, 3])
-        return tf.cast(center_crop(images, size), tf.float32), labels, tf.cast(valid, tf.float32)
+        images = tf.ensure_shape(images, [None, size, size, 3])
+        return tf.cast(center_crop(images, crop_size), tf.float32), labels, tf.cast(valid, tf.float32)
 
-    batches = evaluation_batches(source, split, batch_size=batch_size, resize=resize)
+    batches = evaluation_batches(source, split, batch_size=batch_size, resize=resize, size=size)
     result = batches.map(crop).prefetch(tf.data.AUTOTUNE)
     result.class_names = list(source.class_names)
     return result

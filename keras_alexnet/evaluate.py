@@ -6,6 +6,7 @@ python -m keras_alexnet.evaluate --model=bvlc_alexnet.npy --dataset=prepared_ima
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime
 import os
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from keras_alexnet.model_flags import define_model_flags, load_model
-from pipelines.atomic import FileLockedError, file_lock
+from pipelines.atomic import FileLockedError, file_lock, write_file
 from pipelines.choices import CROPS, DATASET_FORMS
 from pipelines.cli import define_path, progress_bar, reason_of, run
 
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
     from keras_alexnet.training.evaluation import ErrorRates
     from pipelines.datasets.source import Source
 
-# Of results.csv. They keep their names, so that rows can be appended to files of older versions.
+# Of results.csv.
 COLUMNS = (
-    *("time", "model_dir", "steps", "dataset", "split", "views", "images", "skipped"),
+    *("time", "model_dir", "steps", "dataset", "split", "crops", "images", "skipped"),
     *("top1_error", "top5_error", "loss"),
 )
 _LOCK_TIMEOUT_S = 60.0
@@ -47,6 +48,12 @@ def define_flags() -> None:
     flags.DEFINE_alias("views", "crops")
     define_path("results_file", None, "CSV file to append to; results.csv in the run directory or here by default")
     flags.DEFINE_integer("batch_size", 32, "images per batch", lower_bound=1)
+    flags.DEFINE_integer(
+        "stochastic_passes",
+        0,
+        "average so many passes with random masks (networks with swapout); 0 for one pass with expected values",
+        lower_bound=0,
+    )
     flags.DEFINE_float("max_bad_fraction", 0.001, "fraction of the images that may be undecodable", 0.0, 1.0)
 
 
@@ -59,6 +66,7 @@ def evaluate(
     data_dir: str | None = None,
     batch_size: int = 32,
     max_bad_fraction: float = 0.001,
+    stochastic_passes: int = 0,
 ) -> ErrorRates:
     """Computes the error rates of a network over a split; shows a progress bar on a terminal.
 
@@ -72,6 +80,8 @@ def evaluate(
       data_dir: where TFDS keeps datasets; as in training by default.
       batch_size: images per batch, at least 1.
       max_bad_fraction: fraction 0..1 of the images that may be undecodable; they are skipped and named on stderr.
+      stochastic_passes: average so many passes with random masks, for a network with `layers.Swapout`; 0 for one pass
+        with expected values.
 
     Raises:
       ValueError: the dataset or split does not exist, its classes are not the network's, an argument is out of range,
@@ -84,20 +94,26 @@ def evaluate(
     print(f"{rates.top1_error:.1%}")
     ```
     """
-    from keras_alexnet.training.evaluation import Evaluator
-    from pipelines.input import evaluation_batches
+    from keras_alexnet.training.evaluation import Evaluator, mean_of_passes
+    from pipelines.input import check_crop_size, evaluation_batches
 
     if crops not in CROPS:
         raise ValueError(f"crops={crops!r}: expected one of {', '.join(CROPS)}")
     source = open_evaluation_source(network, dataset, data_dir)
     images = source.splits[source.split(split)]
+    if source.prepared and network.model is not None:
+        check_crop_size(source, network.model.input_shape[1], source.size)
     batches = evaluation_batches(source, split, batch_size=batch_size, resize=network.resize, size=network.resized_size)
-    if network.model is None:
-        evaluator = Evaluator(export_probabilities(network.signatures or {}, crops))
-    else:
-        options: dict[str, Any] = {"from_logits": network.from_logits, "preprocessing": network.preprocessing}
-        evaluator = Evaluator(network.model, crops, **options)
-    with progress_bar(f"{crops} crop{'s' if crops == 'ten' else ''}", images) as bar:
+    options: dict[str, Any] = {"from_logits": network.from_logits, "preprocessing": network.preprocessing}
+    with contextlib.ExitStack() as stack:
+        if stochastic_passes:
+            stack.enter_context(_random_masks(network, stochastic_passes))
+            evaluator = Evaluator(mean_of_passes(network.model, crops, stochastic_passes, **options))
+        elif network.model is None:
+            evaluator = Evaluator(export_probabilities(network.signatures or {}, crops))
+        else:
+            evaluator = Evaluator(network.model, crops, **options)
+        bar = stack.enter_context(progress_bar(f"{crops} crop{'s' if crops == 'ten' else ''}", images))
         rates = evaluator(batches, bar.update)
     for key in rates.bad[:_MAX_NAMED]:
         print(f"skipped {key}: cannot be decoded", file=sys.stderr)
@@ -108,6 +124,18 @@ def evaluate(
             f"({', '.join(rates.bad[:3])}); expected at most {allowed}"
         )
     return rates
+
+
+def _random_masks(network: LoadedNetwork, passes: int) -> contextlib.AbstractContextManager[None]:
+    from keras_alexnet.layers import Swapout, stochastic_inference
+
+    if network.model is None:
+        raise ValueError(
+            f"stochastic_passes={passes}: an export draws no masks; expected a run directory or a .keras file"
+        )
+    if not any(isinstance(layer, Swapout) for layer in network.model.layers):
+        raise ValueError(f"stochastic_passes={passes}: {network.model.name} has no random masks; expected 0")
+    return stochastic_inference(network.model)
 
 
 def open_evaluation_source(network: LoadedNetwork, dataset: str | Source | None, data_dir: str | None) -> Source:
@@ -189,15 +217,27 @@ def append_result(path: Path, result: Mapping[str, object]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.with_name(f".{path.name}.lock")
-        with file_lock(lock, timeout_s=_LOCK_TIMEOUT_S), open(path, "a", newline="", encoding="utf-8") as file:
-            table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            if file.seek(0, os.SEEK_END) == 0:
-                table.writeheader()
-            table.writerow(result)
+        with file_lock(lock, timeout_s=_LOCK_TIMEOUT_S):
+            _rename_old_column(path)
+            with open(path, "a", newline="", encoding="utf-8") as file:
+                table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+                if file.seek(0, os.SEEK_END) == 0:
+                    table.writeheader()
+                table.writerow(result)
     except FileLockedError as error:
         raise ValueError(f"results_file={path}: {error}") from error
     except OSError as error:
         raise ValueError(f"results_file={path}: {reason_of(error)}; expected a file that can be written") from error
+
+
+def _rename_old_column(path: Path) -> None:
+    """Renames the column "crops" in a file of version 0.1, which called it "views"."""
+    if not path.exists():
+        return
+    header, newline, rows = path.read_bytes().partition(b"\n")
+    names = header.split(b",")
+    if b"views" in names:
+        write_file(path, b",".join(b"crops" if name == b"views" else name for name in names) + newline + rows)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -207,15 +247,17 @@ def main(argv: Sequence[str]) -> None:
     source = open_evaluation_source(network, options.dataset, options.data_dir)
     is_run = Path(options.model, "model.json").is_file()
     results_file = Path(options.results_file or (Path(options.model, "results.csv") if is_run else "results.csv"))
-    limits = {"batch_size": options.batch_size, "max_bad_fraction": options.max_bad_fraction}
+    names = ("batch_size", "max_bad_fraction", "stochastic_passes")
+    limits = {name: getattr(options, name) for name in names}
     for crops in dict.fromkeys(options.crops):
         rates = evaluate(network, source, split=options.split, crops=crops, **limits)
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        row = (now, options.model, network.steps, source.name, options.split, crops, rates.images, rates.skipped)
+        evaluated = f"{crops} x{options.stochastic_passes}" if options.stochastic_passes else crops
+        row = (now, options.model, network.steps, source.name, options.split, evaluated, rates.images, rates.skipped)
         numbers = (rates.top1_error, rates.top5_error, rates.loss)
         append_result(results_file, dict(zip(COLUMNS, (*row, *numbers), strict=True)))
         print(
-            f"{crops:6} {rates.images} images of {source.name} {options.split} ({rates.skipped} skipped): "
+            f"{evaluated:6} {rates.images} images of {source.name} {options.split} ({rates.skipped} skipped): "
             f"top-1 error {rates.top1_error:.2%}, top-5 error {rates.top5_error:.2%}",
             flush=True,
         )

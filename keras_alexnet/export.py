@@ -1,28 +1,37 @@
-"""Command: exports a network as a SavedModel that TensorFlow Serving can serve.
+"""Command: exports a network as a SavedModel for TensorFlow Serving, or as an ONNX file for Triton and other runtimes.
 
     python -m keras_alexnet.export --model=build/photos --export_base=build/export/alexnet
+    python -m keras_alexnet.export --model=build/photos --export_base=build/triton/alexnet --format=onnx
     python -m keras_alexnet.export --model=model.keras --class_names=names.txt --export_base=build/export/mine
 
 The version appears as `<export_base>/<version>/` by one rename, complete, and is never overwritten. Before that it is
 loaded in a fresh process, as TensorFlow Serving loads it, and its predictions are compared with the Keras model's.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from keras_alexnet.model_flags import define_model_flags, load_model
-from keras_alexnet.saved_model import PRECISIONS
-from pipelines.choices import MAX_PIXELS
+from keras_alexnet.saved_model import FORMATS, PRECISIONS
+from pipelines.choices import CROPS, MAX_PIXELS
 from pipelines.cli import UsageError, define_path, run
 from serving.signatures import TOP_K
+
+if TYPE_CHECKING:
+    from keras_alexnet.pretrained import LoadedNetwork
 
 
 def define_flags() -> None:
     """Defines the flags of this command."""
     define_model_flags()
     define_path("export_base", None, "directory of the model's versions, for TensorFlow Serving", required=True)
+    flags.DEFINE_enum("format", FORMATS[0], list(FORMATS), "onnx: model.onnx in the layout of Triton's repository")
+    flags.DEFINE_enum("crops", "ten", list(CROPS), "onnx: which crops of the resized images are averaged")
     flags.DEFINE_integer("version", None, "number of the new version; the next free one by default", lower_bound=1)
     flags.DEFINE_enum(
         "precision",
@@ -32,6 +41,39 @@ def define_flags() -> None:
     )
     flags.DEFINE_integer("top_k", TOP_K, "how many classes a prediction names", lower_bound=1)
     flags.DEFINE_integer("max_pixels", MAX_PIXELS, "larger images count as not decodable", lower_bound=1)
+
+
+# Flags of one format only.
+_OF_FORMAT = {"saved_model": ("precision", "top_k", "max_pixels"), "onnx": ("crops",)}
+
+
+def _export(network: LoadedNetwork, options: flags.FlagValues) -> str:
+    for form, names in _OF_FORMAT.items():
+        for name in names:
+            if form != options.format and options[name].present:
+                raise UsageError(f"--{name} is for --format={form}; found --format={options.format}")
+    arguments = (network.model, options.export_base, network.class_names, options.version)
+    inferred: dict[str, Any] = {
+        "preprocessing": network.preprocessing,
+        "from_logits": network.from_logits,
+        "resize": network.resize,
+        "resize_size": network.resized_size,
+        "labels": network.display_names,
+    }
+    if options.format == "onnx":
+        from keras_alexnet.saved_model.onnx import export_onnx
+
+        return export_onnx(*arguments, **inferred, crops=options.crops)
+    from keras_alexnet.saved_model.export import export_model
+
+    return export_model(
+        *arguments,
+        **inferred,
+        precision=options.precision,
+        top_k=options.top_k,
+        max_pixels=options.max_pixels,
+        training=network.training,
+    )
 
 
 def main(argv: Sequence[str]) -> None:
@@ -44,21 +86,7 @@ def main(argv: Sequence[str]) -> None:
         classes = network.model.output_shape[-1]
         raise UsageError(f"class_names is missing: {options.model} does not contain the names of its {classes} classes")
 
-    from keras_alexnet.saved_model.export import export_model
-
-    path = export_model(
-        network.model,
-        options.export_base,
-        network.class_names,
-        options.version,
-        preprocessing=network.preprocessing,
-        from_logits=network.from_logits,
-        labels=network.display_names,
-        precision=options.precision,
-        top_k=options.top_k,
-        max_pixels=options.max_pixels,
-        training=network.training,
-    )
+    path = _export(network, options)
     step = f" (step {network.steps})" if network.steps else ""
     size = sum(file.stat().st_size for file in Path(path).rglob("*") if file.is_file())
     print(

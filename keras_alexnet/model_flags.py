@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,27 +54,53 @@ def define_model_flags() -> None:
     define_path("class_names", None, "text file with one class name per line; ImageNet's wnids by default")
 
 
-def load_model(options: flags.FlagValues) -> LoadedNetwork:
-    """Loads the network that the flags of `define_model_flags` name.
+@dataclasses.dataclass(frozen=True)
+class ModelArguments:
+    """What the flags of `define_model_flags` name. Can be pickled, for other processes that load the same network.
+
+    Attributes:
+      path, keywords: for `load_network`.
+      class_names_file: value of --class_names.
+    """
+
+    path: str
+    keywords: Mapping[str, Any]
+    class_names_file: str | None = None
+
+    def load(self) -> LoadedNetwork:
+        """Loads the network.
+
+        Raises:
+          UsageError: the class names cannot be read, or are not one per class.
+          ValueError: see `load_network`.
+        """
+        from keras_alexnet.pretrained import load_network
+
+        loaded = load_network(self.path, **self.keywords)
+        if self.class_names_file is None:
+            return loaded
+        names = _class_names(self.class_names_file)
+        classes = loaded.model.output_shape[-1] if loaded.model is not None else len(loaded.class_names)
+        if len(names) != classes:
+            raise UsageError(f"class_names={self.class_names_file}: found {len(names)} names; expected {classes}")
+        return dataclasses.replace(loaded, class_names=names, display_names=names)
+
+
+def model_arguments(options: flags.FlagValues) -> ModelArguments:
+    """What the flags name.
 
     Raises:
-      UsageError: the class names cannot be read, or are not one per class.
-      ValueError: see `load_network`.
+      UsageError: --mean cannot be read.
     """
-    from keras_alexnet.pretrained import load_network
-
-    given: dict[str, Any] = {
-        name: options[name].value for name in ("width", "init", "image_size", "preprocessing", "from_logits")
-    }
+    names = ("network", "classes", "width", "init", "image_size", "preprocessing", "from_logits")
+    given: dict[str, Any] = {name: options[name].value for name in names}
     given["mean"] = None if options.mean is None else _mean(options.mean)
-    loaded = load_network(options.model, network=options.network, classes=options.classes, **given)
-    if options.class_names is None:
-        return loaded
-    names = _class_names(options.class_names)
-    classes = loaded.model.output_shape[-1] if loaded.model is not None else len(loaded.class_names)
-    if len(names) != classes:
-        raise UsageError(f"class_names={options.class_names}: found {len(names)} names; expected {classes}")
-    return dataclasses.replace(loaded, class_names=names, display_names=names)
+    return ModelArguments(options.model, given, options.class_names)
+
+
+def load_model(options: flags.FlagValues) -> LoadedNetwork:
+    """Loads the network that the flags of `define_model_flags` name; see `ModelArguments.load` for the errors."""
+    return model_arguments(options).load()
 
 
 def _mean(text: str) -> np.ndarray[Any, Any]:

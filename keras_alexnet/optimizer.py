@@ -10,7 +10,11 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from keras_alexnet.distribute.compilation import compiles_small_functions
 from keras_alexnet.distribute.towers import TowerMirroredStrategy
+
+# Of a variable. Compiling takes a few milliseconds, and smaller variables take less than that in a thousand steps.
+MINIMUM_COMPILED_SIZE = 2**16
 
 
 @keras.saving.register_keras_serializable(package="keras_alexnet")
@@ -143,9 +147,11 @@ class PaperSGD(keras.optimizers.Optimizer):
         previous, multiplier = self.momentums[index], ops.cast(self._multipliers[index], variable.dtype)
         learning_rate = ops.cast(learning_rate, variable.dtype) * multiplier
         momentum = self.momentum * ops.cast(multiplier > 0, variable.dtype)
-        change = previous * momentum - learning_rate * ops.cast(gradient, variable.dtype)
-        if self.decay and (self.decay_biases or not self._is_bias[index]):
-            change = change - self.decay * learning_rate * variable
+        decay = self.decay if self.decay_biases or not self._is_bias[index] else 0.0
+        if _is_compiled(gradient, variable):
+            _compiled_update(variable, previous.value, gradient, learning_rate, momentum, decay)
+            return
+        change = _change(variable, previous, gradient, learning_rate, momentum, decay)
         self.assign(previous, change)
         self.assign_add(variable, change)
 
@@ -181,6 +187,26 @@ class PaperSGD(keras.optimizers.Optimizer):
         optimizer = super().from_config(config, custom_objects)
         optimizer._is_from_config = True
         return optimizer
+
+
+def _change(variable: Any, previous: Any, gradient: Any, learning_rate: Any, momentum: Any, decay: float) -> Any:
+    change = previous * momentum - learning_rate * ops.cast(gradient, variable.dtype)
+    return change - decay * learning_rate * variable if decay else change
+
+
+def _is_compiled(gradient: Any, variable: Any) -> bool:
+    is_large = isinstance(variable, tf.Variable) and variable.shape.num_elements() >= MINIMUM_COMPILED_SIZE
+    return is_large and isinstance(gradient, tf.Tensor) and compiles_small_functions()
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _compiled_update(
+    variable: tf.Variable, previous: tf.Variable, gradient: Any, learning_rate: Any, momentum: Any, decay: float
+) -> None:
+    """The rule with its assignments: four passes over memory instead of twelve."""
+    change = _change(variable, previous, gradient, learning_rate, momentum, decay)
+    previous.assign(change)
+    variable.assign_add(change)
 
 
 def _check_not_negative(**values: float) -> None:

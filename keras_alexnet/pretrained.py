@@ -26,7 +26,7 @@ from keras_alexnet.run_directory import RunConfig, RunDirectory
 from keras_alexnet.ten_crop import Preprocessing
 from keras_alexnet.variants import VARIANTS, find_variant
 from keras_alexnet.weights import check_keras_file, recognise
-from keras_alexnet.weights.assign import assign, read_weights
+from keras_alexnet.weights.assign import assign, assign_by_name, read_weights
 from keras_alexnet.weights.compatibility import classifier, named_as_ours, same_filters, variants_of
 from keras_alexnet.weights.formats import FAMILIES, WeightFile
 from pipelines.choices import RESIZED_SIZE
@@ -38,7 +38,7 @@ CARD_FILE = Path("assets.extra") / "model_card.json"
 _SAVED_MODEL = "saved_model.pb"
 _KINDS = "a run directory, an export, a .keras file or a weight file"
 # Columns of results.csv that a model card repeats.
-_RESULT_FIELDS = ("dataset", "split", "views", "images", "skipped", "top1_error", "top5_error", "loss")
+_RESULT_FIELDS = ("dataset", "split", "crops", "images", "skipped", "top1_error", "top5_error", "loss")
 
 Signature = Callable[..., dict[str, tf.Tensor]]
 
@@ -117,7 +117,7 @@ def load_network(
     if not path.exists():
         raise ValueError(f"{path}: no such file or directory; expected {_KINDS}")
     if path.is_dir():
-        version = _export_version(path)
+        version = export_version(path)
         if version is None and not RunDirectory(path).exists():
             raise ValueError(f"{path}: found neither model.json nor {_SAVED_MODEL}; expected {_KINDS}")
         _refuse(given, path, "the directory")
@@ -139,12 +139,13 @@ def _from_run(path: Path) -> LoadedNetwork:
         model=model,
         from_logits=True,
         resize=config.resize,
+        resized_size=config.size_before_crops,
         class_names=config.class_names,
         display_names=config.labels(),
         training=training_record(path, config, steps),
         steps=steps,
-        network=config.variant,
-        options={"width": config.width, "init": config.init},
+        network=config.network,
+        options=config.options,
     )
 
 
@@ -175,7 +176,9 @@ def _error_rates(results: Path, steps: int) -> list[dict[str, Any]]:
         return []
     with open(results, newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row.get("steps") == str(steps)]
-    newest = {(row.get("dataset"), row.get("split"), row.get("views")): row for row in rows}
+    for row in rows:
+        row["crops"] = row.get("crops") or row.get("views")  # its name in version 0.1
+    newest = {(row.get("dataset"), row.get("split"), row["crops"]): row for row in rows}
     return [{name: _number(row.get(name)) for name in _RESULT_FIELDS} for row in newest.values()]
 
 
@@ -188,8 +191,8 @@ def _number(text: str | None) -> str | int | float | None:
     return text
 
 
-def _export_version(path: Path) -> Path | None:
-    """`path` if it is a version of an export, its newest version if it is an export's base directory, or None."""
+def export_version(path: Path) -> Path | None:
+    """Returns `path` if it is a version of an export, the newest version of a base directory, or None."""
     if (path / _SAVED_MODEL).is_file():
         return path
     versions = [entry for entry in path.iterdir() if entry.name.isdecimal() and (entry / _SAVED_MODEL).is_file()]
@@ -242,14 +245,18 @@ def _from_keras_file(path: Path, given: dict[str, Any]) -> LoadedNetwork:
     check_classifier(model)
     preprocessing, from_logits = resolve_inputs_and_outputs(model, preprocessing, from_logits)
     centring = alexnet_input(model)
+    # The file contains neither; those of a network of the registry are known by its name.
+    known = networks.find(model.name) if model.name in networks.names() and centring is None else None
+    is_known = known is not None and known.image_size == model.input_shape[1]
+    policy = known.resize_policy if known is not None else "shorter_side"
     names, labels = _imagenet_classes(model.output_shape[-1])
     return LoadedNetwork(
         source=str(path),
         model=model,
         from_logits=from_logits,
         preprocessing=preprocessing,
-        resize=centring.resize if centring is not None else "shorter_side",
-        resized_size=resized_size(model),
+        resize=centring.resize if centring is not None else policy,
+        resized_size=known.resize_size if known is not None and is_known else resized_size(model),
         training={"weights": str(path)},
         class_names=names,
         display_names=labels,
@@ -276,7 +283,7 @@ def _from_weights(path: Path, given: dict[str, Any]) -> LoadedNetwork:
     if name in VARIANTS:
         assign(model, file, find_variant(name))
     else:
-        _assign_by_name(model, file)
+        assign_by_name(model, file)
     names, labels = _imagenet_classes(classes)
     size = registered.resize_size if model.input_shape[1] == registered.image_size else resized_size(model)
     return LoadedNetwork(
@@ -291,20 +298,6 @@ def _from_weights(path: Path, given: dict[str, Any]) -> LoadedNetwork:
         class_names=names,
         display_names=labels,
     )
-
-
-def _assign_by_name(model: keras.Model, file: WeightFile) -> None:
-    # Not `model.load_weights`: it accepts files that lack some of the layers.
-    layers = {layer.name: layer for layer in model.layers if layer.weights}
-    for name in sorted(layers.keys() ^ file.layers.keys()):
-        found = "found no such layer" if name in layers else "found a layer that the network does not have"
-        raise ValueError(f"{file.path}: {name}: {found}; expected weights of {model.name}")
-    for name, layer in layers.items():
-        shapes, expected = ([array.shape for array in arrays] for arrays in (file.layers[name], layer.get_weights()))
-        if shapes != expected:
-            raise ValueError(f"{file.path}: {name}: found {shapes}; expected {expected}")
-    for name, layer in layers.items():
-        layer.set_weights(file.layers[name])
 
 
 def _detected(file: WeightFile, width: float) -> str:

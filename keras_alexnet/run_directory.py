@@ -1,8 +1,8 @@
 """The files of a training run: what is needed to build its network again, to resume it and to compare it.
 
 <model_dir>/
-  model.json        variant, width, class names, resize policy, ...: `RunConfig`
-  mean.npy          what the network subtracts from images
+  model.json        network and its options, class names, resize policy, ...: `RunConfig`
+  mean.npy          what the network subtracts from images; not of networks that ignore the training set's mean
   statistics.npz    mean image and RGB covariance of the training set
   checkpoints/      the newest checkpoints (tf.train.Checkpoint)
   best/             the checkpoint with the lowest validation error, and best.json, which names it
@@ -14,16 +14,16 @@ import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
-from keras_alexnet.model import AlexNet
-from keras_alexnet.variants import find_variant
-from keras_alexnet.variants.architecture import Variant
+from keras_alexnet import networks
+from keras_alexnet.classifier import alexnet_input
 from pipelines.atomic import FileLockedError, atomic_path, file_lock, write_file
 from pipelines.cli import reason_of
 from pipelines.statistics import Statistics
@@ -35,7 +35,9 @@ class RunConfig:
 
     Attributes:
       class_names: one per output of the network.
+      network_options: those of the network beside width and init, which count only if the network has them.
       resize: resize policy of the images it is trained on, one of `pipelines.images.crops.RESIZE_POLICIES`.
+      resized_size: side of the resized images in pixels; None in runs of older versions, of which it is the network's.
       bad_images: keys of the training images that cannot be decoded; training leaves them out.
       label_names: display names of the classes, in the same order; empty if the dataset has none.
       learning_rate: the initial one; None in runs of older versions.
@@ -43,7 +45,7 @@ class RunConfig:
     The others are those of `TrainingConfig`.
     """
 
-    variant: str
+    network: str
     width: float
     init: str
     class_names: tuple[str, ...]
@@ -61,6 +63,31 @@ class RunConfig:
     label_names: tuple[str, ...] = ()
     validation_fraction: float = 0.0
     learning_rate: float | None = None
+    warmup_epochs: float = 0.0
+    label_smoothing: float = 0.0
+    augmentation: str = "crop"
+    cutout: int = 0
+    random_erasing: float = 0.0
+    network_options: Mapping[str, Any] = field(default_factory=dict)
+    image_size: int | None = None
+    resized_size: int | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options that the network is built with, apart from its mean."""
+        own = {"width": self.width, "init": self.init}
+        accepted = networks.find(self.network).options
+        return {name: value for name, value in own.items() if name in accepted} | dict(self.network_options)
+
+    @property
+    def crop_size(self) -> int:
+        """Side of the network's images in pixels."""
+        return self.image_size or networks.find(self.network).image_size
+
+    @property
+    def size_before_crops(self) -> int:
+        """Side of the resized images, from which crops are taken, in pixels."""
+        return self.resized_size or networks.find(self.network).resized_size(self.crop_size)
 
     def labels(self) -> tuple[str, ...]:
         """The labels in predictions: "n02124075 Egyptian cat" where there are display names, else class names.
@@ -70,31 +97,25 @@ class RunConfig:
         named = zip(self.class_names, self.label_names or self.class_names, strict=True)
         return tuple(name if label == name else f"{name} {label}" for name, label in named)
 
-    def architecture(self) -> Variant:
-        """The variant, with the resize policy of the images that it is trained on."""
-        # The policy was checked when the dataset was opened.
-        return dataclasses.replace(find_variant(self.variant), resize=self.resize)  # type: ignore[arg-type]
-
-    def build(self, mean: np.ndarray, precision: str = "float32") -> keras.Model:
-        """Builds the untrained network, which gives logits in float32.
+    def build(self, mean: np.ndarray | None, precision: str = "float32") -> keras.Model:
+        """Builds the untrained network, which gives logits, with its auxiliary outputs.
 
         Args:
-          mean: as `AlexNet` takes it.
+          mean: what the network subtracts, as `AlexNet` takes it; None for a network without this option.
           precision: of most of its computation: float32, bfloat16 or float16. Weights are float32 always.
         """
+        options = self.options | ({} if mean is None else {"mean": mean})
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy("float32" if precision == "float32" else f"mixed_{precision}")
         try:
-            return AlexNet(
-                self.architecture(),
-                classes=len(self.class_names),
-                classifier_activation=None,
-                mean=mean,
-                width=self.width,
-                init=self.init,
-            )
+            model = networks.create_for_training(self.network, len(self.class_names), self.image_size, None, **options)
         finally:
             keras.config.set_dtype_policy(before)
+        centring = alexnet_input(model)
+        if centring is not None:
+            # Of the images that it is trained on, which may have been prepared in another way than the published ones.
+            centring.resize, centring.resized_size = self.resize, self.resized_size
+        return model
 
 
 class RunDirectory:
@@ -133,6 +154,8 @@ class RunDirectory:
         """
         try:
             fields = json.loads(self._config.read_text(encoding="utf-8"))
+            if "variant" in fields:  # versions up to 0.1 knew AlexNet's variants only
+                fields["network"] = fields.pop("variant")
             lists = {k: tuple(fields[k]) for k in ("class_names", "bad_images", "label_names") if k in fields}
             return RunConfig(**fields | lists)
         except FileNotFoundError:
@@ -149,19 +172,26 @@ class RunDirectory:
         return Statistics.load(self._statistics)
 
     @property
-    def mean(self) -> np.ndarray:
-        """What the network subtracts, as `AlexNet(mean=...)` takes it; ValueError if it cannot be read."""
+    def mean(self) -> np.ndarray | None:
+        """What the network subtracts, as `AlexNet(mean=...)` takes it; None for networks without this option.
+
+        Raises:
+          ValueError: if it cannot be read.
+        """
+        if networks.find(self.config.network).mean is None:
+            return None
         try:
             return np.load(self._mean, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise ValueError(f"{self._mean}: {reason_of(error)}; expected the mean that training writes") from error
 
-    def save(self, config: RunConfig, statistics: Statistics, mean: np.ndarray) -> None:
-        """Writes statistics.npz, mean.npy and then model.json, each in one step."""
+    def save(self, config: RunConfig, statistics: Statistics, mean: np.ndarray | None) -> None:
+        """Writes statistics.npz, mean.npy if there is a mean, and then model.json, each in one step."""
         with atomic_path(self._statistics) as temporary:
             statistics.save(temporary)
-        with atomic_path(self._mean) as temporary:
-            np.save(temporary, np.asarray(mean, np.float32))
+        if mean is not None:
+            with atomic_path(self._mean) as temporary:
+                np.save(temporary, np.asarray(mean, np.float32))
         write_file(self._config, json.dumps(dataclasses.asdict(config), indent=2) + "\n")
 
     def build_model(self, precision: str = "float32") -> keras.Model:

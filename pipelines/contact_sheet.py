@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageDraw
 
-from pipelines.choices import RESIZED_SIZE
 from pipelines.datasets.source import Source
 from pipelines.images.resized import resized_pixels
 from pipelines.input import training_batches
@@ -16,6 +15,10 @@ from pipelines.statistics import Accumulator, Statistics
 
 ROWS, CROPS = 6, 5
 _GAP, _CAPTION = 8, 18
+# The part of a resized image's side that a crop covers: 224 of 256, as in the paper.
+_CROP_SHARE = 0.875
+# Smaller images are enlarged by whole factors up to this side.
+_SHOWN_SIZE = 128
 _BACKGROUND, _INK = (255, 255, 255), (0, 0, 0)
 
 
@@ -43,7 +46,7 @@ def _photographs(source: Source, seed: int) -> list[tuple[bytes, int, np.ndarray
     photographs: list[tuple[bytes, int, np.ndarray]] = []
     for encoded, label, _ in source.examples("train", shuffle_seed=seed):
         try:
-            photographs.append((encoded, label, resized_pixels(encoded, source.resize)))
+            photographs.append((encoded, label, resized_pixels(encoded, source.resize, source.size)))
         except ValueError:
             continue
         if len(photographs) == ROWS:
@@ -62,25 +65,35 @@ def _statistics_of(images: np.ndarray) -> Statistics:
 def _crops(
     source: Source, photographs: list[tuple[bytes, int, np.ndarray]], statistics: Statistics, seed: int, epoch: int
 ) -> np.ndarray:
-    """uint8 [N,224,224,3]: what training sees in `epoch`."""
+    """uint8 [N,S,S,3]: what training sees in `epoch`."""
     count = len(photographs)
     files = tf.constant([encoded for encoded, _, _ in photographs])
     keys = tf.strings.as_string(tf.range(count))
     # The label is the row, which identifies the photograph in a batch.
     rows = tf.data.Dataset.from_tensor_slices((files, tf.range(count), keys))
     few = dataclasses.replace(source, splits={"train": count}, read=lambda split, shuffle_seed, start: rows)
-    batches = training_batches(few, statistics, batch_size=count, seed=seed, epoch=epoch, resize=source.resize)
+    batches = training_batches(
+        few,
+        statistics,
+        crop_size=round(source.size * _CROP_SHARE),
+        batch_size=count,
+        seed=seed,
+        epoch=epoch,
+        resize=source.resize,
+    )
     images, labels = next(batches.as_numpy_iterator())
     return np.clip(np.round(images[np.argsort(labels)]), 0, 255).astype(np.uint8)
 
 
 def _laid_out(rows: list[list[np.ndarray]], captions: list[str]) -> Image.Image:
-    cell = RESIZED_SIZE + _GAP
+    factor = max(1, _SHOWN_SIZE // len(rows[0][0]))
+    cell = factor * len(rows[0][0]) + _GAP
     sheet = Image.new("RGB", (_GAP + cell * len(rows[0]), _GAP + (cell + _CAPTION) * len(rows)), _BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     for i, (row, caption) in enumerate(zip(rows, captions, strict=True)):
         top = _GAP + i * (cell + _CAPTION)
         draw.text((_GAP, top), caption, _INK)
         for j, image in enumerate(row):
-            sheet.paste(Image.fromarray(image), (_GAP + j * cell, top + _CAPTION))
+            enlarged = Image.fromarray(image.repeat(factor, axis=0).repeat(factor, axis=1))
+            sheet.paste(enlarged, (_GAP + j * cell, top + _CAPTION))
     return sheet

@@ -17,8 +17,8 @@ import tensorflow as tf
 
 from pipelines.choices import MEAN_CROPS, RESIZED_SIZE
 from pipelines.datasets.source import UNDECODABLE, Source
-from pipelines.images import augment
-from pipelines.images.crops import center_crop, check_resize, crop
+from pipelines.images import augment, erase
+from pipelines.images.crops import center_crop, check_resize, crop, resize_window
 from pipelines.images.decode import FORMATS, resized_image_or_zeros
 from pipelines.statistics import Statistics
 
@@ -46,7 +46,7 @@ def training_batches(
     mean: np.ndarray | None = None,
     **options: Any,
 ) -> tf.data.Dataset:
-    """One epoch's full batches: random crops, horizontal flips and PCA colour augmentation.
+    """One epoch's full batches: random crops or windows, horizontal flips and PCA colour augmentation.
 
     Args:
       source, statistics, crop_size: see `crop_batches`.
@@ -86,11 +86,15 @@ def crop_batches(
     seed: int = 0,
     epoch: int = 0,
     start_step: int = 0,
+    augmentation: str = "crop",
     color_augmentation: str = "paper",
     resize: str = "shorter_side",
+    size: int = RESIZED_SIZE,
     bad_keys: Collection[str] = frozenset(),
     mean_crop: str = "central",
     crop_chunk: int = 1,
+    cutout: int = 0,
+    random_erasing: float = 0.0,
     shard: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """The batches of `training_batches`, for a training step that applies `augment.augment_on_device` itself.
@@ -103,35 +107,62 @@ def crop_batches(
       seed: of the run.
       epoch: from 0.
       start_step: batches to skip; their images are not decoded.
+      augmentation: one of `choices.AUGMENTATIONS`. The padding of "pad4" has the mean colour of `statistics`, which is
+        zero once a network has subtracted it.
       color_augmentation: one of `choices.COLOR_AUGMENTATIONS`.
-      resize: one of `choices.RESIZE_POLICIES`; without effect on prepared records, which are 256 x 256 already.
+      resize: one of `choices.RESIZE_POLICIES`; without effect on prepared records, which are square already.
+      size: side of the resized images in pixels; without effect on prepared records, which have a size already.
       bad_keys: keys of images that cannot be decoded; they are left out.
-      mean_crop: one of `choices.MEAN_CROPS`.
-      crop_chunk: so many consecutive images of the epoch share one crop position and one flip (32 in the 2012 code).
+      mean_crop: one of `choices.MEAN_CROPS`; only "central" if `augmentation` is neither "crop" nor "none".
+      crop_chunk: so many consecutive images of the epoch share one crop or window and one flip (32 in the 2012 code).
+      cutout: side in pixels of the square that is erased from each crop; 0 for none.
+      random_erasing: probability that a rectangle is erased from a crop; 0 for none.
       shard: (index, count) of `count` machines that train together: each gets an equal share of every batch.
 
     Returns:
       Elements (`augment.AugmentedCrops`, labels int32 [batch/count]).
 
     Raises:
-      ValueError: an option that is not one of those above, or a batch size that gives no full batch or that `count`
-        does not divide.
+      ValueError: an option that is not one of those above, a crop that is larger than the images, or a batch size that
+        gives no full batch or that `count` does not divide.
     """
     # Checked here, because errors raised while the pipeline is traced come wrapped in a call stack.
     steps_per_epoch(source, batch_size, bad_keys)
     check_resize(resize)
+    augment.check_augmentation(augmentation)
     augment.check_color_augmentation(color_augmentation)
+    if mean_crop == "crop" and augmentation not in ("crop", "none"):
+        raise ValueError(
+            f"mean_crop=crop: expected central, because augmentation={augmentation} cuts out no plain crop"
+        )
+    erase.check_erasing(cutout, random_erasing, crop_size)
     _check_layout(mean_crop, crop_chunk, batch_size, shard)
-    epoch_seed = augment.epoch_seed(seed, epoch)
+    epoch_seed, size = augment.epoch_seed(seed, epoch), source.size if source.prepared else size
+    check_crop_size(source, crop_size, size)
+
+    def pixels(
+        encoded: tf.Tensor, key: tf.Tensor, y: Any = 0, x: Any = 0, height: Any = size, width: Any = size
+    ) -> tf.Tensor:
+        """uint8 [height,width,3]: a window of the resized image."""
+        if source.prepared:
+            return _prepared_window(source, encoded, y, x, height, width)
+        return tf.slice(_resized_image(encoded, key, resize, size), [y, x, 0], [height, width, 3])
 
     def example(position: tf.Tensor, element: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
         encoded, label, key = element
         crop_key = key if crop_chunk == 1 else tf.strings.as_string(position // crop_chunk)
-        y, x, flip = augment.random_crop(crop_key, epoch_seed, RESIZED_SIZE, crop_size)
-        if source.prepared:
-            image = _prepared_crop(encoded, y, x, crop_size)
+        if augmentation == "random_resized":
+            *window, flip = augment.random_window(crop_key, epoch_seed, size)
+            image = resize_window(pixels(encoded, key, *window), crop_size)
+        elif augmentation == "pad4":
+            y, x, flip = augment.random_crop(crop_key, epoch_seed, size + 2 * augment.PADDING, crop_size)
+            image = crop(augment.padded(pixels(encoded, key), statistics.rgb_mean), y, x, crop_size)
         else:
-            image = crop(_resized_image(encoded, key, resize), y, x, crop_size)
+            y, x, flip = augment.random_crop(crop_key, epoch_seed, size, crop_size)
+            if augmentation == "none":
+                y = x = tf.constant((size - crop_size) // 2)
+                flip = tf.constant(False)
+            image = tf.ensure_shape(pixels(encoded, key, y, x, crop_size, crop_size), [crop_size, crop_size, 3])
         if mean_crop == "crop":
             image = tf.cast(image, tf.float32) - crop(tf.constant(statistics.mean_image), y, x, crop_size)
         return tf.cond(flip, lambda: tf.reverse(image, axis=[1]), lambda: image), label, key
@@ -143,8 +174,9 @@ def crop_batches(
         shifts = augment.color_augmentation(
             keys, epoch_seed, statistics.eigenvalues, statistics.eigenvectors, color_augmentation
         )
-        images = keys.shape
-        return augment.AugmentedCrops(pixels, shifts, tf.fill(images, divisor), tf.fill(images, mean_share)), labels
+        erased = erase.erased_rectangles(keys, epoch_seed, crop_size, cutout, random_erasing)
+        divisors, mean_shares = (tf.fill(keys.shape, value) for value in (divisor, mean_share))
+        return augment.AugmentedCrops(pixels, shifts, divisors, mean_shares, erased), labels
 
     first, (index, count) = start_step * batch_size, shard
     return (
@@ -189,6 +221,8 @@ def evaluation_batches(
     check_resize(resize)
 
     def example(encoded: tf.Tensor, label: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        if source.prepared and source.size == size:
+            return tf.ensure_shape(_prepared_window(source, encoded), [size, size, 3]), label, tf.constant(True), key
         image, valid = _resized_image_or_zeros(encoded, resize, FORMATS, size=size)
         return image, label, valid, key
 
@@ -201,23 +235,38 @@ def evaluation_batches(
     )
 
 
-def _resized_image(encoded: tf.Tensor, key: tf.Tensor, resize: str) -> tf.Tensor:
-    """uint8 [256,256,3]; when run, an InvalidArgumentError that names `key` if `encoded` cannot be decoded."""
-    image, valid = _resized_image_or_zeros(encoded, resize, FORMATS)
+def check_crop_size(source: Source, crop_size: int, size: int) -> None:
+    """Raises ValueError if the resized images of a source, of side `size`, are smaller than the crops of a network."""
+    if crop_size > size:
+        remedy = f"prepare it with --size={crop_size} or more" if source.prepared else f"expected at most {size}"
+        raise ValueError(
+            f"crop_size={crop_size}: larger than the images of {source.name}, which have {size} pixels; {remedy}"
+        )
+
+
+def _resized_image(encoded: tf.Tensor, key: tf.Tensor, resize: str, size: int) -> tf.Tensor:
+    """uint8 [size,size,3]; when run, an InvalidArgumentError that names `key` if `encoded` cannot be decoded."""
+    image, valid = _resized_image_or_zeros(encoded, resize, FORMATS, size=size)
     with tf.control_dependencies([tf.Assert(valid, [UNDECODABLE, key])]):
         return tf.identity(image)
 
 
-def _prepared_crop(encoded: tf.Tensor, y: tf.Tensor, x: tf.Tensor, size: int) -> tf.Tensor:
-    """uint8 [size,size,3]: the crop at y, x of a prepared record, which needs neither checks nor resizing."""
+def _prepared_window(
+    source: Source, encoded: tf.Tensor, y: Any = 0, x: Any = 0, height: Any = None, width: Any = None
+) -> tf.Tensor:
+    """uint8 [height,width,3]: a window of a prepared record, or all of it. It needs neither checks nor resizing."""
+    size = source.size
+    height, width = (size if side is None else side for side in (height, width))
+    if source.encoding == "png":
+        return tf.slice(tf.io.decode_png(encoded, channels=3), [y, x, 0], [height, width, 3])
     # One pixel more on each side where there is one: at the edges of the decoded area the chroma is interpolated
-    # from fewer pixels, so the crop would differ by some pixel values from that of the whole image.
+    # from fewer pixels, so the window would differ by some pixel values from that of the whole image.
     top, left = tf.maximum(y - 1, 0), tf.maximum(x - 1, 0)
-    height, width = (tf.minimum(start + size + 1, RESIZED_SIZE) for start in (y, x))
+    bottom, right = tf.minimum(y + height + 1, size), tf.minimum(x + width + 1, size)
     decoded = tf.io.decode_and_crop_jpeg(
-        encoded, [top, left, height - top, width - left], channels=3, dct_method="INTEGER_ACCURATE"
+        encoded, [top, left, bottom - top, right - left], channels=3, dct_method="INTEGER_ACCURATE"
     )
-    return crop(decoded, y - top, x - left, size)
+    return tf.slice(decoded, [y - top, x - left, 0], [height, width, 3])
 
 
 _augment_on_device = tf.function(augment.augment_on_device, jit_compile=True)

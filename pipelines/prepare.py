@@ -1,6 +1,7 @@
-"""Command: prepares a dataset for training. Resizes every image once to 256 x 256, stores it, and computes statistics.
+"""Command: prepares a dataset for training. Resizes every image once, stores it, and computes statistics.
 
     python -m pipelines.prepare --dataset=folder:photographs --output_dir=prepared
+    python -m pipelines.prepare --dataset=folder:cifar10 --output_dir=prepared_cifar10 --size=32
 
 The result is a TFDS dataset directory with two more files: statistics.npz (mean image, RGB mean and covariance of the
 prepared training images) and summary.json. Every command takes the directory as --dataset.
@@ -16,8 +17,19 @@ from collections.abc import Callable, Sequence
 
 from absl import flags
 
-from pipelines.choices import CLASS_ORDERS, DATASET_FORMS, JPEG_QUALITY, RESIZE_POLICIES
+from pipelines.choices import (
+    CLASS_ORDERS,
+    DATASET_FORMS,
+    JPEG_QUALITY,
+    LOSSLESS_SIZE,
+    RESIZE_POLICIES,
+    RESIZED_SIZE,
+    RUNNERS,
+)
 from pipelines.cli import define_path, run, stop_signals
+
+# Records of larger images would hardly be faster to read than the photographs.
+_LARGEST_SIZE = 2048
 
 
 def define_flags() -> None:
@@ -29,9 +41,24 @@ def define_flags() -> None:
         "resize",
         "shorter_side",
         RESIZE_POLICIES,
-        "shorter side to 256 and the centre of it, or both sides to 256",
+        "shorter side to --size and the centre of it, or both sides to --size",
     )
-    flags.DEFINE_integer("quality", JPEG_QUALITY, "of the JPEG stored; a 256 x 256 RGB JPEG is kept as it is", 1, 100)
+    flags.DEFINE_integer(
+        "size",
+        RESIZED_SIZE,
+        "side of the stored images in pixels: at least that of the network's images, such as 256 for crops of 224, or "
+        "32 for CIFAR-10",
+        1,
+        _LARGEST_SIZE,
+    )
+    flags.DEFINE_integer(
+        "quality",
+        JPEG_QUALITY,
+        "of the JPEG stored; an RGB JPEG of the right size is kept as it is. Images of up to "
+        f"{LOSSLESS_SIZE} pixels are stored as PNG, without loss",
+        1,
+        100,
+    )
     flags.DEFINE_float("max_bad_fraction", 0.001, "share of images that may be undecodable", 0.0, 1.0)
     flags.DEFINE_enum(
         "class_order",
@@ -46,6 +73,7 @@ def define_flags() -> None:
     )
     flags.DEFINE_integer("take", None, "for trials: so many images of each split at most", 1)
     flags.DEFINE_integer("workers", None, "processes; by default one a core, where that is worth it", 1)
+    flags.DEFINE_enum("runner", "local", RUNNERS, "this machine, or the Ray cluster of RAY_ADDRESS with a shared disk")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -84,11 +112,13 @@ def _prepare(check_interrupted: Callable[[], None]) -> dict:
         options.output_dir,
         options.resize,
         options.max_bad_fraction,
+        size=options.size,
         quality=options.quality,
         classes=classes,
         label_names=read_label_names(names, classes or source.class_names) if names else None,
         take=options.take,
         workers=options.workers,
+        runner=options.runner,
         check_interrupted=check_interrupted,
     )
 

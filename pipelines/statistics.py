@@ -14,25 +14,19 @@ from os import PathLike
 import numpy as np
 
 from pipelines.atomic import atomic_path
-from pipelines.choices import RESIZED_SIZE
 
-_FIELDS = {
-    "count": (),
-    "mean_image": (RESIZED_SIZE, RESIZED_SIZE, 3),
-    "rgb_mean": (3,),
-    "rgb_covariance": (3, 3),
-}
+_FIELDS = ("count", "mean_image", "rgb_mean", "rgb_covariance")
 # Components of a unit vector below this are rounding errors; their sign is arbitrary.
 _NO_COMPONENT = 1e-6
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Statistics of a set of 256 x 256 RGB images with values 0..255.
+    """Statistics of a set of R x R RGB images with values 0..255.
 
     Attributes:
       count: images counted.
-      mean_image: float64 [256,256,3], 0..255.
+      mean_image: float64 [R,R,3], 0..255.
       rgb_mean: float64 [3], 0..255.
       rgb_covariance: float64 [3,3] in pixel values squared, over all pixels of all images (divided by their number).
     """
@@ -77,7 +71,9 @@ class Statistics:
             raise ValueError(f"{path}: no such file, expected image statistics") from None
         except (OSError, ValueError, IndexError, KeyError, EOFError, zipfile.BadZipFile):
             raise ValueError(f"{path}: broken or foreign, expected image statistics (.npz)") from None
-        for name, shape in _FIELDS.items():
+        side = len(fields["mean_image"]) if fields["mean_image"].ndim == 3 else 1
+        shapes: tuple[tuple[int, ...], ...] = ((), (max(side, 1), max(side, 1), 3), (3,), (3, 3))
+        for name, shape in zip(_FIELDS, shapes, strict=True):
             if fields[name].shape != shape or not np.all(np.isfinite(fields[name])):
                 found = f"{name} {list(fields[name].shape)}"
                 raise ValueError(f"{path}: found {found}, expected finite numbers {list(shape)}")
@@ -90,23 +86,26 @@ class Accumulator:
 
     Attributes:
       count: images counted.
-      image_sum: int64 [256,256,3], their sum.
+      image_sum: int64 [R,R,3], their sum; the first image sets R.
       product_sum: int64 [3,3], the sum of the outer products of all their pixels with themselves.
     """
 
     count: int = 0
-    image_sum: np.ndarray = field(default_factory=lambda: np.zeros((RESIZED_SIZE, RESIZED_SIZE, 3), np.int64))
+    image_sum: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 3), np.int64))
     product_sum: np.ndarray = field(default_factory=lambda: np.zeros((3, 3), np.int64))
 
     def update(self, images: np.ndarray) -> None:
-        """Counts one image, uint8 [256,256,3], or several, uint8 [N,256,256,3].
+        """Counts one image, uint8 [R,R,3], or several, uint8 [N,R,R,3].
 
         Raises:
           ValueError: another shape or type.
         """
         images = images[np.newaxis] if images.ndim == 3 else images
-        if images.shape[1:] != self.image_sum.shape or images.dtype != np.uint8:
-            raise ValueError(f"found {images.dtype} {list(images.shape)}, expected uint8 [N,256,256,3]")
+        side = len(self.image_sum) if self.count else images.shape[-2]
+        if images.shape[1:] != (side, side, 3) or images.dtype != np.uint8:
+            raise ValueError(f"found {images.dtype} {list(images.shape)}, expected uint8 [N,{side},{side},3]")
+        if not self.count:
+            self.image_sum = np.zeros((side, side, 3), np.int64)
         for image in images:
             # Products of one image sum to less than 2^53, so this float64 product is exact, and much faster
             # than an integer one.
@@ -116,9 +115,10 @@ class Accumulator:
         self.count += len(images)
 
     def merge(self, other: Accumulator) -> None:
-        """Adds what `other` has counted."""
+        """Adds what `other` has counted, of images of the same size."""
+        if other.count:
+            self.image_sum = self.image_sum + other.image_sum if self.count else other.image_sum
         self.count += other.count
-        self.image_sum += other.image_sum
         self.product_sum += other.product_sum
 
     def result(self) -> Statistics:
@@ -129,7 +129,7 @@ class Accumulator:
         """
         if not self.count:
             raise ValueError("no image was counted")
-        pixels = self.count * RESIZED_SIZE**2
+        pixels = self.count * len(self.image_sum) ** 2
         # Python's unbounded integers: the difference of two large products is exact, even where it is tiny.
         rgb_sum = self.image_sum.sum(axis=(0, 1)).astype(object)
         scatter = pixels * self.product_sum.astype(object) - np.outer(rgb_sum, rgb_sum)

@@ -46,6 +46,8 @@ def test_wheel_contains_package_data_and_nothing_else(wheel):
         "keras_alexnet/configs/photos.flags",
         "keras_alexnet/cluster/slurm.sbatch",
         "keras_alexnet/cluster/kubernetes.yaml",
+        "keras_alexnet/cluster/predict.sbatch",
+        "keras_alexnet/cluster/predict.yaml",
         "pipelines/datasets/ilsvrc2012_wnids.txt",
         "serving/config/docker-compose.yaml",
         "serving/config/kubernetes.yaml",
@@ -80,6 +82,25 @@ for name in ["keras_alexnet", "serving", *{modules}]:
 """
     ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert [line for line in ran.stdout.splitlines() if " " in line] == []
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize("module", ["keras_alexnet.train", "serving.client"])
+def test_help_loads_no_large_library(module):
+    # Modules are counted, because times depend on the machine: 30 packages of these cost more than half a second.
+    program = f"""
+import runpy, sys
+sys.argv = [{module!r}, "--help"]
+try:
+    runpy.run_module({module!r}, run_name="__main__", alter_sys=True)
+except SystemExit:
+    large = {{"tensorflow", "keras", "grpc", "google.protobuf", "numpy", "PIL", "rich", "tensorflow_serving"}}
+    print(len(sys.modules), *sorted(large & set(sys.modules)))
+"""
+    ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    count, *large = ran.stdout.splitlines()[-1].split()
+    # Python and absl alone load about 170.
+    assert not large and int(count) < 260
 
 
 @pytest.mark.subprocess

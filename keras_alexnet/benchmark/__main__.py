@@ -1,21 +1,29 @@
 """Command: measures training steps, inference, training input, strategies and servers against alternatives.
 
     python -m keras_alexnet.benchmark --part=train --batch=64
+    python -m keras_alexnet.benchmark --part=all --peers --output_dir=build/benchmark
     python -m keras_alexnet.benchmark --part=input --batch=128
     python -m keras_alexnet.benchmark --part=inference
     python -m keras_alexnet.benchmark --part=strategies    (with two GPUs; otherwise add --virtual_devices=2)
     python -m keras_alexnet.benchmark --part=serving --server=127.0.0.1:8500 --model_name=alexnet
 
 The contenders of a part take turns in one process, so compare the ratios. On a CPU those of processor time vary less
-than those of wall-clock time.
+than those of wall-clock time. --peers adds Keras' own layers and pipelines, and PyTorch, torchvision, ONNX Runtime and
+OpenVINO where they are installed (pip install 'keras-alexnet[benchmark]').
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from keras_alexnet.variants import VARIANTS, Variant, find_variant
-from pipelines.cli import UsageError, run
+from pipelines.cli import UsageError, define_path, run
+
+if TYPE_CHECKING:
+    from keras_alexnet.benchmark.report import Report
 
 PARTS = ("train", "inference", "input", "strategies", "serving", "all")
 
@@ -28,8 +36,10 @@ def define_flags() -> None:
     flags.DEFINE_string("dataset", None, "input: a directory written by pipelines.prepare; synthetic images if not set")
     flags.DEFINE_integer("batch", 64, "images per training step, input batch or request", 1)
     flags.DEFINE_list("devices", None, "strategies: devices to use, such as GPU:0,GPU:2; all GPUs if not set")
-    flags.DEFINE_integer("virtual_devices", 0, "strategies: split the CPU into this many logical devices", 0)
+    flags.DEFINE_integer("virtual_devices", 0, "strategies: split the only GPU, or the CPU, into this many devices", 0)
     flags.DEFINE_integer("repeats", 7, "timed runs of each contender, or requests per connection", 1)
+    flags.DEFINE_boolean("peers", False, "also measure Keras' own layers, PyTorch, ONNX Runtime and OpenVINO")
+    define_path("output_dir", None, "where benchmark.csv and, with matplotlib, benchmark.png are written")
     flags.DEFINE_string("server", None, "serving: host:port of TensorFlow Serving or serving.server")
     flags.DEFINE_string("model_name", "alexnet", "serving: name of the model on the server")
 
@@ -41,37 +51,33 @@ def _devices(options: flags.FlagValues) -> list[str]:
             if getattr(options, name):
                 raise UsageError(f"--{name} is for --part=strategies; found --part={options.part}")
         return []
-    from keras_alexnet.distribute.strategies import checked_devices, device_names, split_cpu
+    from keras_alexnet.distribute.strategies import checked_devices, device_names, split_device
 
-    if options.virtual_devices:
-        split_cpu(options.virtual_devices)
+    kind = split_device(options.virtual_devices) if options.virtual_devices else "GPU"
     if options.devices:
         return checked_devices(options.devices)
-    return device_names("CPU" if options.virtual_devices else "GPU")
+    return device_names(kind)
 
 
-def _measure_strategies(variant: Variant, subject: str, options: flags.FlagValues, devices: Sequence[str]) -> bool:
-    from keras_alexnet.benchmark.strategies import report_strategies
+def _measure_training(variant: Variant, subject: str, options: flags.FlagValues, report: Report) -> None:
+    from keras_alexnet.benchmark.timing import interleaved
+    from keras_alexnet.benchmark.training import training_flop, training_steps
 
-    return report_strategies(variant, subject, options.batch, options.repeats, devices)
-
-
-def _measure_training(variant: Variant, subject: str, options: flags.FlagValues) -> None:
-    from keras_alexnet.benchmark.timing import interleaved, print_table
-    from keras_alexnet.benchmark.training import training_steps
-
-    medians = interleaved(training_steps(variant, options.batch), options.repeats)
-    print_table(f"{subject}, batch {options.batch}: one training step", medians, options.batch)
+    times = interleaved(training_steps(variant, options.batch, options.peers), options.repeats)
+    title = f"{subject}, batch {options.batch}: one training step"
+    report.add(title, times, options.batch, training_flop(variant))
 
 
-def _measure_inference(variant: Variant, subject: str, options: flags.FlagValues) -> None:
-    from keras_alexnet.benchmark.inference import BATCHES, bfloat16_instructions, inference_contenders
-    from keras_alexnet.benchmark.timing import interleaved, print_table
+def _measure_inference(variant: Variant, subject: str, options: flags.FlagValues, report: Report) -> None:
+    from keras_alexnet.benchmark import inference
+    from keras_alexnet.benchmark.timing import interleaved
 
-    print(f"bfloat16 instructions: {bfloat16_instructions()}")
-    for batch in BATCHES:
-        medians = interleaved(inference_contenders(variant, batch), options.repeats)
-        print_table(f"{subject}, {batch} images: ten crops", medians, batch)
+    for batch in inference.BATCHES:
+        times = interleaved(inference.inference_contenders(variant, batch), options.repeats)
+        report.add(f"{subject}, {batch} images: ten crops", times, batch)
+    for batch in inference.SINGLE_CROP_BATCHES if options.peers else ():
+        times = interleaved(inference.single_crop_contenders(variant, batch), options.repeats)
+        report.add(f"{subject}, {batch} images: centre crop", times, batch, inference.forward_flop(variant))
 
 
 def main(argv: Sequence[str]) -> int:
@@ -85,20 +91,36 @@ def main(argv: Sequence[str]) -> int:
         report_serving(options.server, options.model_name, options.batch, options.repeats)
         return 0
     devices = _devices(options)
+    from keras_alexnet.benchmark.machine import convolution_peak, header
+    from keras_alexnet.benchmark.report import Report
+
+    about = header()
+    print(about)
+    needs_peak = options.part in ("train", "inference", "all")
+    report = Report(options.output_dir, convolution_peak() if needs_peak else None)
+    is_equal = _measure(options, devices, report)
+    for path in report.write(about):
+        print(f"wrote {path}")
+    return 0 if is_equal else 1
+
+
+def _measure(options: flags.FlagValues, devices: Sequence[str], report: Report) -> bool:
     variant = find_variant(options.variant).scaled(options.width)
     subject = f"{variant.name}, width {options.width:g}"
-    is_part = options.part == "strategies" or (options.part == "all" and len(devices) > 1)
-    if is_part and not _measure_strategies(variant, subject, options, devices):
-        return 1
+    if options.part == "strategies" or (options.part == "all" and len(devices) > 1):
+        from keras_alexnet.benchmark.strategies import report_strategies
+
+        if not report_strategies(variant, subject, options.batch, options.repeats, devices, report):
+            return False
     if options.part in ("train", "all"):
-        _measure_training(variant, subject, options)
+        _measure_training(variant, subject, options, report)
     if options.part in ("input", "all"):
         from keras_alexnet.benchmark.input import report_input
 
-        report_input(options.dataset, options.batch, options.repeats)
+        report_input(options.dataset, options.batch, options.repeats, report, options.peers)
     if options.part in ("inference", "all"):
-        _measure_inference(variant, subject, options)
-    return 0
+        _measure_inference(variant, subject, options, report)
+    return True
 
 
 def command() -> None:

@@ -1,13 +1,16 @@
 """Contenders for ten-crop inference: the network on ten crops, the served graph, and the cost of its products alone."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_alexnet.benchmark.machine import bfloat16_instructions
+from keras_alexnet.benchmark.runtimes import runtime_predictions
 from keras_alexnet.benchmark.synthetic import synthetic_jpeg
+from keras_alexnet.benchmark.with_torch import has_torch
+from keras_alexnet.describe import multiply_adds
 from keras_alexnet.layers.tower_layers import TowerConv2D, TowerDense, as_list
 from keras_alexnet.model import AlexNet
 from keras_alexnet.saved_model.serving_network import ServingNetwork
@@ -17,6 +20,7 @@ from pipelines.images import decode
 from pipelines.images.crops import RESIZED_SIZE
 
 BATCHES = (1, 8, 32)  # images a request
+SINGLE_CROP_BATCHES = (1, 80)
 
 _STORED = tf.TensorSpec([None, RESIZED_SIZE, RESIZED_SIZE, 3], tf.uint8)
 
@@ -50,11 +54,36 @@ def inference_contenders(variant: Variant, batch: int) -> dict[str, Callable[[],
     }
 
 
-def bfloat16_instructions() -> str:
-    """The bfloat16 instructions of this processor according to /proc/cpuinfo."""
-    cpuinfo = Path("/proc/cpuinfo")
-    flags = cpuinfo.read_text().split() if cpuinfo.exists() else []
-    return ", ".join(flag for flag in ("amx_bf16", "avx512_bf16") if flag in flags) or "none found in /proc/cpuinfo"
+def forward_flop(variant: Variant) -> float:
+    """Floating-point operations of the network for one crop."""
+    return 2.0 * multiply_adds(AlexNet(variant))
+
+
+def single_crop_contenders(variant: Variant, batch: int) -> dict[str, Callable[[], object]]:
+    """Contender -> probabilities of the centre crops of `batch` resized images, here and in other runtimes.
+
+    The runtimes and the graphs of this package have the same weights; PyTorch's network has the same layers.
+    """
+    stored = np.random.default_rng(0).integers(0, 256, (batch, RESIZED_SIZE, RESIZED_SIZE, 3), np.uint8)
+    images, model = tf.constant(stored), AlexNet(variant, classifier_activation=None)
+    has_bfloat16 = "bf16" in bfloat16_instructions()
+
+    def served(precision: str) -> Callable[[], object]:
+        network = ServingNetwork(model, precision)
+        return _on(images, lambda images: network.center_crop_and_features(images)[0])
+
+    contenders = {
+        "Keras model": _on(images, lambda images: crop_probabilities(model, images, "center", from_logits=True)),
+        "served graph": served("float32"),
+    }
+    if has_bfloat16:
+        contenders["served graph, bfloat16"] = served("bfloat16")
+    contenders |= runtime_predictions(model, stored, "center", has_bfloat16)
+    if has_torch():
+        from keras_alexnet.benchmark.torch_network import torch_predictions
+
+        contenders |= torch_predictions(variant, 1000, stored, 120.0)
+    return contenders
 
 
 def _on(stored: tf.Tensor, function: Callable[[tf.Tensor], tf.Tensor]) -> Callable[[], tf.Tensor]:

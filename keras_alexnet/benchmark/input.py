@@ -9,17 +9,16 @@ import contextlib
 import dataclasses
 import os
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
 
+from keras_alexnet.benchmark.input_peers import input_peers, write_image_folder
+from keras_alexnet.benchmark.report import Report
+from keras_alexnet.benchmark.timing import Contender, interleaved
 from pipelines.datasets.registry import open_source
 from pipelines.datasets.source import Source
 from pipelines.images.crops import RESIZED_SIZE
@@ -27,43 +26,37 @@ from pipelines.input import crop_batches, training_batches
 from pipelines.preparation.prepare import prepare
 
 _IMAGES = 512
-_SECONDS_A_TURN = 3.0
+_IMAGES_A_TURN = 2048
 
 # Gives files of 30 kB; 250 photographs from ImageNet, prepared, have 29.5 kB on average.
 _SPECTRAL_SLOPE = 1.55
 
 
-def report_input(dataset: str | None, batch: int, repeats: int) -> None:
+def report_input(dataset: str | None, batch: int, repeats: int, report: Report, peers: bool = False) -> None:
     """Measures the throughput and prints a table.
 
     Args:
       dataset: a directory written by pipelines.prepare; None for synthetic images in a temporary directory.
       batch: images per batch.
       repeats: timed turns of each contender; the table shows medians.
+      report: gets the table. A ratio is to decoding alone.
+      peers: whether the pipelines of Keras and torchvision take part.
 
     Raises:
       ValueError: `dataset` was not written by pipelines.prepare.
     """
-    with _records(dataset) as source:
-        rates = images_per_second(contenders(source, batch), batch, repeats)
-        size = np.mean([len(encoded) for encoded, _, _ in source.encoded("train").take(_IMAGES).as_numpy_iterator()])
-    limit = next(iter(rates.values())).per_core
-    table = Table(
-        title=f"training input, batch {batch}, records of {size / 1000:.1f} kB, {os.cpu_count()} cores",
-        caption="the train command applies the PCA colour augmentation in its training step, on the device",
-    )
-    for heading in ("contender", "images/s", "per core", "ratio"):
-        table.add_column(heading, justify="left" if heading == "contender" else "right")
-    for name, rate in rates.items():
-        table.add_row(name, f"{rate.total:.0f}", f"{rate.per_core:.0f}", f"{rate.per_core / limit:.2f}")
-    Console().print(table)
-
-
-class Rate(NamedTuple):
-    """Images per second of wall-clock time, and per second of processor time, which is the throughput of one core."""
-
-    total: float
-    per_core: float
+    with _records(dataset) as source, tempfile.TemporaryDirectory() as folder:
+        records = source.encoded("train").take(_IMAGES)
+        starts = {name: _iterator(pipeline) for name, pipeline in contenders(source, batch).items()}
+        if peers:
+            write_image_folder(records, Path(folder))
+            starts |= input_peers(Path(folder), batch)
+        size = np.mean([len(encoded) for encoded, _, _ in records.as_numpy_iterator()])
+        batches = max(1, _IMAGES_A_TURN // batch)
+        turns = {name: _contender(start, batches) for name, start in starts.items()}
+        times = interleaved(turns, repeats)
+    report.add(f"training input, batch {batch}, records of {size / 1000:.1f} kB", times, batches * batch)
+    print("the train command applies the PCA colour augmentation in its training step, on the device")
 
 
 def contenders(source: Source, batch: int) -> dict[str, tf.data.Dataset]:
@@ -101,25 +94,23 @@ def contenders(source: Source, batch: int) -> dict[str, tf.data.Dataset]:
     }
 
 
-def images_per_second(datasets: dict[str, tf.data.Dataset], batch: int, repeats: int) -> dict[str, Rate]:
-    """Median rates of each dataset over `repeats` rounds, in which they take turns; one round goes before."""
-    turns: dict[str, list[Rate]] = {name: [] for name in datasets}
-    for _ in range(repeats + 1):
-        for name, dataset in datasets.items():
-            turns[name].append(_turn(dataset, batch))
-    return {name: Rate(*np.median(rates[1:], axis=0)) for name, rates in turns.items()}
+def _iterator(dataset: tf.data.Dataset) -> Callable[[], Iterator]:
+    return lambda: iter(dataset)
 
 
-def _turn(dataset: tf.data.Dataset, batch: int) -> Rate:
-    iterator = iter(dataset)
-    # Not timed: the start of the pipeline, and the batches that it prefetches meanwhile.
-    for _ in range(3):
-        next(iterator)
-    images, clock, processor = 0, time.perf_counter(), time.process_time()
-    while time.perf_counter() - clock < _SECONDS_A_TURN:
-        next(iterator)
-        images += batch
-    return Rate(images / (time.perf_counter() - clock), images / (time.process_time() - processor))
+def _contender(start: Callable[[], Iterator], batches: int) -> Contender:
+    def started() -> Iterator:
+        iterator = start()
+        # Not timed: the start of the pipeline, and the batches that it prefetches meanwhile.
+        for _ in range(3):
+            next(iterator)
+        return iterator
+
+    def run(iterator: Iterator) -> None:
+        for _ in range(batches):
+            next(iterator)
+
+    return Contender(run, started)
 
 
 @contextlib.contextmanager

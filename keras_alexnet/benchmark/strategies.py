@@ -7,7 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_alexnet.benchmark.timing import interleaved, print_table
+from keras_alexnet.benchmark.report import Report
+from keras_alexnet.benchmark.timing import interleaved
 from keras_alexnet.distribute.placement import placement_table, placement_text
 from keras_alexnet.distribute.strategies import make_strategy
 from keras_alexnet.model import AlexNet
@@ -75,7 +76,7 @@ class Training:
     def take(self, batches: Iterator[tuple], count: int = 1) -> float:
         """Takes `count` steps; returns the loss summed over all images so far."""
         for _ in range(count):
-            self._steps.take(batches, 1)
+            self._steps.take(batches, [0.01])
         return float(self._steps.sums[0])
 
     def placement(self) -> str:
@@ -134,7 +135,9 @@ def timed_steps(trainings: dict[str, Training]) -> dict[str, Callable[[], float]
     return {title: step(training) for title, training in trainings.items()}
 
 
-def report_strategies(variant: Variant, subject: str, batch: int, repeats: int, devices: Sequence[str]) -> bool:
+def report_strategies(
+    variant: Variant, subject: str, batch: int, repeats: int, devices: Sequence[str], report: Report
+) -> bool:
     """Prints placement, equality of the weights and step times of the strategies that `devices` allow.
 
     Returns:
@@ -160,8 +163,8 @@ def report_strategies(variant: Variant, subject: str, batch: int, repeats: int, 
     trainings = {title: Training(variant, CLASSES, strategy, batch) for title, strategy in chosen.items()}
     for training in trainings.values():
         print(training.placement())
-    medians = interleaved(timed_steps(trainings), repeats)
-    print_table(f"{subject}, batch {batch}: one training step", medians, batch)
+    times = interleaved(timed_steps(trainings), repeats)
+    report.add(f"{subject}, batch {batch}: one training step", times, batch)
     if any(name.startswith("CPU") for name in devices):
         print("devices on one CPU share its cores: of the above, only placement and equality hold for GPUs")
     return all(equal.values())

@@ -1,4 +1,4 @@
-"""Contenders for one training step: plain TensorFlow operations, our steps, and Keras' `train_on_batch`."""
+"""Contenders for one training step: plain TensorFlow operations, our steps, Keras' `train_on_batch`, and peers."""
 
 from collections.abc import Callable
 
@@ -6,24 +6,55 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_alexnet.benchmark.keras_network import keras_step
+from keras_alexnet.benchmark.machine import bfloat16_instructions
 from keras_alexnet.benchmark.plain_ops import plain_step
 from keras_alexnet.benchmark.strategies import CLASSES, Training, timed_steps
+from keras_alexnet.benchmark.with_torch import has_torch
+from keras_alexnet.describe import multiply_adds
 from keras_alexnet.model import AlexNet
 from keras_alexnet.optimizer import PaperSGD
 from keras_alexnet.variants import Variant
 
 
-def training_steps(variant: Variant, batch: int) -> dict[str, Callable[[], object]]:
-    """Contender -> one training step on a fixed batch of noise."""
+def training_steps(variant: Variant, batch: int, peers: bool = False) -> dict[str, Callable[[], object]]:
+    """Contender -> one training step on a fixed batch of noise.
+
+    Args:
+      batch: images per step.
+      peers: whether Keras' own layers and, if it is installed, PyTorch take part; and bfloat16 where the processor has
+        instructions for it.
+    """
     random = np.random.default_rng(0)
-    images = tf.constant(random.uniform(0, 255, (batch, variant.crop_size, variant.crop_size, 3)), tf.float32)
-    labels = tf.constant(random.integers(0, CLASSES, batch), tf.int32)
-    return {
+    noise = random.uniform(0, 255, (batch, variant.crop_size, variant.crop_size, 3)).astype(np.float32)
+    classes = random.integers(0, CLASSES, batch).astype(np.int32)
+    images, labels = tf.constant(noise), tf.constant(classes)
+    steps: dict[str, Callable[[], object]] = {
         "plain operations": plain_step(variant, CLASSES, images - 120, labels),
         "our step": _our_step(variant, images, labels),
         "guarded": timed_steps({"": Training(variant, CLASSES, tf.distribute.get_strategy(), batch)})[""],
         "fit": _fit_step(variant, images, labels),
     }
+    if not peers:
+        return steps
+    has_bfloat16 = "bf16" in bfloat16_instructions()
+    if has_bfloat16:
+        steps["fit, mixed_bfloat16"] = _fit_step(variant, images, labels, "mixed_bfloat16")
+    steps["Keras, Conv2D(groups=2)"] = keras_step(variant, CLASSES, noise - 120, classes)
+    if has_torch():
+        from keras_alexnet.benchmark.torch_network import torch_steps
+
+        steps |= torch_steps(variant, CLASSES, noise - 120, classes, has_bfloat16)
+    return steps
+
+
+def training_flop(variant: Variant) -> float:
+    """Floating-point operations of a training step per image: forward, and two products backward.
+
+    conv1 has no gradient to the image.
+    """
+    model = AlexNet(variant, classes=CLASSES)
+    return 2.0 * (3 * multiply_adds(model) - multiply_adds(model.get_layer("conv1")))
 
 
 def _our_step(variant: Variant, images: tf.Tensor, labels: tf.Tensor) -> Callable[[], tf.Tensor]:
@@ -41,7 +72,10 @@ def _our_step(variant: Variant, images: tf.Tensor, labels: tf.Tensor) -> Callabl
     return step
 
 
-def _fit_step(variant: Variant, images: tf.Tensor, labels: tf.Tensor) -> Callable[[], object]:
+def _fit_step(variant: Variant, images: tf.Tensor, labels: tf.Tensor, policy: str = "float32") -> Callable[[], object]:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
     model = AlexNet(variant, classes=CLASSES, classifier_activation=None)
+    keras.config.set_dtype_policy(before)
     model.compile(PaperSGD(), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return lambda: model.train_on_batch(images, labels)

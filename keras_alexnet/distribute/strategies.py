@@ -8,6 +8,9 @@ from keras_alexnet.distribute import STRATEGIES
 from keras_alexnet.distribute.cluster import create_multiworker_strategy, has_several_workers
 from keras_alexnet.distribute.towers import TowerMirroredStrategy
 
+# Megabytes of each part of a split GPU: TensorFlow wants a limit, and a step of 128 images at full width needs less.
+_PART_MEMORY = 4096
+
 
 def split_cpu(devices: int) -> None:
     """Splits the CPU into logical devices CPU:0, CPU:1, ..., to run placements without GPUs.
@@ -15,14 +18,35 @@ def split_cpu(devices: int) -> None:
     Raises:
       ValueError: if TensorFlow has already started with another number of devices.
     """
-    cpu = tf.config.list_physical_devices("CPU")[0]
+    _split("CPU", [tf.config.LogicalDeviceConfiguration()] * devices)
+
+
+def split_device(devices: int) -> str:
+    """Splits the only GPU, or without a GPU the CPU, into logical devices.
+
+    With several GPUs there is no need to split one: the CPU is split then.
+
+    Returns:
+      The kind of the devices, "GPU" or "CPU".
+
+    Raises:
+      ValueError: if TensorFlow has already started with another number of devices.
+    """
+    if len(tf.config.get_visible_devices("GPU")) != 1:
+        split_cpu(devices)
+        return "CPU"
+    _split("GPU", [tf.config.LogicalDeviceConfiguration(memory_limit=_PART_MEMORY)] * devices)
+    return "GPU"
+
+
+def _split(kind: str, parts: list[tf.config.LogicalDeviceConfiguration]) -> None:
     try:
-        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
+        tf.config.set_logical_device_configuration(tf.config.get_visible_devices(kind)[0], parts)
     except RuntimeError as error:
-        found = len(tf.config.list_logical_devices("CPU"))
-        if found != devices:
+        found = len(tf.config.list_logical_devices(kind))
+        if found != len(parts):
             raise ValueError(
-                f"virtual_devices={devices}: TensorFlow has already started with {found} CPU device(s)"
+                f"virtual_devices={len(parts)}: TensorFlow has already started with {found} {kind} device(s)"
             ) from error
 
 
@@ -35,7 +59,8 @@ def make_strategy(
       name: "single" (one device, no distribution), "mirrored" (one replica a device), "towers" (one replica a pair of
         devices), "multiworker" (the processes in TF_CONFIG, see `keras_alexnet.distribute.cluster`), or "auto":
         multiworker if TF_CONFIG describes several workers, else mirrored if there are several devices, else single.
-      virtual_devices: if not 0, the number of logical devices that the CPU is split into and that are used.
+      virtual_devices: if not 0, the number of logical devices that are used, into which the only GPU, or without a GPU
+        the CPU, is split.
       devices: device names such as `["GPU:0", "GPU:2"]`; for "towers", consecutive pairs. All GPUs, or all virtual
         devices, if not given.
 
@@ -54,9 +79,7 @@ def make_strategy(
             given = f"virtual_devices={virtual_devices}" if virtual_devices else f"devices={','.join(devices or ())}"
             raise ValueError(f"{given}: strategy=multiworker uses all GPUs of each process (see CUDA_VISIBLE_DEVICES)")
         return create_multiworker_strategy()
-    if virtual_devices:
-        split_cpu(virtual_devices)
-    kind = "CPU" if virtual_devices else "GPU"
+    kind = split_device(virtual_devices) if virtual_devices else "GPU"
     names = checked_devices(devices) if devices else device_names(kind)
     if name == "auto":
         name = "mirrored" if len(names) > 1 else "single"

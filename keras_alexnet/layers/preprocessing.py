@@ -24,6 +24,8 @@ class MeanSubtraction(keras.layers.Layer):
         initialization needs.
       resize: resize policy of this network's images (`pipelines.images.crops.RESIZE_POLICIES`). The layer does not
         use it: it is stored with the network for the exporter and for `preprocess_input`.
+      resized_size: side in pixels that this network's images are resized to before they are cropped; None for the
+        network's own. Stored like `resize`.
 
     Example:
 
@@ -36,13 +38,14 @@ class MeanSubtraction(keras.layers.Layer):
         mean: Sequence | np.ndarray,
         scale: float | Sequence[float] = 1.0,
         resize: str = "shorter_side",
+        resized_size: int | None = None,
         **kwargs: Any,
     ):
         # Without autocast=False Keras would cast the images before `call` sees them.
         super().__init__(autocast=False, **kwargs)
         self.mean = np.asarray(mean, np.float32)
         self.scale = scale if isinstance(scale, float | int) else tuple(scale)
-        self.resize = resize
+        self.resize, self.resized_size = resize, resized_size
 
     def call(self, images):
         # In float32 under any policy: bfloat16 does not represent all pixel values above 128.
@@ -59,6 +62,7 @@ class MeanSubtraction(keras.layers.Layer):
             "mean": {"shape": self.mean.shape, "float32": encoded},
             "scale": self.scale,
             "resize": self.resize,
+            "resized_size": self.resized_size,
         }
 
     @classmethod

@@ -6,12 +6,13 @@ import keras
 import tensorflow as tf
 
 from keras_alexnet.distribute.towers import on_tower, per_tower
+from keras_alexnet.layers.randomness import RandomLayer
 
 register = keras.saving.register_keras_serializable(package="keras_alexnet")
 
 
 @register
-class TowerDropout(keras.layers.Layer):
+class TowerDropout(RandomLayer):
     """Dropout as printed in the paper: a 0/1 mask in training, outputs times `1 - rate` at inference.
 
     Inverted dropout (`rescale="training"`, as in `keras.layers.Dropout`, Caffe and PyTorch) divides by `1 - rate` in
@@ -40,13 +41,12 @@ class TowerDropout(keras.layers.Layer):
         seed: int | None = None,
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
+        super().__init__(seed, **kwargs)
         if not 0 <= rate < 1:
             raise ValueError(f"{self.name}: rate={rate}: expected 0 <= rate < 1")
         if rescale not in ("inference", "training"):
             raise ValueError(f"{self.name}: rescale={rescale!r}: expected 'inference' or 'training'")
-        self.rate, self.rescale, self.seed = rate, rescale, seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.rate, self.rescale = rate, rescale
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         keep = 1.0 - self.rate
@@ -54,11 +54,7 @@ class TowerDropout(keras.layers.Layer):
             return per_tower(lambda values: values * keep if self.rescale == "inference" else values, inputs)
         if not isinstance(inputs, list | tuple):
             return self.call([inputs], training)[0]
-        seed = tf.cast(self.seed_generator.next(), tf.int32)
-        replica = tf.distribute.get_replica_context()
-        if replica is not None:
-            # The generator's state is mirrored: without this all replicas would draw the same mask.
-            seed = tf.random.experimental.stateless_fold_in(seed, replica.replica_id_in_sync_group)
+        seed = self.next_seed()
         return [on_tower(index, self._masked(seed, index), values) for index, values in enumerate(inputs)]
 
     def _masked(self, seed, index):
@@ -70,9 +66,6 @@ class TowerDropout(keras.layers.Layer):
             return masked if self.rescale == "inference" else masked / keep
 
         return mask
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {name: getattr(self, name) for name in ("rate", "rescale", "seed")}

@@ -21,6 +21,13 @@ def networks() -> list[Network]:
             weight_decay=variant.weight_decay,
             features_layer="fc7",
             options=("width", "init", "mean"),
+            towers=variant.towers,
+            mean=variant.mean,
+            rgb_mean=variant.rgb_mean,
+            mean_crop=variant.mean_crop,
+            color_augmentation=variant.color_augmentation,
+            bias_lr_multiplier=variant.bias_lr_multiplier,
+            decay_biases=variant.decay_biases,
         )
         for name, variant in VARIANTS.items()
     ]

@@ -3,13 +3,32 @@
 import functools
 from typing import Any
 
-from keras_alexnet.networks import alexnet, keras_applications, user_factory
+from keras_alexnet.networks import (
+    alexnet,
+    convnets,
+    dense,
+    fire,
+    fractal,
+    googlenet,
+    inception_v4,
+    keras_applications,
+    keras_hub,
+    lenet,
+    plain_networks,
+    residual,
+    user_factory,
+)
 from keras_alexnet.networks.network import Network
+
+_FAMILIES = (
+    *(alexnet, convnets, lenet, plain_networks, googlenet, inception_v4, fire, residual, dense, fractal),
+    *(keras_hub, keras_applications),
+)
 
 
 @functools.cache
 def _registered() -> dict[str, Network]:
-    return {network.name: network for network in (*alexnet.networks(), *keras_applications.networks())}
+    return {network.name: network for family in _FAMILIES for network in family.networks()}
 
 
 def names() -> tuple[str, ...]:
@@ -66,26 +85,54 @@ def create(
     model = networks.create("keras.applications.MobileNet", classes=10, image_size=96, alpha=0.25)
     ```
     """
+    return main_output_only(create_for_training(name, classes, image_size, classifier_activation, **options))
+
+
+def create_for_training(
+    name: str,
+    classes: int,
+    image_size: int | None = None,
+    classifier_activation: str | None = None,
+    **options: Any,
+) -> Any:
+    """Builds a network with its auxiliary outputs, one for each of `Network.aux_loss_weights`, after the main one.
+
+    Arguments and errors are those of `create`.
+    """
     network = find(name)
-    unknown = [option for option in options if option not in network.options]
-    if unknown:
-        accepted = ", ".join(network.options) or "none"
-        raise ValueError(f"{unknown[0]}={options[unknown[0]]!r}: {name} has no such option; it accepts {accepted}")
+    for option, value in options.items():
+        if option not in network.options:
+            accepted = ", ".join(network.options) or "none"
+            raise ValueError(f"{option}={value!r}: {name} has no such option; it accepts {accepted}")
     if classes < 1:
         raise ValueError(f"classes={classes}: expected at least 1")
     if image_size is not None and image_size < 1:
         raise ValueError(f"image_size={image_size}: expected at least 1")
     model = network.build(classes, image_size or network.image_size, classifier_activation, **options)
-    return _main_output_only(name, model, classes)
+    return _checked(network, model, classes)
 
 
-def _main_output_only(name: str, model: Any, classes: int) -> Any:
+def main_output_only(model: Any) -> Any:
+    """`model` without its auxiliary outputs and the layers that only they need."""
+    import keras
+
+    return keras.Model(model.inputs, model.outputs[0], name=model.name) if len(model.outputs) > 1 else model
+
+
+def _checked(network: Network, model: Any, classes: int) -> Any:
     import keras
 
     if not isinstance(model, keras.Model):
-        raise ValueError(f"network={name}: it built a {type(model).__name__}; expected a keras.Model")
-    if len(model.outputs) > 1:
-        model = keras.Model(model.inputs, model.outputs[0], name=model.name)
-    if model.output_shape != (None, classes):
-        raise ValueError(f"network={name}: its output has shape {model.output_shape}; expected (None, {classes})")
+        raise ValueError(f"network={network.name}: it built a {type(model).__name__}; expected a keras.Model")
+    if not network.aux_loss_weights:
+        model = main_output_only(model)
+    expected = (None, classes)
+    for output in model.outputs:
+        if tuple(output.shape) != expected:
+            raise ValueError(f"network={network.name}: its output has shape {tuple(output.shape)}; expected {expected}")
+    if len(model.outputs) != 1 + len(network.aux_loss_weights):
+        raise ValueError(
+            f"network={network.name}: it has {len(model.outputs) - 1} auxiliary outputs; expected "
+            f"{len(network.aux_loss_weights)}, one for each of its loss weights"
+        )
     return model

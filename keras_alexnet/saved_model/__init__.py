@@ -2,3 +2,5 @@
 
 # Of weights and most of the arithmetic of an exported AlexNet.
 PRECISIONS = ("float32", "bfloat16")
+
+FORMATS = ("saved_model", "onnx")

@@ -2,10 +2,18 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
+
+
+class Call(NamedTuple):
+    """A call of a layer: its inputs and outputs, tensors or structures of them. `outputs` is None while it runs."""
+
+    layer: keras.layers.Layer
+    inputs: Any
+    outputs: Any = None
 
 
 def find_classifier(model: keras.Model) -> keras.layers.Layer:
@@ -16,23 +24,25 @@ def find_classifier(model: keras.Model) -> keras.layers.Layer:
     Raises:
       ValueError: no layer has a kernel.
     """
-    layers = [layer for layer in _all_layers(model) if any(len(weight.shape) > 1 for weight in _own_weights(layer))]
+    layers = [layer for layer in all_layers(model) if any(len(weight.shape) > 1 for weight in _own_weights(layer))]
     with observed(layers) as calls:
         model(tf.zeros([1, *model.input_shape[1:]]), training=False)
     if not calls:
         raise ValueError(f"model: found no layer with a kernel in {model.name}; expected a classifier")
-    return calls[-1][0]
+    return calls[-1].layer
 
 
 @contextlib.contextmanager
-def observed(layers: Sequence[keras.layers.Layer]) -> Iterator[list[tuple[keras.layers.Layer, Any]]]:
-    """Records the (layer, input) of each call of `layers` while the block runs."""
-    calls: list[tuple[keras.layers.Layer, Any]] = []
+def observed(layers: Sequence[keras.layers.Layer]) -> Iterator[list[Call]]:
+    """Records each call of `layers` while the block runs, in the order in which they begin."""
+    calls: list[Call] = []
 
     def observing(layer: keras.layers.Layer, call: Callable[..., Any]) -> Callable[..., Any]:
         def record(inputs: Any, *arguments: Any, **keywords: Any) -> Any:
-            calls.append((layer, inputs))
-            return call(inputs, *arguments, **keywords)
+            place = len(calls)
+            calls.append(Call(layer, inputs))
+            calls[place] = Call(layer, inputs, call(inputs, *arguments, **keywords))
+            return calls[place].outputs
 
         return record
 
@@ -57,10 +67,11 @@ def _size(tensor: tf.Tensor) -> int:
     return tf.TensorShape(tensor.shape[1:]).num_elements()
 
 
-def _all_layers(model: keras.Model) -> list[keras.layers.Layer]:
+def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """The layers of a model, those of nested and subclassed models included."""
     return model._flatten_layers(include_self=False)  # Keras has no public list of nested layers
 
 
 def _own_weights(layer: keras.layers.Layer) -> list[keras.Variable]:
-    nested = {id(weight) for below in _all_layers(layer) for weight in below.weights}
+    nested = {id(weight) for below in all_layers(layer) for weight in below.weights}
     return [weight for weight in layer.weights if id(weight) not in nested]

@@ -1,13 +1,10 @@
 """`export_model`: writes a version of a model for TensorFlow Serving, verifies it and publishes it by one rename."""
 
-import contextlib
 import os
-import secrets
-import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +13,20 @@ import tensorflow as tf
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from keras_alexnet.classifier import (
-    alexnet_input,
     check_classifier,
+    resized_size,
     resolve_inputs_and_outputs,
     with_image_size,
 )
-from keras_alexnet.saved_model import PRECISIONS, verify
+from keras_alexnet.saved_model import verify
 from keras_alexnet.saved_model.files import model_card, write_card, write_serving_config
-from keras_alexnet.saved_model.generic_network import GenericNetwork
 from keras_alexnet.saved_model.graph import refuse_random_numbers, remove_devices
-from keras_alexnet.saved_model.module import Network, ServingModule
-from keras_alexnet.saved_model.serving_network import ServingNetwork
+from keras_alexnet.saved_model.module import ServingModule
+from keras_alexnet.saved_model.served import serving_network
+from keras_alexnet.saved_model.versions import check_names, next_version, part_of, publish, refuse_existing
 from keras_alexnet.saved_model.warmup import WARMUP_FILE, probes, warmup_requests, write_logs
 from keras_alexnet.ten_crop import Preprocessing
-from pipelines.atomic import FileLockedError, file_lock
 from pipelines.choices import MAX_PIXELS
-from pipelines.cli import reason_of
 from serving.signatures import CLASS_NAMES_ASSET, LABELS_ASSET, TOP_K
 
 # Allowed differences from the Keras model, relative to the largest value and absolute: float32 differs in the order of
@@ -48,6 +43,8 @@ def export_model(
     preprocessing: Preprocessing | None = None,
     from_logits: bool | None = None,
     image_size: int | None = None,
+    resize: str | None = None,
+    resize_size: int | None = None,
     labels: Sequence[str] | None = None,
     precision: str = "float32",
     top_k: int = TOP_K,
@@ -72,6 +69,10 @@ def export_model(
       from_logits: whether the model's outputs are logits rather than probabilities. Inferred for an `AlexNet`, required
         for other models.
       image_size: S, for a model that accepts images of several sizes, such as those of keras-hub.
+      resize: how images are resized, one of `pipelines.choices.RESIZE_POLICIES`; an `AlexNet` contains it. By default
+        "shorter_side".
+      resize_size: R, the side in pixels that images are resized to before they are cropped, at least S: that of
+        training. By default 256 for an `AlexNet`, else S / 0.875.
       labels: values of the output "labels", one per class; the class names by default.
       precision: "float32", or "bfloat16" (AlexNet only) for weights and most of the arithmetic.
       top_k: how many classes a prediction names, at least 1; all of them if there are fewer.
@@ -98,26 +99,29 @@ def export_model(
     check_classifier(model)
     labels = class_names if labels is None else labels
     for argument, names in (("class_names", class_names), ("labels", labels)):
-        _check_names(model, argument, names)
+        check_names(model, argument, names)
     preprocessing, from_logits = resolve_inputs_and_outputs(model, preprocessing, from_logits)
     base = Path(export_base)
-    target = base / str(_next_version(base) if version is None else version)
-    _refuse_existing(target)
-    network = _serving_network(model, precision, preprocessing, from_logits)
+    target = base / str(next_version(base) if version is None else version)
+    refuse_existing(target)
+    size = resized_size(model) if resize_size is None else resize_size
+    if size < model.input_shape[1]:
+        raise ValueError(f"resize_size={size}: expected at least the {model.input_shape[1]} pixels of {model.name}")
+    network = serving_network(model, precision, preprocessing, from_logits, size, resize)
     module = ServingModule(network, labels, top_k, max_pixels)
     served = {"precision": precision, "top_k": module.top_k, "max_pixels": max_pixels, "resize": network.resize}
     inputs_and_outputs: dict[str, Any] = {"preprocessing": preprocessing, "from_logits": from_logits}
-    with _part_of(target) as part:
+    with part_of(target) as part:
         _save(module, part)
         (part / "assets").mkdir(exist_ok=True)
         for asset, names in ((CLASS_NAMES_ASSET, class_names), (LABELS_ASSET, labels)):
             (part / "assets" / asset).write_text("".join(f"{name}\n" for name in names), encoding="utf-8", newline="\n")
         write_logs(part / WARMUP_FILE, warmup_requests(base.name, network.resized_size))
         write_card(part, model_card(model, served, training or {}))
-        expected = probes(model, base.name, network.resize, max_pixels, **inputs_and_outputs)
+        expected = probes(model, base.name, network.resize, max_pixels, size=size, **inputs_and_outputs)
         verify_export(part, expected, *_TOLERANCES[precision])
         write_serving_config(base)
-        _publish(part, target)
+        publish(part, target)
     return str(target)
 
 
@@ -154,86 +158,3 @@ def verify_export(version_dir: Path, expected: list[PredictionLog], relative: fl
     if ran.returncode:
         lines = (ran.stdout.strip() or ran.stderr.strip() or f"exit code {ran.returncode}").splitlines()
         raise ValueError(f"export verification failed, nothing is published: {lines[-1]}")
-
-
-def _serving_network(model: keras.Model, precision: str, preprocessing: Preprocessing, from_logits: bool) -> Network:
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision={precision!r}: expected one of {', '.join(PRECISIONS)}")
-    if alexnet_input(model) is not None:
-        return ServingNetwork(model, precision)
-    if precision != "float32":
-        raise ValueError(f"precision={precision!r}: supported for AlexNet only; expected 'float32' for {model.name}")
-    return GenericNetwork(model, preprocessing, from_logits)
-
-
-def _check_names(model: keras.Model, argument: str, names: Sequence[str]) -> None:
-    classes = model.output_shape[-1]
-    if len(names) != classes:
-        raise ValueError(f"{argument}: found {len(names)}; expected {classes}, one per class of {model.name}")
-    broken = [name for name in names if name.splitlines() != [name]]
-    if broken:
-        raise ValueError(f"{argument}: found {broken[0]!r}; expected names without line breaks, not empty")
-
-
-@contextlib.contextmanager
-def _part_of(target: Path) -> Iterator[Path]:
-    """A new directory beside `target`, which is removed afterwards unless it was renamed.
-
-    Raises:
-      ValueError: it cannot be created, or writing into it fails.
-    """
-    base = target.parent
-    try:
-        base.mkdir(parents=True, exist_ok=True)
-        _remove_parts(base)
-        # Not a number: TensorFlow Serving ignores it. In the same directory: renaming cannot cross file systems.
-        part = base / f"part-{target.name}-{os.getpid()}-{secrets.token_hex(4)}"
-        lock = _lock_of(part)
-        with file_lock(lock):
-            try:
-                part.mkdir()
-                yield part
-            finally:
-                shutil.rmtree(part, ignore_errors=True)
-                # Windows removes no open files; the next export does.
-                with contextlib.suppress(PermissionError):
-                    lock.unlink(missing_ok=True)
-    except (OSError, tf.errors.OpError) as error:
-        raise ValueError(
-            f"export_base={base}: writing version {target.name} failed: {reason_of(error)}; "
-            "expected a directory that can be written"
-        ) from error
-
-
-def _lock_of(part: Path) -> Path:
-    return part.with_name(f".{part.name}.lock")
-
-
-def _remove_parts(base: Path) -> None:
-    """Removes what killed exports left behind; running ones hold their locks, on other machines too."""
-    for part in base.glob("part-*"):
-        with contextlib.suppress(FileLockedError, PermissionError), file_lock(_lock_of(part)):
-            shutil.rmtree(part, ignore_errors=True)
-            _lock_of(part).unlink(missing_ok=True)
-
-
-def _next_version(base: Path) -> int:
-    versions = [int(entry.name) for entry in base.iterdir() if entry.name.isdecimal()] if base.is_dir() else []
-    return max(versions, default=0) + 1
-
-
-def _refuse_existing(target: Path) -> None:
-    if target.exists():
-        raise ValueError(
-            f"version={target.name}: found {target}; expected a version that does not exist yet "
-            f"(the next free one is {_next_version(target.parent)})"
-        )
-
-
-def _publish(part: Path, target: Path) -> None:
-    """Renames `part` to `target`; of two exporters at once, one gets the number and the other an error."""
-    try:
-        part.rename(target)
-    except OSError:
-        _refuse_existing(target)
-        raise

@@ -3,7 +3,6 @@
 import keras
 import tensorflow as tf
 
-from keras_alexnet.classifier import resized_size
 from keras_alexnet.saved_model.classifier_layer import find_classifier, flat_features, observed
 from keras_alexnet.saved_model.slices import CROPS_PER_SLICE, by_slices
 from keras_alexnet.ten_crop import Preprocessing, preprocess, to_probabilities
@@ -20,21 +19,27 @@ class GenericNetwork:
       model: `[N, S, S, 3]` to `[N, classes]`.
       preprocessing: what the model expects to be done to RGB 0..255.
       from_logits: whether the model's outputs are logits rather than probabilities.
+      resized_size: side of the resized images in pixels, at least S.
+      resize: how images are resized, one of `pipelines.choices.RESIZE_POLICIES`.
 
     Attributes:
       variables: the weights.
-      resize: how images are resized.
-      resized_size: side of the resized images in pixels: the crops cover 7/8 of it.
+      resize, resized_size: as given.
 
     Raises:
       ValueError: no layer has a kernel.
     """
 
-    resize = "shorter_side"
-
-    def __init__(self, model: keras.Model, preprocessing: Preprocessing, from_logits: bool):
+    def __init__(
+        self,
+        model: keras.Model,
+        preprocessing: Preprocessing,
+        from_logits: bool,
+        resized_size: int,
+        resize: str = "shorter_side",
+    ):
         self._model, self._preprocessing, self._from_logits = model, preprocessing, from_logits
-        self.resized_size = resized_size(model)
+        self.resized_size, self.resize = resized_size, resize
         self._size, self._classes = model.input_shape[1], model.output_shape[-1]
         self._classifier = find_classifier(model)
         # Integers are states of random generators, which inference does not use: they stay constants.
@@ -70,4 +75,4 @@ class GenericNetwork:
         weights = [[tf.convert_to_tensor(value) for value in part] for part in (self._trainable, self._non_trainable)]
         with observed([self._classifier]) as calls:
             outputs, _ = self._model.stateless_call(*weights, preprocess(crops, self._preprocessing), training=False)
-        return to_probabilities(outputs, self._from_logits), flat_features(calls[-1][1])
+        return to_probabilities(outputs, self._from_logits), flat_features(calls[-1].inputs)

@@ -25,17 +25,17 @@ class ServingNetwork:
     Args:
       model: an `AlexNet` with its classifier, giving logits or probabilities.
       precision: one of `saved_model.PRECISIONS`.
+      resized_size: side of the resized images in pixels.
 
     Attributes:
       variables: the weights.
       resize: how images are resized, one of `pipelines.choices.RESIZE_POLICIES`.
-      resized_size: side of the resized images in pixels.
+      resized_size: as given.
     """
 
-    resized_size = RESIZED_SIZE
-
-    def __init__(self, model: keras.Model, precision: str = "float32"):
-        copy = _copy(model, precision)
+    def __init__(self, model: keras.Model, precision: str = "float32", resized_size: int = RESIZED_SIZE):
+        self.resized_size = resized_size
+        copy = copy_of(model, precision)
         self._kernels = _transposed_kernels(copy) if precision == "float32" else {}
         replaced = {id(kernel) for name in self._kernels for kernel in copy.get_layer(name).kernels}
         self.variables = [weight.value for weight in copy.weights if id(weight) not in replaced]
@@ -52,10 +52,10 @@ class ServingNetwork:
         head -= isinstance(top[head - 1], TowerDropout)
         self._dense, self._head = top[:head], top[head:]
         self._classes = copy.output_shape[-1]
-        self._shared = shareable_layers(self._trunk, self._size)
+        self._shared = shareable_layers(self._trunk, self._size, resized_size)
 
     def ten_crop(self, images: tf.Tensor) -> tf.Tensor:
-        """Class probabilities of uint8 `[N,256,256,3]`, the mean over ten crops: float32 `[N, classes]`."""
+        """Class probabilities of uint8 `[N,R,R,3]`, the mean over ten crops: float32 `[N, classes]`."""
 
         def of_slice(images: tf.Tensor) -> tuple[tf.Tensor]:
             probabilities, _ = self._top(self._ten_trunks(images))
@@ -65,7 +65,7 @@ class ServingNetwork:
         return by_slices(of_slice, images, CROPS_PER_SLICE // 10, [self._classes])[0]
 
     def center_crop_and_features(self, images: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """Class probabilities of uint8 `[N,256,256,3]` from the centre crop; fc7's outputs, float32 `[N, units]`."""
+        """Class probabilities of uint8 `[N,R,R,3]` from the centre crop; fc7's outputs, float32 `[N, units]`."""
 
         def of_slice(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             crop = tf.cast(crops.center_crop(images, self._size), tf.float32)
@@ -77,7 +77,7 @@ class ServingNetwork:
     def _ten_trunks(self, images: tf.Tensor) -> list[tf.Tensor]:
         """The trunk's outputs for ten crops, `[10 N, ...]` per tower; the N images of the first crop come first."""
         if self._shared:
-            towers = SharedCrops(self._centring, self._shared, self._size, _run)(images)
+            towers = SharedCrops(self._centring, self._shared, self._size, _run, self.resized_size)(images)
             return _run(self._trunk[len(self._shared) :], towers)
         separate = tf.unstack(crops.ten_crops(images, self._size), axis=1)
         return _run(self._trunk, [self._centring(tf.cast(tf.concat(separate, 0), tf.float32))])
@@ -121,7 +121,8 @@ def _columns_product(layer: TowerDense, transposed: Sequence[tf.Variable], tower
     return outputs
 
 
-def _copy(model: keras.Model, precision: str) -> keras.Model:
+def copy_of(model: keras.Model, precision: str) -> keras.Model:
+    """A copy of an `AlexNet` whose convolutions and first dense layers have the dtype `precision`."""
     config = model.get_config()
     for layer in config["layers"]:
         is_float32 = layer["class_name"] == "MeanSubtraction" or layer["config"]["name"] in ("fc8", "predictions")

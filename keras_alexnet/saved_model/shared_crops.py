@@ -25,6 +25,7 @@ from keras_alexnet.layers import (
     TowerConv2D,
 )
 from keras_alexnet.layers.tower_layers import as_list
+from pipelines.choices import RESIZED_SIZE
 from pipelines.images.crops import five_corners
 
 Towers = list[tf.Tensor]
@@ -67,12 +68,21 @@ class SharedCrops:
       layers: `shareable_layers` of the network, not empty.
       size: side of a crop in pixels.
       run: how layers are applied.
+      resized_size: side of the resized images in pixels.
     """
 
-    def __init__(self, centring: MeanSubtraction, layers: Sequence[keras.layers.Layer], size: int, run: Run):
+    def __init__(
+        self,
+        centring: MeanSubtraction,
+        layers: Sequence[keras.layers.Layer],
+        size: int,
+        run: Run,
+        resized_size: int = RESIZED_SIZE,
+    ):
         first = _first(layers, size)
         assert first is not None, layers
         self._first, self._size, self._run = first, size, run
+        self._corners = five_corners(size, resized_size)
         self._mean, self._scale = centring.mean, np.broadcast_to(np.asarray(centring.scale, np.float32), 3)
         # Of a mean image, all but its average is subtracted behind the convolution. Without the average subtracted
         # before, large numbers would cancel out there.
@@ -81,7 +91,7 @@ class SharedCrops:
         self._convolved_mean = self._convolve_mean() if self._is_linear_only else []
 
     def __call__(self, images: tf.Tensor) -> Towers:
-        """uint8 `[N,256,256,3]` -> towers `[10 N, H, W, C]`; the N images of the first crop come first."""
+        """uint8 `[N,R,R,3]` -> towers `[10 N, H, W, C]`; the N images of the first crop come first."""
         first = self._first
         pixels = tf.cast(images, tf.float32)
         pixels = tf.concat([pixels, tf.reverse(pixels, [2])], 0)
@@ -98,15 +108,15 @@ class SharedCrops:
         if self._is_linear_only:
             # Crop by crop up to where they have become small: less goes through memory at a time.
             means = [tf.constant(mean[:, : first.interior, : first.interior]) for mean in self._convolved_mean]
-            regions = [self._region_of_crop(convolved, means, y, x) for y, x in five_corners(self._size)]
+            regions = [self._region_of_crop(convolved, means, y, x) for y, x in self._corners]
             every, count = slice(first.interior), slice(first.pooled)
             pools = [self._run([first.pool], region(every, every)) for region in regions]
             crops = [_region(pooled, 0, 0, 1)(count, count) for pooled in pools]
         else:
             maps = self._run(first.by_pixel, convolved)
-            regions = [_region(maps, y, x, first.convolution.strides) for y, x in five_corners(self._size)]
+            regions = [_region(maps, y, x, first.convolution.strides) for y, x in self._corners]
             pooled, count = self._run([first.pool], maps), slice(first.pooled)
-            crops = [_region(pooled, y, x, first.step)(count, count) for y, x in five_corners(self._size)]
+            crops = [_region(pooled, y, x, first.step)(count, count) for y, x in self._corners]
         return _stacked(crops), regions
 
     def _region_of_crop(self, convolved: Towers, means: Towers, y: int, x: int) -> Region:
@@ -120,8 +130,8 @@ class SharedCrops:
         first, size = self._first, self._size
         interior, start = first.interior, first.interior * first.convolution.strides
         height = (interior - 1) * first.convolution.strides + first.convolution.kernel_size
-        bottom = [pixels[:, y + start : y + size, x : x + size] for y, x in five_corners(size)]
-        right = [pixels[:, y : y + height, x + start : x + size] for y, x in five_corners(size)]
+        bottom = [pixels[:, y + start : y + size, x : x + size] for y, x in self._corners]
+        right = [pixels[:, y : y + height, x + start : x + size] for y, x in self._corners]
         mean = np.broadcast_to(self._mean, (size, size, 3))
         row = self._strip(self._centred(tf.concat(bottom, 0), mean[start:]))
         column = [maps[:, :interior] for maps in self._strip(self._centred(tf.concat(right, 0), mean[:height, start:]))]
@@ -167,7 +177,9 @@ class SharedCrops:
             return [(tf.cast(maps, tf.float32) - bias).numpy() for maps, bias in zip(towers, biases, strict=True)]
 
 
-def shareable_layers(layers: Sequence[keras.layers.Layer], size: int) -> list[keras.layers.Layer]:
+def shareable_layers(
+    layers: Sequence[keras.layers.Layer], size: int, resized_size: int = RESIZED_SIZE
+) -> list[keras.layers.Layer]:
     """The first of `layers` (without the one that subtracts the mean) that `SharedCrops` can compute; may be none.
 
     These are a convolution and its pool, and what works pixel by pixel between and behind them. Crops must begin at
@@ -183,7 +195,7 @@ def shareable_layers(layers: Sequence[keras.layers.Layer], size: int) -> list[ke
         return []
     if first.interior == first.every and first.pooled < as_list(first.pool.output)[0].shape[1]:
         return []
-    begin_at_windows = all(start % first.step == 0 for corner in five_corners(size) for start in corner)
+    begin_at_windows = all(start % first.step == 0 for corner in five_corners(size, resized_size) for start in corner)
     return [first.convolution, *first.by_pixel, first.pool, *first.after] if begin_at_windows else []
 
 

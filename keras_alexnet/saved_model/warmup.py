@@ -14,7 +14,7 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
-from keras_alexnet.classifier import alexnet_input, classifier_features, resized_size
+from keras_alexnet.classifier import alexnet_input, classifier_features
 from keras_alexnet.saved_model.classifier_layer import find_classifier, flat_features, observed
 from keras_alexnet.ten_crop import Preprocessing, crop_probabilities, preprocess
 from pipelines.choices import RESIZED_SIZE
@@ -59,6 +59,7 @@ def probes(
     *,
     from_logits: bool,
     preprocessing: Preprocessing = "none",
+    size: int = RESIZED_SIZE,
 ) -> list[PredictionLog]:
     """One request for every signature, with the predictions of the Keras model, which is called crop by crop.
 
@@ -68,11 +69,11 @@ def probes(
       resize: one of `pipelines.choices.RESIZE_POLICIES`.
       max_pixels: larger images count as not decodable.
       from_logits, preprocessing: see `ten_crop.crop_probabilities`.
+      size: side of the resized images in pixels.
 
     Raises:
       ValueError: the outputs are declared to be probabilities, but are not between 0 and 1.
     """
-    size = resized_size(model)
     random = np.random.default_rng(0)
     pixels = np.kron(random.integers(0, 256, (8, 8, 3), np.uint8), np.ones((32, 32, 1), np.uint8))
     photograph = Image.fromarray(pixels).resize((400, 300), Image.Resampling.BICUBIC)
@@ -107,7 +108,7 @@ def _features(model: keras.Model, center_crops: tf.Tensor) -> np.ndarray:
         return flat_features(classifier_features(model)(center_crops, training=False)).numpy()
     with observed([find_classifier(model)]) as calls:
         model(center_crops, training=False)
-    return flat_features(calls[-1][1]).numpy()
+    return flat_features(calls[-1].inputs).numpy()
 
 
 def write_logs(path: Path, logs: Iterable[PredictionLog]) -> None:

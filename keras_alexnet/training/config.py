@@ -16,14 +16,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_alexnet.distribute import STRATEGIES
+from keras_alexnet.networks import find, parse_options
 from keras_alexnet.variants import VARIANTS
+from pipelines.choices import AUGMENTATIONS
 
 COMMON, DEVICES, DETAILS_2012, DEBUGGING = "common", "devices and clusters", "2012 details", "debugging"
 GROUPS = (COMMON, DEVICES, DETAILS_2012, DEBUGGING)
 
 INITIALIZATIONS = ("paper", "he")
 PRECISIONS = ("float32", "bfloat16", "float16")
-SCHEDULES = ("plateau", "step", "constant", "hand2012")
+SCHEDULES = ("plateau", "step", "cosine", "constant", "hand2012")
 CLASS_ORDERS = ("sorted", "devkit")  # those of pipelines.datasets.class_order, which needs TensorFlow
 
 _LARGEST_INT = 2**31 - 1
@@ -90,8 +92,27 @@ class TrainingConfig:
     data_dir: str | None = _field(
         None, COMMON, "where TFDS keeps its datasets; ~/tensorflow_datasets if not set", is_path=True
     )
-    variant: str = _field(
-        "paper", COMMON, "the network", choices=tuple(VARIANTS), resume=Resume.REFUSE, aliases=("network",)
+    network: str = _field(
+        "paper",
+        COMMON,
+        f"{', '.join(VARIANTS)}, another network that `python -m keras_alexnet.describe` knows, such as "
+        "keras.applications.ResNet50, or package.module:function",
+        resume=Resume.REFUSE,
+        aliases=("variant",),
+    )
+    network_options: str | None = _field(
+        None,
+        COMMON,
+        "options of the network other than width and init, such as depth=20,dropout=0.5",
+        resume=Resume.REFUSE,
+    )
+    image_size: int | None = _field(
+        None,
+        COMMON,
+        "side of the network's images in pixels; the network's own if not set",
+        lower=1,
+        upper=4096,
+        resume=Resume.REFUSE,
     )
     classes: int | None = _field(
         None,
@@ -104,7 +125,7 @@ class TrainingConfig:
     width: float = _field(
         1.0,
         COMMON,
-        "multiplies the numbers of filters and units; 1 is the published network",
+        "multiplies the numbers of filters and units, of networks that have this option; 1 is the published network",
         lower=0.001,
         upper=16,
         resume=Resume.REFUSE,
@@ -112,7 +133,7 @@ class TrainingConfig:
     init: str = _field(
         "paper",
         COMMON,
-        "initialization; he also scales the input by 1/64",
+        "initialization, of networks that have this option; he also scales the input of an AlexNet by 1/64",
         choices=INITIALIZATIONS,
         resume=Resume.REFUSE,
     )
@@ -124,9 +145,29 @@ class TrainingConfig:
         "plateau",
         COMMON,
         "learning rate schedule. plateau: divide by 10 when the validation error stops improving, three times (the "
-        "paper); step: four equal stages down to 1/250; hand2012: the authors' manual changes over 91 epochs",
+        "paper); step: four equal stages down to 1/250; cosine: half a cosine down to 0, per step; hand2012: the "
+        "authors' manual changes over 91 epochs",
         choices=SCHEDULES,
         renamed={"staged": "step"},
+    )
+    warmup_epochs: float = _field(
+        0.0,
+        COMMON,
+        "epochs in which the learning rate rises linearly, step by step, from near 0 to the initial one, with any "
+        "schedule",
+        upper=1000,
+        resume=Resume.REFUSE,
+    )
+    label_smoothing: float = _field(
+        0.0,
+        COMMON,
+        "share of the training target that is spread evenly over all classes; 0.1 in most recipes that use it. "
+        "Validation is not affected",
+        upper=0.99,
+        resume=Resume.REFUSE,
+    )
+    step_epochs: list[str] | None = _field(
+        None, COMMON, "schedule step: epochs at which it divides by 10, such as 150,225, in place of the four stages"
     )
     patience: int = _field(5, COMMON, "epochs without improvement before schedule plateau divides", lower=1)
     validation_fraction: float = _field(
@@ -134,6 +175,29 @@ class TrainingConfig:
         COMMON,
         "share of the training images to hold out where the dataset has no validation split; 0 holds out none",
         upper=0.9,
+        resume=Resume.REFUSE,
+    )
+    augmentation: str = _field(
+        "crop",
+        COMMON,
+        "what is cut out of the resized image, before the horizontal flip. crop: a random crop (the paper); "
+        "random_resized: a window of 35 to 100 % of its area and of aspect ratio 3/4 to 4/3, resized; pad4: a random "
+        "crop of the image padded by 4 pixels of the mean colour on each side; none: the centre, without flips",
+        choices=AUGMENTATIONS,
+        resume=Resume.REFUSE,
+    )
+    cutout: int = _field(
+        0,
+        COMMON,
+        "erase a square of so many pixels a side from each crop: the network reads zeros there; 16 for CIFAR-10's 32 "
+        "pixels in the paper of cutout",
+        resume=Resume.REFUSE,
+    )
+    random_erasing: float = _field(
+        0.0,
+        COMMON,
+        "erase, with this probability, a rectangle of 2 to 40 % of each crop; 0.5 in the paper of random erasing",
+        upper=1,
         resume=Resume.REFUSE,
     )
     strategy: str = _field(
@@ -144,7 +208,9 @@ class TrainingConfig:
         "GPUs, else single",
         choices=STRATEGIES,
     )
-    virtual_devices: int = _field(0, DEVICES, "split the CPU into this many logical devices", upper=64)
+    virtual_devices: int = _field(
+        0, DEVICES, "split the only GPU, or the CPU, into this many logical devices", upper=64
+    )
     devices: list[str] | None = _field(
         None, DEVICES, "devices to use, such as GPU:0,GPU:2; all GPUs, or all virtual devices, if not set"
     )
@@ -212,6 +278,11 @@ class TrainingConfig:
             if isinstance(value, os.PathLike):
                 value = os.fspath(value)
             object.__setattr__(self, field.name, _checked(field, value))
+        if ":" not in self.network:  # a user's module is imported later
+            find(self.network)
+        parse_options(self.network_options)
+        if self.step_epochs and not all(epoch.isdecimal() for epoch in self.step_epochs):
+            raise ValueError(f"step_epochs={','.join(self.step_epochs)}: expected numbers of epochs, such as 150,225")
 
 
 def setting_of(field: dataclasses.Field) -> Setting:

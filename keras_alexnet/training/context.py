@@ -8,9 +8,9 @@ import tensorflow as tf
 from keras_alexnet.distribute.cluster import Cluster
 from keras_alexnet.distribute.strategies import make_strategy
 from keras_alexnet.distribute.towers import TowerMirroredStrategy
+from keras_alexnet.networks import Network, find, parse_options
 from keras_alexnet.run_directory import RunDirectory
 from keras_alexnet.training.config import TrainingConfig
-from keras_alexnet.variants import Variant, find_variant
 
 
 @dataclass(frozen=True)
@@ -19,14 +19,14 @@ class TrainingContext:
 
     Attributes:
       config: the configuration.
-      variant: the network, not scaled by `config.width`.
+      network: the registry's entry of the network.
       strategy: the tf.distribute strategy.
       cluster: the processes that train together; often only this one.
       run_directory: the files of the run.
     """
 
     config: TrainingConfig
-    variant: Variant
+    network: Network
     strategy: tf.distribute.Strategy
     cluster: Cluster
     run_directory: RunDirectory
@@ -39,10 +39,11 @@ def create_context(config: TrainingConfig) -> TrainingContext:
       ValueError: if the strategy, the devices and the network do not fit together, the batch size is not a multiple of
         the replicas, or the workers have different configurations.
     """
-    variant = find_variant(config.variant)
+    network = find(config.network)
+    _check_options(config, network)
     strategy = make_strategy(config.strategy, config.virtual_devices, config.devices)
-    if isinstance(strategy, TowerMirroredStrategy) and variant.towers < 2:
-        raise ValueError(f"strategy=towers: expected a network with two towers; {variant.name} has one")
+    if isinstance(strategy, TowerMirroredStrategy) and network.towers < 2:
+        raise ValueError(f"strategy=towers: expected a network with two towers; {network.name} has none")
     replicas = strategy.num_replicas_in_sync
     if config.batch_size % replicas:
         raise ValueError(f"batch_size={config.batch_size}: expected a multiple of the {replicas} replicas")
@@ -53,7 +54,23 @@ def create_context(config: TrainingConfig) -> TrainingContext:
     # Machines may keep their datasets in different places.
     cluster.expect_same({name: value for name, value in vars(config).items() if name not in ("data_dir", "model_dir")})
     assert config.model_dir is not None
-    return TrainingContext(config, variant, strategy, cluster, RunDirectory(config.model_dir))
+    return TrainingContext(config, network, strategy, cluster, RunDirectory(config.model_dir))
+
+
+def _check_options(config: TrainingConfig, network: Network) -> None:
+    """Raises ValueError for an option that the network does not have, or that has a flag of its own."""
+    accepted = ", ".join(option for option in network.options if option != "mean") or "none"
+    for name in ("width", "init"):
+        value = getattr(config, name)
+        if value != getattr(TrainingConfig(), name) and name not in network.options:
+            raise ValueError(f"{name}={value}: {network.name} has no such option; it accepts {accepted}")
+    for name, value in parse_options(config.network_options).items():
+        if name in ("width", "init", "mean"):
+            raise ValueError(f"network_options={name}={value}: expected options other than width, init and mean")
+        if name not in network.options:
+            raise ValueError(
+                f"network_options={name}={value}: {network.name} has no such option; it accepts {accepted}"
+            )
 
 
 def _warn_of_slow_bfloat16(config: TrainingConfig) -> None:

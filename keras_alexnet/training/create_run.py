@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 
 from keras_alexnet.checkpoints import saved_state
+from keras_alexnet.networks import Network, parse_options
 from keras_alexnet.run_directory import RunConfig, RunDirectory
 from keras_alexnet.training.config import Resume, TrainingConfig, setting_of
 from keras_alexnet.training.context import TrainingContext
 from keras_alexnet.training.fine_tuning import InitialWeights
-from keras_alexnet.variants import Variant
 from pipelines.datasets.source import Source
 from pipelines.input import steps_per_epoch
 from pipelines.preparation.compute_statistics import compute_statistics
@@ -52,10 +52,11 @@ def load_or_create_run(
     statistics = source.statistics
     if statistics is None:
         print(f"{source.name} is not prepared: computing mean and covariance in one pass over its images", flush=True)
-        statistics, bad = compute_statistics(source, "train", new.resize, context.config.max_bad_fraction)
+        max_bad_fraction, size = context.config.max_bad_fraction, new.size_before_crops
+        statistics, bad = compute_statistics(source, "train", new.resize, max_bad_fraction, size)
         new = dataclasses.replace(new, bad_images=tuple(sorted(bad)))
         steps_per_epoch(source, context.config.batch_size, new.bad_images)
-    directory.save(new, statistics, _mean(context.variant, statistics, initial))
+    directory.save(new, statistics, _mean(context.network, statistics, initial))
     return new, statistics
 
 
@@ -74,11 +75,12 @@ def new_run_config(context: TrainingContext, source: Source) -> RunConfig:
             "'step' or 'constant', or set validation_fraction"
         )
     steps_per_epoch(source, config.batch_size)  # refuses a batch larger than the training set
-    resize = source.resize if source.prepared else context.variant.resize
-    if resize != context.variant.resize:
+    network = context.network
+    resize = source.resize if source.prepared else network.resize_policy
+    if resize != network.resize_policy:
         print(
-            f"{source.name} was prepared with resize={resize}; the published network {context.variant.name} expects "
-            f"{context.variant.resize}",
+            f"{source.name} was prepared with resize={resize}; the published network {network.name} expects "
+            f"{network.resize_policy}",
             flush=True,
         )
     # More outputs than classes are allowed, for classes that are added later.
@@ -92,6 +94,8 @@ def new_run_config(context: TrainingContext, source: Source) -> RunConfig:
             "class_names": names + unused,
             "label_names": () if source.label_names == names else source.label_names + unused,
             "resize": resize,
+            "network_options": parse_options(config.network_options),
+            "resized_size": _resized_size(context, source),
         }
     )
 
@@ -100,6 +104,7 @@ def _changed_settings(saved: RunConfig, new: RunConfig) -> list[str]:
     """Names of the settings that differ and that a resumed run cannot change."""
     fixed = [field.name for field in dataclasses.fields(TrainingConfig) if setting_of(field).resume is Resume.REFUSE]
     names = [name for name in (*fixed, "class_names", "resize") if hasattr(saved, name)]
+    names += ["resized_size"] if saved.resized_size is not None else []
     return [name for name in names if getattr(saved, name) != getattr(new, name)]
 
 
@@ -114,9 +119,30 @@ def _with_kept_settings(directory: RunDirectory, saved: RunConfig, new: RunConfi
     return dataclasses.replace(saved, learning_rate=kept)
 
 
-def _mean(variant: Variant, statistics: Statistics, initial: InitialWeights | None) -> np.ndarray:
-    """What a new network subtracts: the mean of its initial weights, or else the one that its variant names."""
+def _resized_size(context: TrainingContext, source: Source) -> int:
+    """Side of the resized images in pixels: that of the records, if the dataset was prepared."""
+    network, image_size = context.network, context.config.image_size or context.network.image_size
+    own = network.resized_size(image_size)
+    size = source.size if source.prepared and not context.config.synthetic else own
+    if size < image_size:
+        raise ValueError(
+            f"dataset={source.name}: its images have {size} pixels, fewer than the {image_size} that "
+            f"{network.name} reads; prepare it with --size={own}"
+        )
+    if size != own:
+        print(
+            f"{source.name} was prepared with size={size}: crops of {image_size} pixels are taken from images of "
+            f"{size}, not {own}",
+            flush=True,
+        )
+    return size
+
+
+def _mean(network: Network, statistics: Statistics, initial: InitialWeights | None) -> np.ndarray | None:
+    """What a new network subtracts: the mean of its initial weights, or else the one that the registry names."""
+    if network.mean is None:
+        return None
     if initial is not None:
         return initial.mean
-    means = {"image": statistics.mean_image, "channels": statistics.rgb_mean, "constant": variant.rgb_mean}
-    return np.asarray(means[variant.mean], np.float32)
+    means = {"image": statistics.mean_image, "channels": statistics.rgb_mean, "constant": network.rgb_mean}
+    return np.asarray(means[network.mean], np.float32)

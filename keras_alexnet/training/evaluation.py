@@ -36,6 +36,33 @@ class ErrorRates:
     bad: tuple[str, ...]
 
 
+def mean_of_passes(
+    model: keras.Model, crops: str, passes: int, *, from_logits: bool, preprocessing: Preprocessing = "none"
+) -> Probabilities:
+    """Stochastic inference: the mean of the probabilities of several passes, each with random masks of its own.
+
+    Call the function inside `layers.stochastic_inference(model)`.
+
+    Args:
+      model: a classifier of crops with `layers.Swapout`.
+      crops, from_logits, preprocessing: as for `Evaluator`.
+      passes: number of passes, at least 1; 30 in the paper of swapout.
+
+    References: Singh et al. 2016, section 3.3.
+    """
+
+    def mean(images: tf.Tensor) -> tf.Tensor:
+        def add(total: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
+            return total + crop_probabilities(
+                model, images, crops, from_logits=from_logits, preprocessing=preprocessing
+            )
+
+        zeros = tf.zeros([tf.shape(images)[0], model.output_shape[-1]])
+        return tf.foldl(add, tf.range(passes), zeros, parallel_iterations=1) / passes
+
+    return mean
+
+
 class Evaluator:
     """Computes the error rates of a classifier over batches of `pipelines.input.evaluation_batches`.
 

@@ -8,10 +8,10 @@ import keras
 import numpy as np
 
 from keras_alexnet.checkpoints import load_trained
-from keras_alexnet.variants.architecture import Variant
-from keras_alexnet.weights import load_weights
-
-CLASSIFIER = "fc8"
+from keras_alexnet.networks import Network, parse_options
+from keras_alexnet.training.config import TrainingConfig
+from keras_alexnet.variants import VARIANTS, find_variant
+from keras_alexnet.weights import load_weights, load_weights_by_name
 
 
 @dataclass(frozen=True)
@@ -20,35 +20,46 @@ class InitialWeights:
 
     Attributes:
       name: the run directory or the weight file that they come from.
-      mean: what a network with these weights subtracts from images, as `AlexNet(mean=...)` takes it.
+      mean: what a network with these weights subtracts from images, as `AlexNet(mean=...)` takes it; None for networks
+        without this option.
       trained: the network of the run directory; None if `name` is a weight file.
     """
 
     name: str
-    mean: np.ndarray
+    mean: np.ndarray | None
     trained: keras.Model | None
 
-    def apply(self, model: keras.Model, variant: Variant) -> None:
-        """Sets the weights of all layers of `model` but the classifier.
+    def apply(self, model: keras.Model, config: TrainingConfig) -> None:
+        """Sets the weights of all layers of `model` but the classifiers.
 
         Raises:
           ValueError: if they are of another network; the message names the layer and both shapes.
         """
-        if self.trained is None:
-            load_weights(model, self.name, variant, skip=(CLASSIFIER,))
-            return
-        for layer in model.layers:
-            if layer.weights and layer.name != CLASSIFIER:
-                layer.set_weights(self.trained.get_layer(layer.name).get_weights())
+        skipped = classifiers(model)
+        if self.trained is not None:
+            for layer in model.layers:
+                if layer.weights and layer.name not in skipped:
+                    layer.set_weights(self.trained.get_layer(layer.name).get_weights())
+        elif config.network in VARIANTS:
+            load_weights(model, self.name, find_variant(config.network).scaled(config.width), skip=skipped)
+        else:
+            load_weights_by_name(model, self.name, skip=skipped)
 
 
-def find_initial_weights(init_from: str, variant: Variant, width: float, init: str) -> InitialWeights:
+def classifiers(model: keras.Model) -> list[str]:
+    """Names of the layers whose units are the classes: the last layer with weights before each output."""
+    parts = [keras.Model(model.inputs, output) for output in model.outputs]
+    return [[layer.name for layer in part.layers if layer.weights][-1] for part in parts]
+
+
+def find_initial_weights(init_from: str, network: Network, config: TrainingConfig) -> InitialWeights:
     """Finds the initial weights of a run.
 
     Args:
-      init_from: the run directory of another training, or a file that `AlexNet(weights=...)` takes.
-      variant: the network to be trained.
-      width, init: its options.
+      init_from: the run directory of another training, or a weight file: for an AlexNet one that `AlexNet(weights=...)`
+        takes, else a `.weights.h5` or `.keras` file of the same network.
+      network: the network to be trained.
+      config: its options.
 
     Raises:
       ValueError: if there is no such path, or the other run trained another network.
@@ -56,13 +67,19 @@ def find_initial_weights(init_from: str, variant: Variant, width: float, init: s
     if not os.path.isdir(init_from):
         if not os.path.exists(init_from):
             raise ValueError(f"init_from={init_from}: no such path; expected a run directory or a weight file")
-        return InitialWeights(init_from, np.asarray(variant.rgb_mean, np.float32), None)
-    trained, config, _ = load_trained(init_from)
-    for name, value in (("variant", variant.name), ("width", width), ("init", init)):
-        found = getattr(config, name)
+        mean = None if network.rgb_mean is None else np.asarray(network.rgb_mean, np.float32)
+        return InitialWeights(init_from, mean, None)
+    trained, run, _ = load_trained(init_from, main_output=False)
+    options = parse_options(config.network_options)
+    for name, value in (
+        *(("network", network.name), ("width", config.width), ("init", config.init)),
+        *(("network_options", options), ("image_size", config.image_size)),
+    ):
+        found = getattr(run, name)
         if found != value:
             raise ValueError(f"{name}={value}: expected {found}, as in the network of init_from={init_from}")
-    return InitialWeights(init_from, trained.get_layer("mean_subtraction").mean, trained)
+    mean = None if network.mean is None else trained.get_layer("mean_subtraction").mean
+    return InitialWeights(init_from, mean, trained)
 
 
 def freeze(model: keras.Model, layers: str | None) -> None:

@@ -9,11 +9,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_alexnet import networks
 from keras_alexnet.callbacks.schedules import Schedule
+from keras_alexnet.classifier import subtracted_mean
 from keras_alexnet.run_directory import RunConfig
 from keras_alexnet.training.config import TrainingConfig
 from keras_alexnet.training.context import TrainingContext
-from keras_alexnet.variants import find_variant
 from pipelines.choices import RESIZED_SIZE
 from pipelines.datasets.registry import open_source
 from pipelines.datasets.source import Source
@@ -88,10 +89,11 @@ def dataset_input(
       schedule: decides in which epochs colours are augmented.
     """
     config, cluster = context.config, context.cluster
-    variant, bad = run_config.architecture(), frozenset(run_config.bad_images)
+    network, bad = context.network, frozenset(run_config.bad_images)
     shard, services = (cluster.index, cluster.count), service_addresses(config)
-    mean = model.get_layer("mean_subtraction").mean
-    has_own_mean_image = mean.ndim == 3 and not config.init_from
+    mean = subtracted_mean(model, statistics.rgb_mean)
+    # With "random_resized" and "pad4" no crop of the mean image belongs to the pixels: its centre is subtracted.
+    crops_mean_image = mean.ndim == 3 and not config.init_from and config.augmentation in ("crop", "none")
 
     def batches(epoch: int, start_step: int) -> tf.data.Dataset:
         make = functools.partial(
@@ -99,14 +101,18 @@ def dataset_input(
             source,
             statistics,
             batch_size=config.batch_size,
-            crop_size=variant.crop_size,
+            crop_size=run_config.crop_size,
             seed=config.seed,
             epoch=epoch,
             start_step=start_step,
-            color_augmentation=variant.color_augmentation if schedule.augments_colors(epoch) else "none",
+            augmentation=config.augmentation,
+            color_augmentation=network.color_augmentation if schedule.augments_colors(epoch) else "none",
             crop_chunk=config.crop_chunk,
-            mean_crop=variant.mean_crop if has_own_mean_image else "central",
+            cutout=config.cutout,
+            random_erasing=config.random_erasing,
+            mean_crop=network.mean_crop if crops_mean_image else "central",
             resize=run_config.resize,
+            size=run_config.size_before_crops,
             bad_keys=bad,
         )
         if not services:
@@ -117,7 +123,12 @@ def dataset_input(
     if "validation" in source.splits:
         batch_size = min(config.batch_size, 64)
         validation = evaluation_batches(
-            source, "validation", batch_size=batch_size, resize=run_config.resize, shard=shard
+            source,
+            "validation",
+            batch_size=batch_size,
+            resize=run_config.resize,
+            size=run_config.size_before_crops,
+            shard=shard,
         )
     # Not on a GPU, where the separate operations are fast and XLA may lack its compiler.
     jit_compile = not tf.config.list_physical_devices("GPU")
@@ -134,7 +145,7 @@ def dataset_input(
 def synthetic_input(context: TrainingContext, source: Source) -> TrainingInput:
     """One batch of noise that stays on the replicas' devices, so that only the training step takes time."""
     config, strategy = context.config, context.strategy
-    size, images = context.variant.crop_size, config.batch_size // strategy.num_replicas_in_sync
+    size, images = config.image_size or context.network.image_size, config.batch_size // strategy.num_replicas_in_sync
     random, classes = np.random.default_rng(config.seed), len(source.class_names)
     pixels = tf.constant(random.uniform(0, 255, (images, size, size, 3)), tf.float32)
     labels = tf.constant(random.integers(0, classes, images), tf.int32)
@@ -165,7 +176,7 @@ def _noise_source(config: TrainingConfig) -> Source:
         label_names=names,
         splits={"train": _NOISE_STEPS * config.batch_size},
         prepared=True,
-        resize=find_variant(config.variant).resize,
+        resize=networks.find(config.network).resize_policy,
         statistics=Statistics(1, mean_image, mean_image[0, 0].astype(np.float64), np.zeros((3, 3))),
         read=_unreadable,
         read_shards=_unreadable,

@@ -13,6 +13,7 @@ from keras_alexnet.callbacks.resume import Resume
 from keras_alexnet.callbacks.schedules import Schedule, current_learning_rate
 from keras_alexnet.callbacks.tensorboard import TensorBoardLog
 from keras_alexnet.checkpoints import CheckpointError
+from keras_alexnet.networks import main_output_only
 from keras_alexnet.training.context import TrainingContext
 from keras_alexnet.training.evaluation import Evaluator
 from keras_alexnet.training.input import TrainingInput
@@ -44,7 +45,15 @@ class TrainingLoop:
     def __init__(self, context: TrainingContext, model: keras.Model, data: TrainingInput, schedule: Schedule):
         self.context, self.model, self.data, self.schedule = context, model, data, schedule
         self._cluster, run = context.cluster, context.run_directory
-        self._steps = TrainingSteps(model, context.strategy, data.batch_size, data.augment_on_device)
+        self._steps = TrainingSteps(
+            model,
+            context.strategy,
+            data.batch_size,
+            data.augment_on_device,
+            steps_per_execution=context.config.steps_per_execution,
+            label_smoothing=context.config.label_smoothing,
+            aux_loss_weights=context.network.aux_loss_weights,
+        )
         self._resume = Resume(
             run.path,
             keep=context.config.keep,
@@ -54,7 +63,8 @@ class TrainingLoop:
         )
         self._csv = CSVLog(run.metrics_file)
         self._tensorboard = TensorBoardLog(run.logs_dir, self._sample) if self._cluster.is_chief else None
-        self._evaluate = Evaluator(model, "center", context.strategy)
+        with context.strategy.scope():
+            self._evaluate = Evaluator(main_output_only(model), "center", context.strategy)
         for callback in (schedule, self._resume, self._csv, self._tensorboard):
             if callback is not None:
                 callback.set_model(model)
@@ -139,7 +149,7 @@ class TrainingLoop:
             while progress.step < last:
                 before = progress.step
                 count = min(config.steps_per_execution, last - before)
-                waited = self._steps.take(batches, count)
+                waited = self._steps.take(batches, self._learning_rates(count))
                 progress.step += count
                 meter.count_steps(count, waited)
                 self._stop_if_requested(stop)
@@ -153,6 +163,11 @@ class TrainingLoop:
             means = self._means()
             meter.show(progress.step, means, last=True)
             return means | meter.rates()
+
+    def _learning_rates(self, count: int) -> list[float]:
+        """Of the next `count` steps."""
+        epoch, step, steps = self.progress.epoch, self.progress.step, self.data.steps_per_epoch
+        return [self.schedule.learning_rate_of_step(epoch, step + index, steps) for index in range(count)]
 
     def _stop_if_requested(self, stop: StopRequest) -> None:
         requested = stop.received is not None

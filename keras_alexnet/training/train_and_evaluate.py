@@ -7,7 +7,14 @@ import tempfile
 import keras
 
 from keras_alexnet.callbacks.csv_log import Row
-from keras_alexnet.callbacks.schedules import HandSchedule, PlateauSchedule, Schedule, StagedSchedule
+from keras_alexnet.callbacks.schedules import (
+    CosineSchedule,
+    HandSchedule,
+    PlateauSchedule,
+    Schedule,
+    StagedSchedule,
+    StepSchedule,
+)
 from keras_alexnet.distribute.placement import placement_table, placement_text
 from keras_alexnet.optimizer import PaperSGD
 from keras_alexnet.run_directory import RunConfig
@@ -16,6 +23,7 @@ from keras_alexnet.training.context import TrainingContext, create_context
 from keras_alexnet.training.create_run import load_or_create_run, new_run_config
 from keras_alexnet.training.fine_tuning import (
     InitialWeights,
+    classifiers,
     find_initial_weights,
     freeze,
     learning_rate_multipliers,
@@ -35,7 +43,7 @@ from pipelines.statistics import Statistics
 # Settings without effect on noise.
 _NEED_IMAGES = (
     *("dataset", "data_dir", "data_service", "max_bad_fraction", "crop_chunk", "class_order", "take"),
-    "validation_fraction",
+    *("validation_fraction", "augmentation", "cutout", "random_erasing"),
 )
 
 
@@ -102,7 +110,7 @@ def _initial_weights(context: TrainingContext) -> InitialWeights | None:
     config = context.config
     if not config.init_from or context.run_directory.has_checkpoint():
         return None
-    return find_initial_weights(config.init_from, context.variant, config.width, config.init)
+    return find_initial_weights(config.init_from, context.network, config)
 
 
 def _create_loop(
@@ -126,17 +134,17 @@ def _create_loop(
 
 def create_model(context: TrainingContext, run_config: RunConfig, initial: InitialWeights | None) -> keras.Model:
     """The network of a run with its initial weights and its optimizer. Call it under the strategy's scope."""
-    config, variant = context.config, run_config.architecture()
+    config, network = context.config, context.network
     model = run_config.build(context.run_directory.mean, config.mixed_precision)
     freeze(model, config.freeze)
     if initial is not None:
-        initial.apply(model, variant.scaled(config.width))
-        print(f"initial weights from {initial.name}; fc8 is initialized", flush=True)
+        initial.apply(model, config)
+        print(f"initial weights from {initial.name}; {', '.join(classifiers(model))} is initialized", flush=True)
     optimizer = PaperSGD(
         config.learning_rate,
-        weight_decay=variant.weight_decay,
-        bias_lr_multiplier=variant.bias_lr_multiplier,
-        decay_biases=variant.decay_biases,
+        weight_decay=network.weight_decay,
+        bias_lr_multiplier=network.bias_lr_multiplier,
+        decay_biases=network.decay_biases,
         layer_lr_multipliers=learning_rate_multipliers(model, config.lr_multipliers),
     )
     # With float16, Keras wraps the optimizer for dynamic loss scaling.
@@ -147,15 +155,20 @@ def create_model(context: TrainingContext, run_config: RunConfig, initial: Initi
 
 def create_schedule(context: TrainingContext) -> Schedule:
     """The learning rate schedule of a run."""
-    config, bias_lr_multiplier = context.config, context.variant.bias_lr_multiplier
+    config, bias_lr_multiplier = context.config, context.network.bias_lr_multiplier
+    rate, epochs, warmup_epochs = config.learning_rate, config.epochs, config.warmup_epochs
     if config.schedule == "plateau":
-        return PlateauSchedule("val_top1_error", config.patience)
+        return PlateauSchedule("val_top1_error", config.patience, warmup_epochs=warmup_epochs)
+    if config.schedule == "step" and config.step_epochs:
+        return StepSchedule(rate, [int(epoch) for epoch in config.step_epochs], warmup_epochs)
     if config.schedule == "step":
         own_rate = bias_lr_multiplier if bias_lr_multiplier != 1 else None
-        return StagedSchedule(config.learning_rate, config.epochs, own_rate)
+        return StagedSchedule(rate, epochs, own_rate, warmup_epochs)
+    if config.schedule == "cosine":
+        return CosineSchedule(rate, epochs, warmup_epochs)
     if config.schedule == "hand2012":
-        return HandSchedule(config.learning_rate, config.epochs)
-    return Schedule()
+        return HandSchedule(rate, epochs, warmup_epochs=warmup_epochs)
+    return Schedule(warmup_epochs)
 
 
 def _report(

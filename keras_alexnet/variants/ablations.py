@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from keras_alexnet.variants.architecture import Activation, Convolution, Variant, all_sides
+from keras_alexnet.variants.architecture import Activation, Convolution, Dropout, Variant, all_sides
 
 
 def ablations(paper: Variant) -> tuple[Variant, ...]:
@@ -44,9 +44,12 @@ def ablations(paper: Variant) -> tuple[Variant, ...]:
     tanh = paper.changed(
         "tanh", "tanh in place of ReLU", "paper, section 3.1", **{name: {"function": "tanh"} for name in activations}
     )
+    no_dropout = paper.changed("no_dropout", "without dropout", "paper, section 4.2", dropout6=None)
+    no_dropout = dataclasses.replace(no_dropout, head=tuple(x for x in paper.head if not isinstance(x, Dropout)))
     return (
         dataclasses.replace(one_gpu, towers=1),
         no_lrn,
+        no_dropout,
         non_overlapping,
         conv6,
         tanh,

@@ -92,6 +92,36 @@ def assign(model: keras.Model, file: WeightFile, variant: Variant, skip: Collect
         layers[name].set_weights(arrays)
 
 
+def load_weights_by_name(model: keras.Model, path: str | os.PathLike, skip: Collection[str] = ()) -> None:
+    """Loads the weights of a `.weights.h5` or `.keras` file into a model of any kind.
+
+    Args:
+      model: layers of the file are found by their names.
+      path: the file.
+      skip: names of layers that keep their weights.
+
+    Raises:
+      ValueError: if the file cannot be read or is of another network. No weight has changed then.
+    """
+    assign_by_name(model, read_weights(path), skip)
+
+
+def assign_by_name(model: keras.Model, file: WeightFile, skip: Collection[str] = ()) -> None:
+    """Loads the weights of `file` into `model`; arguments and errors as for `load_weights_by_name`."""
+    # Not `model.load_weights`: it accepts files that lack some of the layers.
+    layers = {layer.name: layer for layer in model.layers if layer.weights and layer.name not in skip}
+    found = {name: arrays for name, arrays in file.layers.items() if name not in skip}
+    for name in sorted(layers.keys() ^ found.keys()):
+        reason = "found no such layer" if name in layers else "found a layer that the network does not have"
+        raise ValueError(f"{file.path}: {name}: {reason}; expected weights of {model.name}")
+    for name, layer in layers.items():
+        shapes, expected = ([array.shape for array in arrays] for arrays in (found[name], layer.get_weights()))
+        if shapes != expected:
+            raise ValueError(f"{file.path}: {name}: found {shapes}; expected {expected}")
+    for name, layer in layers.items():
+        layer.set_weights(found[name])
+
+
 def _checked(
     label: str,
     arrays: list[np.ndarray],

@@ -109,7 +109,7 @@ def open_folder(root: str, name: str | None = None, splits: Collection[str] = tu
     """Lists the images below `root`; class folders may have subfolders, hidden files and folders are left out.
 
     val/ may be called validation/ or valid/. It may be missing, as may test/; their classes must be among those of
-    train/.
+    train/. test/ is the validation split only for `with_test_for_validation`, and never where there is a val/.
 
     Args:
       root: the folder.
@@ -136,6 +136,15 @@ def open_folder(root: str, name: str | None = None, splits: Collection[str] = tu
         if found:
             listings[split] = _list_split(root, found[0], class_names, where)
     return ImageFolder(os.path.abspath(root), class_names, listings)
+
+
+def with_test_for_validation(folder: ImageFolder) -> ImageFolder:
+    """`folder` with its test split as the validation split if it has no validation split, as TFDS datasets here."""
+    if "validation" in folder.listings or "test" not in folder.listings:
+        return folder
+    listings = {**folder.listings, "validation": folder.listings["test"]}
+    del listings["test"]
+    return ImageFolder(folder.root, folder.class_names, listings)
 
 
 def holds_classes(root: str) -> bool:

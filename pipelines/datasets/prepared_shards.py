@@ -20,6 +20,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from google.protobuf import json_format
 
+from pipelines.choices import RESIZED_SIZE
 from pipelines.datasets import image_folder
 from pipelines.datasets.source import Source
 from pipelines.datasets.tfds_records import open_records
@@ -51,6 +52,8 @@ def open_prepared(directory: str) -> Source:
         with open(os.path.join(directory, SUMMARY_FILE), encoding="utf-8") as file:
             summary = json.load(file)
         resize, labels = summary["resize"], summary.get("label_names", {})
+        # Version 0.1 stored neither; its records were all alike.
+        size, encoding = int(summary.get("size", RESIZED_SIZE)), summary.get("encoding", "jpeg")
         builder = tfds.builder_from_directory(directory)
     except FileNotFoundError:
         hint = (
@@ -63,6 +66,12 @@ def open_prepared(directory: str) -> Source:
         raise ValueError(f"dataset={directory}: damaged prepared directory: {str(error).splitlines()[0]}") from None
     found = open_records(directory, builder)
     names = found.class_names
+    statistics = Statistics.load(os.path.join(directory, STATISTICS_FILE))
+    if len(statistics.mean_image) != size:
+        raise ValueError(
+            f"dataset={directory}: damaged prepared directory: {SUMMARY_FILE} says {size} pixels, {STATISTICS_FILE} "
+            f"{len(statistics.mean_image)}"
+        )
 
     def read(split: str, shuffle_seed: int | None, start: int) -> tf.data.Dataset:
         return Shards.of_split(builder.info.splits[found.own_splits[split]]).encoded(shuffle_seed, start)
@@ -74,9 +83,11 @@ def open_prepared(directory: str) -> Source:
         splits=found.splits,
         prepared=True,
         resize=resize,
-        statistics=Statistics.load(os.path.join(directory, STATISTICS_FILE)),
+        statistics=statistics,
         read=read,
         read_shards=found.shards,
+        size=size,
+        encoding=encoding,
     )
 
 

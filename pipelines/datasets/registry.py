@@ -29,7 +29,8 @@ def open_source(
       data_dir: where TFDS keeps its datasets; its own default (~/tensorflow_datasets) if None.
       class_order: one of `choices.CLASS_ORDERS`.
       validation_fraction: for image folders without validation images: the fraction of the training images, of each
-        class, that becomes the validation split; the same images every time. None for no such split.
+        class, that becomes the validation split; the same images every time. None for no such split: then the test
+        split, if there is one, is the validation split.
 
     Raises:
       ValueError: there is no such dataset, it is not built, it does not consist of labelled images, it does not have
@@ -44,6 +45,8 @@ def _open_in_own_order(dataset: str, data_dir: str | None, validation_fraction: 
         folder = image_folder.open_folder(os.path.expanduser(dataset.removeprefix("folder:")), dataset)
         if validation_fraction is not None:
             folder = image_folder.with_validation_split(folder, validation_fraction, dataset)
+        else:
+            folder = image_folder.with_test_for_validation(folder)
         return _folder_source(dataset, folder)
     if validation_fraction is not None:
         raise ValueError(

@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias
 
 import tensorflow as tf
 
+from pipelines.choices import RESIZED_SIZE
 from pipelines.cli import reason_of
 from pipelines.statistics import Statistics
 
@@ -40,13 +41,15 @@ class Source:
       class_names: the index is the label.
       label_names: display names of the classes, in the same order; the class names if there are none.
       splits: images per split, by the names "train", "validation" and "test", as far as the dataset has them.
-      prepared: whether the records are 256 x 256 RGB JPEG.
+      prepared: whether the records are resized already: RGB images of one size.
       resize: the policy with which the records were prepared; "shorter_side" if they were not.
       statistics: of the training split, if prepared.
       read: (split, shuffle_seed, start) -> dataset; call `encoded` instead.
       read_shards: (split, count) -> shards; call `shards` instead.
       bad_files: split -> key -> reason, of image files that cannot be read. `splits` does not count them.
       ignored_files: path -> reason, of other files in an image folder.
+      size: side of the records in pixels, if prepared.
+      encoding: format of the records, "jpeg" or "png", if prepared.
     """
 
     name: str
@@ -60,6 +63,8 @@ class Source:
     read_shards: Callable[[str, int], Sequence[SourceShard]]
     bad_files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     ignored_files: Mapping[str, str] = field(default_factory=dict)
+    size: int = RESIZED_SIZE
+    encoding: str = "jpeg"
 
     def split(self, name: str) -> str:
         """Returns `name`.

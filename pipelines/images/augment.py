@@ -1,4 +1,5 @@
-"""Random augmentation of training images: crop, horizontal flip and PCA colour augmentation (paper, section 4.1).
+"""Random augmentation of training images: crop, horizontal flip and PCA colour augmentation (paper, section 4.1), and
+what later networks use instead of the crop.
 
 Nothing here has state. Every draw is a keyed hash of an id, so it does not depend on the order of the examples, on the
 number of threads, or on where a run was resumed. All functions take ids of any shape, so that a whole batch is
@@ -11,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from pipelines.choices import COLOR_AUGMENTATIONS, RESIZED_SIZE
+from pipelines.choices import AUGMENTATIONS, COLOR_AUGMENTATIONS, RESIZED_SIZE
 
 # Standard deviation of the random factors of the colour augmentation (paper, section 4.1; the code's "coeff").
 PCA_STD = 0.1
@@ -23,7 +24,14 @@ SOURCE2012_DIVISOR = 1 + PCA_STD
 _PIXEL_VALUES = 255.0
 
 # Each kind of draw hashes with a key of its own: they would not be independent otherwise.
-_CROP_STREAM, _COLOR_STREAMS = 0, (1, 2, 3)
+_CROP_STREAM, _COLOR_STREAMS, _WINDOW_STREAMS = 0, (1, 2, 3), (4, 5, 6, 7)
+
+# Of the windows of "random_resized": the least share of the image's area, and the longest shape. Inception's are 8 %
+# and 4/3 (Szegedy et al., CVPR 2015, section 6); with thousands of images 8 % leaves out too many objects.
+LEAST_AREA, LONGEST_ASPECT = 0.35, 4 / 3
+
+# Pixels of padding on each side of "pad4" (He et al., CVPR 2016, section 4.2).
+PADDING = 4
 
 # float64 distinguishes this many uniform numbers.
 _UNIFORM_STEPS = 2**53
@@ -37,16 +45,18 @@ class AugmentedCrops(NamedTuple):
       shifts: float32 [N,3], as `color_augmentation` gives them.
       divisors: float32 [N], of the shifted difference from the mean.
       mean_shares: float32 [N], how much of the mean the divided image lacks.
+      erased: int32 [N,R,4], rectangles (top, left, bottom, right; the last two exclusive) to fill with the mean.
     """
 
     pixels: tf.Tensor
     shifts: tf.Tensor
     divisors: tf.Tensor
     mean_shares: tf.Tensor
+    erased: tf.Tensor
 
 
 def augment_on_device(crops: AugmentedCrops, mean: tf.Tensor) -> tf.Tensor:
-    """The network's input: float32 [N,S,S,3], (pixels + shift) / divisor + share * mean.
+    """The network's input: float32 [N,S,S,3], (pixels + shift) / divisor + share * mean, and the mean where erased.
 
     Compiled by XLA (`tf.function(augment_on_device, jit_compile=True)`) the batch is written to memory once, which
     takes a fifth of the time of separate operations.
@@ -62,7 +72,12 @@ def augment_on_device(crops: AugmentedCrops, mean: tf.Tensor) -> tf.Tensor:
     rows += tf.tile(crops.shifts, [1, side])[:, tf.newaxis]
     rows /= crops.divisors[:, tf.newaxis, tf.newaxis]
     rows += crops.mean_shares[:, tf.newaxis, tf.newaxis] * mean
-    return tf.reshape(rows, [-1, side, side, 3])
+    images, mean, pixels = tf.reshape(rows, [-1, side, side, 3]), tf.reshape(mean, [side, side, 3]), tf.range(side)
+    for rectangle in tf.unstack(crops.erased, axis=1):
+        top, left, bottom, right = tf.unstack(rectangle[:, tf.newaxis], axis=-1)
+        rows, columns = (pixels >= top) & (pixels < bottom), (pixels >= left) & (pixels < right)
+        images = tf.where((rows[:, :, tf.newaxis] & columns[:, tf.newaxis])[..., tf.newaxis], mean, images)
+    return images
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
@@ -91,6 +106,63 @@ def random_crop(
     offsets = resized_size - size + 1
     draw = tf.cast(tf.strings.to_hash_bucket_strong(key, 2 * offsets**2, [seed, _CROP_STREAM]), tf.int32)
     return draw // 2 // offsets, draw // 2 % offsets, draw % 2 == 1
+
+
+def random_window(
+    key: tf.Tensor, seed: int, resized_size: int = RESIZED_SIZE
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The window of "random_resized": where it is in the resized image, and whether to flip it.
+
+    The area is uniform between LEAST_AREA of the image and all of it. The aspect ratio is log-uniform between
+    1 / LONGEST_ASPECT and LONGEST_ASPECT, as far as a window of that area fits, so that none is rejected. Every
+    position is equally likely.
+
+    Args:
+      key: string [...], an id of each example.
+      seed: of the epoch, as `epoch_seed` gives it.
+      resized_size: side of the resized image in pixels.
+
+    Returns:
+      (y, x, height, width, flip): int32 four times and bool, each of the shape of `key`; y, x is the upper left corner.
+    """
+    area, shape, row, column = (uniform(key, seed, stream) for stream in _WINDOW_STREAMS)
+    area = LEAST_AREA + (1 - LEAST_AREA) * area
+    # Wider than this, or higher, a window of this area would be larger than the image.
+    log_limit = tf.minimum(tf.constant(np.log(LONGEST_ASPECT), tf.float64), -tf.math.log(area))
+    aspect = tf.exp((2 * shape - 1) * log_limit)
+    height, width = (
+        tf.clip_by_value(tf.cast(tf.round(resized_size * tf.sqrt(share)), tf.int32), 1, resized_size)
+        for share in (area / aspect, area * aspect)
+    )
+    y, x = (
+        tf.cast(tf.floor(place * tf.cast(resized_size - side + 1, tf.float64)), tf.int32)
+        for place, side in ((row, height), (column, width))
+    )
+    return y, x, height, width, tf.strings.to_hash_bucket_strong(key, 2, [seed, _CROP_STREAM]) == 1
+
+
+def padded(image: tf.Tensor, rgb_mean: ArrayLike) -> tf.Tensor:
+    """An image with PADDING pixels of the mean colour on each side, which is zero once the mean is subtracted.
+
+    So in "Deep Residual Learning" (He et al., CVPR 2016, section 4.2), whose code pads after subtracting the mean.
+
+    Args:
+      image: uint8 [H,W,3].
+      rgb_mean: [3], pixel values 0..255; rounded.
+
+    Returns:
+      uint8 [H + 2 PADDING, W + 2 PADDING, 3].
+    """
+    color = tf.constant(np.rint(rgb_mean).astype(np.uint8))
+    padding = [[PADDING, PADDING], [PADDING, PADDING], [0, 0]]
+    # Differences modulo 256: the zeros that are padded become the colour, and the pixels what they were.
+    return tf.pad(image - color, padding) + color
+
+
+def check_augmentation(augmentation: str) -> None:
+    """Raises ValueError unless `augmentation` is one of AUGMENTATIONS."""
+    if augmentation not in AUGMENTATIONS:
+        raise ValueError(f"augmentation={augmentation}: expected one of {', '.join(AUGMENTATIONS)}")
 
 
 def check_color_augmentation(mode: str) -> None:
@@ -137,5 +209,10 @@ def color_augmentation(
 
 def _normal(key: tf.Tensor, seed: int, stream: int) -> tf.Tensor:
     """Draws from N(0, 1), float64, of the shape of `key`."""
-    uniform = tf.strings.to_hash_bucket_strong(key, _UNIFORM_STEPS, [seed, stream])
-    return tf.math.ndtri((tf.cast(uniform, tf.float64) + 0.5) / _UNIFORM_STEPS)
+    return tf.math.ndtri(uniform(key, seed, stream))
+
+
+def uniform(key: tf.Tensor, seed: int, stream: int) -> tf.Tensor:
+    """Draws from the uniform distribution on (0, 1), float64, of the shape of `key`."""
+    step = tf.strings.to_hash_bucket_strong(key, _UNIFORM_STEPS, [seed, stream])
+    return (tf.cast(step, tf.float64) + 0.5) / _UNIFORM_STEPS

@@ -42,6 +42,22 @@ def crop(image: tf.Tensor, y: tf.Tensor, x: tf.Tensor, size: int) -> tf.Tensor:
     return tf.slice(image, [y, x, 0], [size, size, 3])
 
 
+def resize_window(window: tf.Tensor, size: int) -> tf.Tensor:
+    """Resizes all of an image, whatever its shape, to a square.
+
+    The resize is bilinear with antialiasing, as Pillow's BILINEAR and as `resize_image`.
+
+    Args:
+      window: uint8 [H,W,3], at least one pixel.
+      size: side of the result in pixels.
+
+    Returns:
+      uint8 [size,size,3].
+    """
+    shape = tf.cast(tf.shape(window)[:2], tf.float32)
+    return tf.ensure_shape(_scaled(window, size, size / shape, tf.zeros([2])), [size, size, 3])
+
+
 def center_crop(images: tf.Tensor, size: int = 224) -> tf.Tensor:
     """The central `size` x `size` crop of square `images` [N,R,R,3]: [N,size,size,3], same type."""
     start = (images.shape[1] - size) // 2
@@ -95,11 +111,16 @@ def _resized(image: tf.Tensor, resize: str, target: int) -> tf.Tensor:
     start = tf.floor(tf.maximum(offset / scale - reach, 0))
     end = tf.minimum(tf.math.ceil((offset + target) / scale + reach), size)
     first, last = tf.cast(start, tf.int32), tf.cast(end, tf.int32)
+    pixels = image[first[0] : last[0], first[1] : last[1]]
+    return _scaled(pixels, target, tf.cast(scale, tf.float32), tf.cast(start * scale - offset, tf.float32))
+
+
+def _scaled(image: tf.Tensor, size: int, scale: tf.Tensor, translation: tf.Tensor) -> tf.Tensor:
     pixels = tf.raw_ops.ScaleAndTranslate(
-        images=image[tf.newaxis, first[0] : last[0], first[1] : last[1]],
-        size=[target, target],
-        scale=tf.cast(scale, tf.float32),
-        translation=tf.cast(start * scale - offset, tf.float32),
+        images=image[tf.newaxis],
+        size=[size, size],
+        scale=scale,
+        translation=translation,
         kernel_type="triangle",
         antialias=True,
     )

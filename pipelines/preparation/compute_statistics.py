@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pipelines.choices import RESIZED_SIZE
 from pipelines.cli import progress_bar
 from pipelines.datasets.source import Source
 from pipelines.images.resized import resized_pixels
@@ -14,7 +15,11 @@ from pipelines.statistics import Accumulator, Statistics
 
 
 def compute_statistics(
-    source: Source, split: str = "train", resize: str = "shorter_side", max_bad_fraction: float = 0.001
+    source: Source,
+    split: str = "train",
+    resize: str = "shorter_side",
+    max_bad_fraction: float = 0.001,
+    size: int = RESIZED_SIZE,
 ) -> tuple[Statistics, frozenset[str]]:
     """Decodes every image of a split once and computes statistics of the resized images; shows a progress bar.
 
@@ -23,6 +28,7 @@ def compute_statistics(
       split: one of `source.splits`.
       resize: one of `choices.RESIZE_POLICIES`.
       max_bad_fraction: share of images that may be undecodable, 0..1.
+      size: side of the resized images in pixels; without effect on a prepared source.
 
     Returns:
       The statistics of the good images, and the keys of the undecodable ones, which are also named on stderr.
@@ -34,16 +40,17 @@ def compute_statistics(
     report_ignored(source.ignored_files)
     bad.add_files(source.bad_files.get(split, {}))
     accumulator = Accumulator()
-    for pixels in _good_images(source, split, resize, bad):
+    size = source.size if source.prepared else size
+    for pixels in _good_images(source, split, resize, size, bad):
         accumulator.update(pixels)
     bad.check(bad.seen)
     return accumulator.result(), frozenset(bad.reasons) - source.bad_files.get(split, {}).keys()
 
 
-def _good_images(source: Source, split: str, resize: str, bad: BadImages) -> Iterator[np.ndarray]:
-    """Resized images, uint8 [256,256,3]; the undecodable ones go to `bad`."""
+def _good_images(source: Source, split: str, resize: str, size: int, bad: BadImages) -> Iterator[np.ndarray]:
+    """Resized images, uint8 [size,size,3]; the undecodable ones go to `bad`."""
     good = 0
-    examples = converted(source.examples(split), lambda encoded: resized_pixels(encoded, resize))
+    examples = converted(source.examples(split), lambda encoded: resized_pixels(encoded, resize, size))
     with progress_bar(f"statistics of {split}", source.splits[split]) as bar:
         for key, _, result in examples:
             bar.update()

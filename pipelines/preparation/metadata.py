@@ -12,7 +12,6 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from pipelines.atomic import write_file
-from pipelines.choices import RESIZED_SIZE
 from pipelines.datasets.prepared_shards import STATISTICS_FILE, SUMMARY_FILE
 from pipelines.datasets.source import Source
 from pipelines.preparation.shard import DATASET_DIR, VERSIONS, Shard, ShardConfig, file_template, stored_statistics
@@ -76,7 +75,7 @@ def _write_dataset_info(
     )
     info = tfds.core.DatasetInfo(
         builder=identity,
-        description=f"{source.name}, resized to {RESIZED_SIZE} x {RESIZED_SIZE}",
+        description=f"{source.name}, resized to {config.size} x {config.size}",
         features=config.features,
     )
     splits = [
@@ -103,6 +102,8 @@ def _summary(
     return {
         "source": source.name,
         "resize": config.resize,
+        "size": config.size,
+        "encoding": config.encoding,
         "quality": config.quality,
         "splits": {
             split: {

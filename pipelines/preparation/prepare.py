@@ -1,4 +1,4 @@
-"""Prepares a dataset: resizes every image once to 256 x 256, stores it, and computes statistics."""
+"""Prepares a dataset: resizes every image once, stores it, and computes statistics."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from pipelines.choices import JPEG_QUALITY
+from pipelines.choices import JPEG_QUALITY, RESIZED_SIZE, RUNNERS
 from pipelines.cli import progress_bar, reason_of
 from pipelines.datasets import class_order
 from pipelines.datasets.source import Source
@@ -31,11 +31,13 @@ def prepare(
     resize: str = "shorter_side",
     max_bad_fraction: float = 0.001,
     *,
+    size: int = RESIZED_SIZE,
     quality: int = JPEG_QUALITY,
     classes: Sequence[str] | None = None,
     label_names: Mapping[str, str] | None = None,
     take: int | None = None,
     workers: int | None = None,
+    runner: str = "local",
     check_interrupted: Callable[[], None] = lambda: None,
 ) -> dict:
     """Writes all splits of `source` to the prepared directory `output_dir`.
@@ -47,11 +49,13 @@ def prepare(
       output_dir: must not exist; its parent directory must.
       resize: one of `choices.RESIZE_POLICIES`.
       max_bad_fraction: share of all images that may be undecodable, 0..1; these are skipped and named on stderr.
+      size: side of the stored images in pixels, at least 1; up to LOSSLESS_SIZE they are PNG, else JPEG.
       quality: of the stored JPEG, 1..100.
       classes: those of `source.class_names` to keep, in the order of the labels; None for all.
       label_names: display names of the classes, stored with the dataset.
       take: images of each split at most.
-      workers: processes; as many as are worth it if None.
+      workers: processes; as many as are worth it if None. Not for the runner "ray", which has one per core.
+      runner: one of `choices.RUNNERS`.
       check_interrupted: called often; what it raises stops the preparation cleanly.
 
     Returns:
@@ -64,8 +68,12 @@ def prepare(
     if source.prepared:
         raise ValueError(f"dataset={source.name}: is prepared already")
     check_resize(resize)
+    if runner not in RUNNERS:
+        raise ValueError(f"runner={runner!r}: expected one of {', '.join(RUNNERS)}")
+    if size < 1:
+        raise ValueError(f"size={size}: expected at least 1 pixel")
     output_dir = Path(output_dir)
-    config = ShardConfig(resize, quality, tuple(classes or source.class_names))
+    config = ShardConfig(resize, quality, tuple(classes or source.class_names), size)
     plan = _plan(source, config.class_names, take)
     bad = BadImages(max_bad_fraction)
     bad_files = {key: reason for files in source.bad_files.values() for key, reason in files.items()}
@@ -76,7 +84,7 @@ def prepare(
             names = {path.name for shard in plan for path in shard.files(directory)}
             remove_others(directory, names)
             most_images = bad.seen + sum(min(images, take or images) for images in source.splits.values())
-            _store(plan, config, directory, workers, bad, most_images, check_interrupted)
+            _store(plan, config, directory, workers, runner, bad, most_images, check_interrupted)
             bad.check(bad.seen)
             remove_others(directory, names)
             summary = write_metadata(source, plan, config, directory, label_names or {})
@@ -110,6 +118,7 @@ def _store(
     config: ShardConfig,
     directory: Path,
     workers: int | None,
+    runner: str,
     bad: BadImages,
     most_images: int,
     check_interrupted: Callable[[], None],
@@ -126,7 +135,13 @@ def _store(
             pending.append(shard)
     workers = workers or sensible_workers(sum(shard.size for shard in pending))
     with progress_bar("preparing", sum(shard.size for shard in plan), completed=seen) as bar:
-        for statistics in store_all(pending, config, directory, workers, bar, check_interrupted):
+        if runner == "ray":
+            from pipelines.preparation.on_ray import store_on_ray
+
+            stored = store_on_ray(pending, config, directory, bar, check_interrupted)
+        else:
+            stored = store_all(pending, config, directory, workers, bar, check_interrupted)
+        for statistics in stored:
             _count(statistics, bad)
             bad.check(most_images)
 

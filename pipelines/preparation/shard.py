@@ -20,9 +20,9 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from pipelines.atomic import atomic_path
-from pipelines.choices import RESIZED_SIZE
+from pipelines.choices import LOSSLESS_SIZE, RESIZED_SIZE
 from pipelines.datasets.source import SourceShard, read_examples
-from pipelines.images.resized import resized_jpeg
+from pipelines.images.resized import resized_file
 from pipelines.preparation.convert import converted
 from pipelines.statistics import Accumulator
 
@@ -39,20 +39,27 @@ class ShardConfig:
 
     Attributes:
       resize: one of `choices.RESIZE_POLICIES`.
-      quality: of the stored JPEG, 1..100.
+      quality: of the stored images if they are JPEG, 1..100.
       class_names: the index is the label.
+      size: side of the stored images in pixels.
     """
 
     resize: str
     quality: int
     class_names: tuple[str, ...]
+    size: int = RESIZED_SIZE
+
+    @property
+    def encoding(self) -> str:
+        """Format of the stored images, "jpeg" or "png"."""
+        return "png" if self.size <= LOSSLESS_SIZE else "jpeg"
 
     @property
     def features(self) -> tfds.features.FeaturesDict:
         """Features of the prepared TFDS dataset."""
         return tfds.features.FeaturesDict(
             {
-                "image": tfds.features.Image(shape=(RESIZED_SIZE, RESIZED_SIZE, 3), encoding_format="jpeg"),
+                "image": tfds.features.Image(shape=(self.size, self.size, 3), encoding_format=self.encoding),
                 "label": tfds.features.ClassLabel(names=self.class_names),
                 "key": tfds.features.Text(doc="id of the example in the original dataset"),
             }
@@ -95,7 +102,7 @@ class Shard:
 
     def fingerprint(self, config: ShardConfig) -> str:
         """Digest of everything that determines the records."""
-        what = (config.resize, config.quality, config.class_names, self.limit, self.source.fingerprint, VERSIONS)
+        what = (*vars(config).values(), self.limit, self.source.fingerprint, VERSIONS)
         return hashlib.sha256(repr(what).encode(errors="surrogateescape")).hexdigest()
 
 
@@ -203,7 +210,7 @@ def _write_records(
     examples = read_examples(encoded, f"dataset={shard.dataset}: reading {shard.split}")
 
     def convert(image: bytes) -> tuple[bytes, np.ndarray]:
-        return resized_jpeg(image, config.resize, config.quality)
+        return resized_file(image, config.resize, config.quality, config.size, config.encoding)
 
     with tf.io.TFRecordWriter(os.fspath(path)) as writer:
         for key, label, result in converted(examples, convert, threads):
@@ -211,11 +218,11 @@ def _write_records(
             if isinstance(result, ValueError):
                 statistics.bad[key] = str(result)
             else:
-                jpeg, pixels = result
+                stored, pixels = result
                 statistics.class_counts[label] += 1
                 if shard.split == "train":
                     statistics.sums.update(pixels)
                 # Serialized once more: TFDS leaves the order of the features to chance.
-                example = features.serialize_example({"image": jpeg, "label": label, "key": key})
+                example = features.serialize_example({"image": stored, "label": label, "key": key})
                 writer.write(tf.train.Example.FromString(example).SerializeToString(deterministic=True))
             after_image()

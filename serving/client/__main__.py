@@ -84,7 +84,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _files(arguments: Sequence[str]) -> list[str]:
     from pipelines.images.find import find_image_files
-    from serving.client.output import printable
+    from pipelines.safe_text import printable
     from serving.client.records import STDIN
 
     found = find_image_files(argument for argument in arguments if argument != STDIN)

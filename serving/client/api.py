@@ -13,6 +13,7 @@ from serving.client.image_inputs import Images
 from serving.client.requests import (
     Prediction,
     Request,
+    Response,
     build_requests,
     check_classifying,
     read_features,
@@ -26,12 +27,33 @@ __all__ = ["AsyncClient", "Client"]
 
 
 class _Connection(Protocol):
-    def predict(self, request: Request) -> dict[str, np.ndarray]: ...
+    def predict(self, request: Request) -> Response: ...
     def signatures(self) -> list[str]: ...
     def close(self) -> None: ...
 
 
-class Client:
+class _Constructor:
+    """The arguments of both clients; see `Client`."""
+
+    def __init__(
+        self,
+        server: str,
+        model_name: str = "alexnet",
+        timeout_s: float = 60.0,
+        version: int | None = None,
+        version_label: str | None = None,
+        ca_certificate: str | None = None,
+        client_certificate: str | None = None,
+        client_key: str | None = None,
+    ):
+        certificates = (ca_certificate, client_certificate, client_key)
+        self._connect(Endpoint(server, model_name, timeout_s, version, version_label, *certificates))
+
+    def _connect(self, endpoint: Endpoint) -> None:
+        raise AssertionError("a client connects")
+
+
+class Client(_Constructor):
     """Predicts the classes or the features of images at a server; a context manager that closes its channel.
 
     Safe to share between threads. Nothing is sent before the first call.
@@ -59,19 +81,8 @@ class Client:
         ...         print(prediction.labels, prediction.scores)
     """
 
-    def __init__(
-        self,
-        server: str,
-        model_name: str = "alexnet",
-        timeout_s: float = 60.0,
-        version: int | None = None,
-        version_label: str | None = None,
-        ca_certificate: str | None = None,
-        client_certificate: str | None = None,
-        client_key: str | None = None,
-    ):
-        certificates = (ca_certificate, client_certificate, client_key)
-        self._connection = _connection(Endpoint(server, model_name, timeout_s, version, version_label, *certificates))
+    def _connect(self, endpoint: Endpoint) -> None:
+        self._connection = _connection(endpoint)
 
     def __enter__(self) -> Self:
         return self
@@ -132,28 +143,15 @@ class Client:
         return self._connection.signatures()
 
 
-class AsyncClient:
+class AsyncClient(_Constructor):
     """Client for asyncio, over gRPC: the same arguments and methods, to be awaited; an asynchronous context manager.
 
     The requests of one call follow each other; use `asyncio.gather` to run calls concurrently. A client belongs to the
     event loop of its first call.
     """
 
-    def __init__(
-        self,
-        server: str,
-        model_name: str = "alexnet",
-        timeout_s: float = 60.0,
-        version: int | None = None,
-        version_label: str | None = None,
-        ca_certificate: str | None = None,
-        client_certificate: str | None = None,
-        client_key: str | None = None,
-    ):
-        certificates = (ca_certificate, client_certificate, client_key)
-        self._connection = _async_connection(
-            Endpoint(server, model_name, timeout_s, version, version_label, *certificates)
-        )
+    def _connect(self, endpoint: Endpoint) -> None:
+        self._connection = _async_connection(endpoint)
 
     async def __aenter__(self) -> Self:
         return self

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import grpc
 
-from serving.client.output import printable
+from pipelines.safe_text import printable
 
 _LOOPBACK = re.compile(r"(https?://|dns:///|ipv[46]:)?(localhost|127\.[0-9.]+|\[::1\])(:|/|$)")
 _MOST_PORT = 65535

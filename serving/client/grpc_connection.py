@@ -11,7 +11,6 @@ from typing import Any
 
 import grpc
 import grpc.aio
-import numpy as np
 from google.protobuf.message import Message
 from tensorflow_serving.apis.get_model_metadata_pb2 import (
     GetModelMetadataRequest,
@@ -23,7 +22,7 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
 from serving.client.endpoint import Endpoint, ServingError
-from serving.client.requests import Request, check_outputs
+from serving.client.requests import Request, Response, check_outputs
 from serving.client.retry import Retry
 from serving.client.tensors import from_proto, to_proto
 
@@ -56,8 +55,8 @@ class GrpcConnection:
         """Closes the channel; calls under way end with an error."""
         self._channel.close()
 
-    def predict(self, request: Request) -> dict[str, np.ndarray]:
-        """Sends `request` and returns its outputs, [N,...] each; strings are bytes objects.
+    def predict(self, request: Request) -> Response:
+        """Sends `request` and returns the checked response.
 
         Raises:
             ServingError: no usable response.
@@ -104,7 +103,7 @@ class AsyncGrpcConnection:
         """Closes the channel; calls under way end with an error."""
         await self._channel.close()
 
-    async def predict(self, request: Request) -> dict[str, np.ndarray]:
+    async def predict(self, request: Request) -> Response:
         """As GrpcConnection.predict."""
         try:
             response = await self._call(self._stub.Predict, _predict_request(self._endpoint, request))
@@ -172,10 +171,11 @@ def _predict_request(endpoint: Endpoint, request: Request) -> PredictRequest:
     return message
 
 
-def _read_response(endpoint: Endpoint, request: Request, response: PredictResponse) -> dict[str, np.ndarray]:
+def _read_response(endpoint: Endpoint, request: Request, response: PredictResponse) -> Response:
     try:
         outputs = {name: from_proto(response.outputs[name]) for name in request.outputs if name in response.outputs}
-        return check_outputs(request, outputs)
+        spec = response.model_spec
+        return Response(check_outputs(request, outputs), spec.version.value if spec.HasField("version") else None)
     except ValueError as error:
         raise _unusable(endpoint, error) from error
 

@@ -7,47 +7,14 @@ from typing import IO, TYPE_CHECKING, Any, Union
 
 import numpy as np
 
-from pipelines.images.find import image_format, not_regular
+from pipelines.images.read import read_image_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_FORMATS = ("jpeg", "png")
-
 # An encoded JPEG or PNG file (its content, its path, or a file opened for reading bytes), or pixels.
 ImageInput = Union[bytes, bytearray, memoryview, str, os.PathLike[str], IO[bytes], "Image", np.ndarray]
 Images = Sequence[ImageInput] | np.ndarray
-
-
-def read_image_file(path: str | os.PathLike[str]) -> bytes:
-    """Returns the content of a JPEG or PNG file. Decoding is left to the server.
-
-    Raises:
-        ValueError: the file is not a regular file, cannot be read, or does not begin as a JPEG or PNG file.
-    """
-    reason = not_regular(path)
-    if reason is not None:
-        raise ValueError(f"{os.fspath(path)}: {reason}; expected a JPEG or PNG file")
-    try:
-        with open(path, "rb") as file:
-            first = file.read(8)
-            # A file of another kind may have any size: no more of it is read.
-            return check_image_bytes(first + file.read() if image_format(first) in _FORMATS else first, os.fspath(path))
-    except OSError as error:
-        raise ValueError(f"{os.fspath(path)}: {error.strerror}; expected a JPEG or PNG file") from error
-
-
-def check_image_bytes(content: bytes, name: str) -> bytes:
-    """Returns `content` if it begins as a JPEG or PNG file.
-
-    Raises:
-        ValueError: it does not; the message begins with `name`.
-    """
-    if not content:
-        raise ValueError(f"{name}: the file is empty; expected a JPEG or PNG file")
-    if image_format(content[:8]) not in _FORMATS:
-        raise ValueError(f"{name}: begins with {content[:8]!r}; expected a JPEG or PNG file")
-    return content
 
 
 def as_list(images: Images) -> list[ImageInput]:

@@ -6,30 +6,22 @@ the terminal or a spreadsheet with control characters or as a formula.
 """
 
 import csv
-import json
 import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from pipelines.safe_text import json_line, printable, spreadsheet_cell
+
 Record = dict[str, Any]
 
 _CSV_COLUMNS = ("file", "valid", "rank", "class", "label", "score", "error")
-_FORMULA_STARTS = ("=", "+", "-", "@")
-
-
-def printable(text: str) -> str:
-    """`text` with control characters, direction marks and undecodable bytes of file names as escapes."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def print_json(record: Record) -> None:
-    """Prints the record as one line of JSON. Numbers that JSON does not have become null."""
-    line = json.dumps({name: _finite(value) for name, value in record.items()}, allow_nan=False)
-    print(line.replace("\x7f", "\\u007f"), flush=True)
+    """Prints the record as one line of JSON."""
+    print(json_line(record), flush=True)
 
 
 @contextmanager
@@ -39,12 +31,13 @@ def csv_printer() -> Iterator[Callable[[Record], None]]:
     writer.writerow(_CSV_COLUMNS)
 
     def print_rows(record: Record) -> None:
-        start = (_cell(record["file"]), "" if record["valid"] is None else str(record["valid"]).lower())
+        start = (spreadsheet_cell(record["file"]), "" if record["valid"] is None else str(record["valid"]).lower())
         ranked = zip(record["classes"], record["labels"], record["scores"], strict=True)
         rows: list[tuple[Any, ...]] = [
-            (*start, rank, index, _cell(label), score, "") for rank, (index, label, score) in enumerate(ranked, 1)
+            (*start, rank, index, spreadsheet_cell(label), score, "")
+            for rank, (index, label, score) in enumerate(ranked, 1)
         ]
-        writer.writerows(rows or [(*start, "", "", "", "", _cell(record.get("error", "")))])
+        writer.writerows(rows or [(*start, "", "", "", "", spreadsheet_cell(record.get("error", "")))])
         sys.stdout.flush()
 
     yield print_rows
@@ -89,15 +82,3 @@ def _add_rows(table: Any, record: Record) -> None:
         table.add_row(*row)
     if len(rows) > 1:
         table.add_section()
-
-
-def _cell(text: str) -> str:
-    """A cell that a spreadsheet shows as text."""
-    shown = printable(text)
-    return f"'{shown}" if shown.startswith(_FORMULA_STARTS) else shown
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

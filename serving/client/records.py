@@ -8,11 +8,12 @@ from multiprocessing.pool import ThreadPool
 
 import grpc
 
+from pipelines.images.read import check_image_bytes, read_image_file
+from pipelines.safe_text import printable
 from serving import signatures as wire
 from serving.client.api import Client
 from serving.client.endpoint import ServingError
-from serving.client.image_inputs import check_image_bytes, read_image_file
-from serving.client.output import Record, printable
+from serving.client.output import Record
 from serving.client.requests import IMAGES_PER_REQUEST, Prediction
 
 STDIN = "-"
@@ -102,7 +103,7 @@ def _sender(client: Client, signature: str, top_k: int) -> tuple[Callable[[list[
     """A function from images to records, and the record of a file that is not sent."""
 
     def classes(images: list[bytes]) -> list[Record]:
-        return [asdict(prediction) for prediction in client.classify(images, signature, top_k)]
+        return [_record(prediction) for prediction in client.classify(images, signature, top_k)]
 
     def features(images: list[bytes]) -> list[Record]:
         rows = zip(*client.features(images), strict=True)
@@ -110,7 +111,13 @@ def _sender(client: Client, signature: str, top_k: int) -> tuple[Callable[[list[
 
     if signature == wire.SIGNATURE_FEATURES:
         return features, {"valid": False, "features": []}
-    return classes, asdict(Prediction(valid=False))
+    return classes, _record(Prediction(valid=False))
+
+
+def _record(prediction: Prediction) -> Record:
+    record = asdict(prediction)
+    del record["version"]
+    return record
 
 
 def _read(file: str) -> bytes:

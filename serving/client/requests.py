@@ -1,7 +1,7 @@
 """Cuts images into requests and reads the outputs of their responses, whatever the transport."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,12 +33,27 @@ class Prediction:
         labels: class names.
         classes: class indices, from 0.
         scores: probabilities, 0 to 1.
+        version: of the model that answered; None if the server does not say, as over REST.
     """
 
     valid: bool
     labels: tuple[str, ...] = ()
     classes: tuple[int, ...] = ()
     scores: tuple[float, ...] = ()
+    version: int | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Response:
+    """One response.
+
+    Attributes:
+        outputs: checked, [N,...] each; strings are bytes objects.
+        version: of the model; None if unknown.
+    """
+
+    outputs: dict[str, np.ndarray]
+    version: int | None = None
 
 
 @dataclass(frozen=True)
@@ -112,24 +127,28 @@ def check_outputs(request: Request, outputs: dict[str, np.ndarray]) -> dict[str,
     return checked
 
 
-def read_predictions(outputs: dict[str, np.ndarray], top_k: int) -> list[Prediction]:
-    """The best `top_k` classes of each image, from checked outputs."""
+def read_predictions(response: Response, top_k: int) -> list[Prediction]:
+    """The best `top_k` classes of each image."""
+    outputs, version = response.outputs, response.version
     columns = [outputs[name][:, :top_k] for name in (wire.OUTPUT_LABELS, wire.OUTPUT_CLASSES, wire.OUTPUT_SCORES)]
     valid = outputs.get(wire.OUTPUT_VALID, np.ones(len(columns[0]), bool))
     return [
-        Prediction(True, tuple(_text(label) for label in labels), tuple(classes.tolist()), tuple(scores.tolist()))
+        Prediction(
+            True, tuple(_text(label) for label in labels), tuple(classes.tolist()), tuple(scores.tolist()), version
+        )
         if is_valid
-        else Prediction(False)
+        else Prediction(False, version=version)
         for is_valid, labels, classes, scores in zip(valid, *columns, strict=True)
     ]
 
 
-def read_features(responses: Sequence[dict[str, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Features float32 [N,F] and valid bool [N] of all images, from checked outputs; [0,4096] without responses."""
+def read_features(responses: Sequence[Response]) -> tuple[np.ndarray, np.ndarray]:
+    """Features float32 [N,F] and valid bool [N] of all images; [0,4096] without responses."""
     if not responses:
         return np.zeros((0, 4096), np.float32), np.zeros(0, bool)
     features, valid = (
-        np.concatenate([outputs[name] for outputs in responses]) for name in (wire.OUTPUT_FEATURES, wire.OUTPUT_VALID)
+        np.concatenate([response.outputs[name] for response in responses])
+        for name in (wire.OUTPUT_FEATURES, wire.OUTPUT_VALID)
     )
     return features, valid
 

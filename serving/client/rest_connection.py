@@ -20,7 +20,7 @@ import numpy as np
 
 from serving import signatures as wire
 from serving.client.endpoint import Endpoint, ServingError
-from serving.client.requests import Request, check_outputs
+from serving.client.requests import Request, Response, check_outputs
 from serving.client.retry import Retry
 
 _ADDRESS = re.compile(r"https?://([^\s/?#:\[\]]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?/?")
@@ -83,7 +83,7 @@ class RestConnection:
     def close(self) -> None:
         """Does nothing: no connection outlives its request."""
 
-    def predict(self, request: Request) -> dict[str, np.ndarray]:
+    def predict(self, request: Request) -> Response:
         """As GrpcConnection.predict."""
         body = {"signature_name": request.signature, "instances": _instances(request.batch)}
         code, text = self._send(":predict", json.dumps(body).encode())
@@ -95,7 +95,7 @@ class RestConnection:
             outputs = {
                 name: _array([row[name] for row in rows], name) for name in request.outputs if rows and name in rows[0]
             }
-            return check_outputs(request, outputs)
+            return Response(check_outputs(request, outputs))
         except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             raise self._unusable(text) from error
 

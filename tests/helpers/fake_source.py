@@ -23,6 +23,8 @@ class FakeSource:
     files: dict[str, bytes]
     prepared: bool = False
     name: str = "fake"
+    size: int = 256
+    encoding: str = "jpeg"
 
     @property
     def splits(self) -> Mapping[str, int]:
@@ -45,6 +47,7 @@ class FakeStatistics:
     mean_image: np.ndarray = dataclasses.field(
         default_factory=lambda: np.random.default_rng(1).uniform(90, 140, (256, 256, 3)).astype(np.float32)
     )
+    rgb_mean: np.ndarray = dataclasses.field(default_factory=lambda: np.array([122.6, 116.4, 104.0]))
 
 
 def jpeg(seed: int, width: int = 256, height: int = 256) -> bytes:

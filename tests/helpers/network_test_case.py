@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_alexnet import export_model, networks
+from keras_alexnet import VARIANTS, export_model, networks
 from tests.helpers.image_files import encode, photograph
 
 CLASS_NAMES = ("ant", "bee", "cat")
@@ -22,10 +22,10 @@ def check_network(folder: Path, name: str, image_size: int | None = None, **opti
     assert model.input_shape == (None, size, size, 3)
     _check_fit(model, images)
     loaded = _check_save(folder, model, images)
-    if name.startswith("keras.applications."):
-        _check_export(folder, loaded, preprocessing="none", from_logits=False)
-    else:
+    if name in VARIANTS:
         _check_export(folder, loaded)
+    else:
+        _check_export(folder, loaded, preprocessing="none", from_logits=False)
 
 
 def _check_fit(model: keras.Model, images: np.ndarray) -> None:
@@ -49,6 +49,7 @@ def _check_export(folder: Path, model: keras.Model, **arguments: Any) -> None:
     path = export_model(model, folder / "export", CLASS_NAMES, **arguments)
     signatures = tf.saved_model.load(path).signatures
     files = tf.constant([encode(photograph(seed=1)), b"not an image"])
+    assert not _random_operations(signatures["serving_default"].graph)
     for signature in ("serving_default", "center_crop"):
         answer = {key: value.numpy() for key, value in signatures[signature](image_bytes=files).items()}
         assert answer["valid"].tolist() == [True, False]
@@ -60,3 +61,9 @@ def _check_export(folder: Path, model: keras.Model, **arguments: Any) -> None:
     np.testing.assert_allclose(answer["probabilities"].numpy().sum(-1), [1], atol=1e-5)
     features = signatures["features"](image_bytes=files)["features"].numpy()
     assert features.ndim == 2 and not features[1].any()
+
+
+def _random_operations(graph: tf.Graph) -> set[str]:
+    definition = graph.as_graph_def()
+    nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
+    return {node.op for node in nodes if "Random" in node.op}

@@ -137,6 +137,11 @@ def tanh(weights, image):
     return fully_connected(weights, paper_to_pool5(weights, image, np.tanh), KEPT, np.tanh)
 
 
+def no_dropout(weights, image):
+    """Section 4.2 left out: fc6 and fc7 as they are."""
+    return fully_connected(weights, paper_to_pool5(weights, image), 1.0)
+
+
 def no_lrn(weights, image):
     """Net 148: no normalisation."""
     towers = each(max_pool, each(relu, convolve_all(weights, "conv1", [image], stride=4, padding=OVERHANG)))

@@ -1,4 +1,4 @@
-"""The SLURM and Kubernetes forms of a training by several workers, run with what they call replaced by recorders."""
+"""The SLURM and Kubernetes files for training and prediction, run with what they call replaced by recorders."""
 
 import json
 import os
@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+from keras_alexnet import predict
+from tests.helpers.commands import defined_flags
 
 CLUSTER = Path(__file__).parents[2] / "keras_alexnet" / "cluster"
 
@@ -69,3 +72,41 @@ def test_kubernetes_names_the_workers_as_its_service_does(tmp_path):
         assert record["TF_CONFIG"] == {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
         assert record["arguments"].startswith("-m keras_alexnet.train --strategy=multiworker --flagfile=")
     assert len(records(tmp_path)) == 2
+
+
+# Writes down the arguments that Python was started with.
+ARGUMENTS = 'printf "%s\\n" "$@" > arguments'
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "16"}, ["--shard=3/16"]),
+        ({"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "2", "SHARDS": "16"}, ["--shard=3/16"]),
+        ({}, []),
+    ],
+)
+def test_slurm_array_predicts_one_shard_a_task(tmp_path, variables, expected):
+    recorder(tmp_path / ".venv" / "bin" / "python", ARGUMENTS)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")} | variables
+    script = ["bash", str(CLUSTER / "predict.sbatch"), "--images=two words", "--output=o.csv"]
+    subprocess.run(script, env=environment, cwd=tmp_path, check=True)
+    arguments = (tmp_path / "arguments").read_text().splitlines()
+    assert arguments == ["-m", "keras_alexnet.predict", "--images=two words", "--output=o.csv", *expected]
+
+
+@pytest.mark.subprocess
+def test_kubernetes_predicts_one_shard_a_pod(tmp_path):
+    job = yaml.safe_load((CLUSTER / "predict.yaml").read_text())
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    environment = {each["name"]: each["value"] for each in container["env"]}
+    assert job["spec"]["completionMode"] == "Indexed" and job["spec"]["completions"] == int(environment["SHARDS"])
+    recorder(tmp_path / "bin" / "python", ARGUMENTS)
+    environment |= {"JOB_COMPLETION_INDEX": "15", "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    subprocess.run([*container["command"], *container["args"]], env=environment, cwd=tmp_path, check=True)
+    arguments = (tmp_path / "arguments").read_text().splitlines()
+    assert arguments[:2] == ["-m", "keras_alexnet.predict"] and arguments[-1] == "--shard=15/16"
+    with defined_flags(predict.define_flags) as options:
+        options(["predict", *arguments[2:]])
+        assert predict.parsed_shard(options.shard) == (15, 16)

@@ -111,6 +111,7 @@ def test_what_killed_conversions_left_behind_is_removed_and_a_running_one_is_not
 
 
 @pytest.mark.medium
+@pytest.mark.slow
 def test_a_trained_network_is_written_as_a_whole(trained, tmp_path):
     network = load_network(trained)
     with pytest.raises(ValueError, match="would lose the preprocessing"):

@@ -51,7 +51,7 @@ def test_an_interrupted_epoch_is_repeated_and_a_later_one_can_be_the_start(folde
     assert not np.array_equal(first_images(training_dataset(folder, batch_size=4, seed=1)), first)
 
 
-@pytest.mark.parametrize("batch_size", [4, 9])
+@pytest.mark.parametrize("batch_size", [4, pytest.param(9, marks=pytest.mark.slow)])
 def test_batches_that_are_read_ahead_do_not_end_an_epoch(folder, batch_size):
     train = training_dataset(folder, batch_size=batch_size)
     first = first_images(train)

@@ -69,6 +69,7 @@ def test_a_bad_image_is_named_and_skipped_up_to_the_limit(network, copied, capsy
         ({"crops": "five"}, "^crops='five': expected one of center, ten"),
         ({"split": "holdout"}, "^split=holdout: "),
         ({"batch_size": 0}, "^batch_size=0: "),
+        ({"stochastic_passes": 3}, "^stochastic_passes=3: .* has no random masks; expected 0"),
         ({"dataset": "folder:/nowhere"}, "^dataset=folder:/nowhere: "),
     ],
 )
@@ -108,12 +109,13 @@ def test_a_results_file_that_cannot_be_written_is_named(tmp_path):
 def test_the_command_appends_to_a_file_of_an_older_version(trained, tmp_path, model, crops):
     results = tmp_path / "results.csv"
     old = dict.fromkeys(COLUMNS, "old")
-    results.write_text(",".join(old) + "\n" + ",".join(old.values()) + "\n")
+    header = ",".join("views" if name == "crops" else name for name in COLUMNS)  # as version 0.1 wrote it
+    results.write_text(header + "\n" + ",".join(old.values()) + "\n")
     run = run_command(COMMAND, f"{model}={trained}", f"{crops}=center", f"--results_file={results}")
     assert "center 9 images" in run.stdout and f"appended to {results}" in run.stdout, run.stderr
     with open(results, newline="") as file:
         _, row = csv.DictReader(file)
-    assert row["views"] == "center" and row["images"] == "9" and row["model_dir"] == str(trained)
+    assert row["crops"] == "center" and row["images"] == "9" and row["model_dir"] == str(trained)
 
 
 def test_the_results_of_a_run_go_into_its_directory(trained, tmp_path):

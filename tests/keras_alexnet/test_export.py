@@ -122,9 +122,9 @@ def test_the_card_has_the_training_and_its_error_rates(trained, tmp_path, unchec
     assert run.returncode == 0 and "(step 12)" in run.stdout, run.stderr
     card = json.loads((tmp_path / "base" / "1" / "assets.extra" / "model_card.json").read_text())
     training = card["training"]
-    assert training["variant"] == "paper" and training["steps"] == 12 and training["statistics"]["images"] == 24
+    assert training["network"] == "paper" and training["steps"] == 12 and training["statistics"]["images"] == 24
     (result,) = training["error_rates"]
-    assert (result["views"], result["top1_error"], result["images"]) == ("ten", 0.25, 9), "the newest, of these steps"
+    assert (result["crops"], result["top1_error"], result["images"]) == ("ten", 0.25, 9), "the newest, of these steps"
     assert card["served"]["top_k"] == 1
     assert_one_line(
         run_command(COMMAND, f"--model={tmp_path / 'base'}", f"--export_base={tmp_path / 'base'}"), "is an export"

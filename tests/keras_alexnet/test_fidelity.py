@@ -23,6 +23,7 @@ PARAMETERS = {
     "one_gpu": 59_798_312,
     "no_lrn": 60_965_224,
     "non_overlapping": 60_965_224,
+    "no_dropout": 60_965_224,
     "conv6": 61_555_304,
     "tanh": 60_965_224,
 }

@@ -1,8 +1,10 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_alexnet import PaperSGD
+from keras_alexnet.optimizer import MINIMUM_COMPILED_SIZE
 
 pytestmark = pytest.mark.numeric
 
@@ -136,3 +138,31 @@ def test_multipliers_of_layers_that_are_not_there_are_refused():
         steps_of(PaperSGD(layer_lr_multipliers={"fc9": 2.0}), 1)
     with pytest.raises(ValueError, match=r"fc8=-1"):
         PaperSGD(layer_lr_multipliers={"fc8": -1})
+
+
+@pytest.mark.parametrize("name, decays", [("kernel", True), ("bias", False)])
+def test_large_variables_are_updated_by_the_same_rule(name, decays):
+    random = np.random.default_rng(0)
+    start = random.normal(size=MINIMUM_COMPILED_SIZE)
+    gradients, rates = random.normal(size=(4, len(start))), [0.1, 0.1, 0.01, 0.0]
+    variable = keras.Variable(start, name=name, dtype="float32")
+    optimizer = PaperSGD(0.1, weight_decay=0.05, bias_lr_multiplier=2.0, decay_biases=False)
+    for gradient, rate in zip(gradients, rates, strict=True):
+        optimizer.learning_rate = rate
+        optimizer.apply([keras.ops.convert_to_tensor(gradient, "float32")], [variable])
+    rates = np.array(rates) * (1.0 if decays else 2.0)
+    expected = papers_rule(start, gradients, rates, 0.9, 0.05 if decays else 0.0)
+    np.testing.assert_allclose(variable, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_rule_is_compiled_for_large_variables_and_without_a_strategy():
+    def is_compiled(size, strategy=None):
+        strategy = strategy or tf.distribute.get_strategy()
+        with strategy.scope():
+            variable, optimizer = keras.Variable(np.zeros(size, np.float32), name="kernel"), PaperSGD()
+            optimizer.build([variable])
+        update = tf.function(lambda: strategy.run(lambda: optimizer.apply([tf.ones(size)], [variable])))
+        return "_XlaMustCompile" in str(update.get_concrete_function().graph.as_graph_def())
+
+    assert is_compiled(MINIMUM_COMPILED_SIZE) and not is_compiled(MINIMUM_COMPILED_SIZE - 1)
+    assert not is_compiled(MINIMUM_COMPILED_SIZE, tf.distribute.OneDeviceStrategy("CPU:0"))

@@ -96,6 +96,7 @@ def test_a_run_of_an_older_version_is_resumed_exactly(photographs, trained, tmp_
         np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.slow
 def test_the_images_in_no_full_batch_are_reported(photographs, tmp_path, capsys):
     train_and_evaluate(tiny(photographs, tmp_path / "run", batch_size=10, epochs=1))
     expected = "24 training images, 2 steps per epoch (4 images in no full batch, others in each epoch)"
@@ -181,7 +182,7 @@ def test_a_wrong_flag_ends_with_one_line_that_names_it(tmp_path, flag, says):
     "changes, says",
     [
         ({"width": -1.0}, "width=-1.0"),
-        ({"variant": "vgg"}, "variant=vgg: expected one of"),
+        ({"network": "vgg"}, "network=vgg: expected one of"),
         ({"batch_size": 25}, "batch_size=25"),
         ({"classes": 2}, "classes=2: expected at least the 3 classes"),
         ({"strategy": "mirrored"}, "strategy=mirrored needs at least 2 GPUs; found none"),
@@ -198,6 +199,7 @@ def test_another_config_in_the_same_run_directory_is_refused(photographs, traine
         train_and_evaluate(tiny(photographs, trained, width=1 / 8))
 
 
+@pytest.mark.slow
 def test_a_run_without_a_checkpoint_can_be_started_again_with_another_config(photographs, tmp_path):
     with pytest.raises(ValueError, match="not finite at step"):
         train_and_evaluate(tiny(photographs, tmp_path / "run", learning_rate=1e30))
@@ -226,6 +228,7 @@ def test_bad_photographs_are_skipped_up_to_a_ceiling(photographs, tmp_path, caps
     assert "red/broken.jpg" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_one_class_and_one_image_can_be_trained_on(photographs, tmp_path):
     (tmp_path / "data" / "train" / "red").mkdir(parents=True)
     shutil.copy(photographs / "train" / "red" / "0.jpg", tmp_path / "data" / "train" / "red")

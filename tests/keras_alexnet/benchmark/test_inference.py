@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from keras_alexnet import VARIANTS
-from keras_alexnet.benchmark.inference import bfloat16_instructions, inference_contenders
+from keras_alexnet.benchmark.inference import inference_contenders, single_crop_contenders
+from keras_alexnet.benchmark.machine import bfloat16_instructions, convolution_peak, header
 
 pytestmark = pytest.mark.medium
 
@@ -40,3 +41,22 @@ def test_contenders_give_the_same_answers(contenders):
 
 def test_bfloat16_instructions_are_named_or_none():
     assert "bf16" in bfloat16_instructions() or "none" in bfloat16_instructions()
+
+
+def test_the_header_names_the_machine_and_the_versions():
+    lines = header().splitlines()
+    assert "cores" in lines[0] and "oneDNN: " in lines[2] and "tensorflow 2" in lines[3]
+
+
+def test_the_peak_is_a_rate():
+    assert convolution_peak(turns=1) > 0.1
+
+
+def test_runtimes_give_the_probabilities_of_the_network():
+    contenders = single_crop_contenders(VARIANTS["paper"].scaled(1 / 32), batch=2)
+    expected = contenders["Keras model"]()
+    for name, predict in contenders.items():
+        # PyTorch's network has weights of its own.
+        if "PyTorch" not in name:
+            np.testing.assert_allclose(predict(), expected, atol=1e-3 if "bfloat16" in name else 1e-5, err_msg=name)
+        assert np.asarray(predict()).shape == (2, 1000)

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from keras_alexnet.benchmark import input as benchmark_input
+from keras_alexnet.benchmark.report import Report
 
 pytestmark = pytest.mark.medium
 
@@ -21,25 +22,18 @@ def test_synthetic_images_are_as_large_as_photographs_when_encoded():
 @pytest.mark.slow
 def test_every_contender_delivers_and_is_reported(monkeypatch, capsys):
     monkeypatch.setattr(benchmark_input, "_IMAGES", 12)
-    monkeypatch.setattr(benchmark_input, "_SECONDS_A_TURN", 0.01)
-    benchmark_input.report_input(None, batch=5, repeats=1)
+    monkeypatch.setattr(benchmark_input, "_IMAGES_A_TURN", 10)
+    benchmark_input.report_input(None, 5, 1, Report(), peers=True)
     printed = capsys.readouterr().out
-    for contender in ("images dropped", "images batched", "ours, for the train", "ours, for model.fit", "tutorials:"):
+    for contender in (
+        "images dropped",
+        "images batched",
+        "ours, for the train",
+        "ours, for model.fit",
+        "tutorials:",
+        "image_dataset",
+    ):
         assert printed.count(contender) == 1
-
-
-def test_turns_alternate_and_the_first_round_does_not_count(monkeypatch):
-    turns = []
-
-    def turn(dataset, batch):
-        turns.append(dataset)
-        return benchmark_input.Rate(len(turns), 1.0)
-
-    monkeypatch.setattr(benchmark_input, "_turn", turn)
-    rates = benchmark_input.images_per_second({"first": "a", "second": "b"}, batch=1, repeats=3)
-    assert "".join(turns) == "ab" * 4
-    assert rates["first"].total == 5
-    assert rates["second"].total == 6
 
 
 def test_only_a_prepared_folder_can_be_measured(tmp_path):
@@ -47,4 +41,4 @@ def test_only_a_prepared_folder_can_be_measured(tmp_path):
     path.parent.mkdir(parents=True)
     Image.new("RGB", (8, 8)).save(path)
     with pytest.raises(ValueError, match=r"^dataset=folder:.*: expected a directory written by pipelines\.prepare$"):
-        benchmark_input.report_input(f"folder:{tmp_path}", batch=1, repeats=1)
+        benchmark_input.report_input(f"folder:{tmp_path}", 1, 1, Report())

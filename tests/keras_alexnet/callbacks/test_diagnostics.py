@@ -55,6 +55,7 @@ def test_nothing_changes_from_a_step_on_whose_loss_is_not_finite(model, count):
     np.testing.assert_array_equal(steps.sums.numpy(), sums)
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_finite_are_never_saved(photographs, tmp_path, monkeypatch):
     # A ReLU can hide what is not finite from the loss.
     def broken(steps, batches, count):

@@ -49,7 +49,7 @@ data = tf.data.Dataset.from_tensor_slices((x, y)).repeat(3).shard(workers.count,
 batches = iter(workers.distribute(data.batch(8 // workers.count, drop_remainder=True)))
 steps = TrainingSteps(model, strategy, 8)
 for _ in range(5):
-    steps.take(batches, 1)
+    steps.take(batches, [0.01])
 np.savez(sys.argv[2] % workers.index, sums=steps.sums.numpy(), *model.get_weights())
 """
 
@@ -169,6 +169,7 @@ def test_a_worker_that_dies_is_named_and_the_run_goes_on_as_if_nothing_had_been(
 
 
 @pytest.mark.subprocess
+@pytest.mark.slow
 def test_workers_with_other_flags_are_refused(photographs, tmp_path, start):
     addresses = cluster_of(2)
     seeds = [tiny(photographs, tmp_path, strategy="multiworker", seed=seed) for seed in (1, 2)]

@@ -41,7 +41,7 @@ def test_low_precision_learns_the_same_wherever_it_runs(precision, tolerance):
         assert losses[:-1] == pytest.approx(expected[:-1], rel=tolerance)
 
 
-@pytest.mark.parametrize("strategy, devices", [("mirrored", "2"), ("towers", "4")])
+@pytest.mark.parametrize("strategy, devices", [pytest.param("mirrored", "2", marks=pytest.mark.slow), ("towers", "4")])
 def test_gradients_that_overflow_in_one_replica_only_change_no_weight(strategy, devices):
     found = on_four_devices("overflow", strategy, devices)
     assert math.isfinite(found["loss"]) and found["same"] and found["scale"] == 2.0**39

@@ -57,6 +57,37 @@ def test_dropout():
     )
 
 
+@pytest.mark.parametrize(
+    "name, arguments, shape",
+    [
+        ("StochasticDepth", {"survival": 0.5}, MAPS),
+        ("ShakeDrop", {"survival": 0.5, "per": "channel"}, MAPS),
+        ("Swapout", {"keep": 0.5}, TWO),
+        ("ShakeShake", {"draw": "bernoulli"}, TWO),
+        ("DropPathJoin", {"columns": (0, 2)}, TWO),
+    ],
+)
+def test_random_layers(name, arguments, shape):
+    seeds = {"expected_num_non_trainable_variables": 1, "expected_num_seed_generators": 1}
+    # Keras' training check takes no lists.
+    run(getattr(layers, name), arguments | {"seed": 1}, shape, MAPS, run_training_check=shape is MAPS, **seeds)
+
+
+def test_grouped_convolution():
+    arguments = {"filters": 6, "kernel_size": 3, "groups": 2, "padding": "same"}
+    run(layers.GroupedConv2D, arguments, MAPS, (2, 7, 7, 6), expected_num_trainable_weights=2)
+
+
+def test_a_grouped_convolution_is_keras_own():
+    convolution = keras.layers.Conv2D(8, 3, strides=2, groups=4)
+    maps = np.random.default_rng(0).normal(size=(2, 7, 7, 8)).astype(np.float32)
+    expected = convolution(maps)
+    grouped = layers.GroupedConv2D.from_config(convolution.get_config())
+    grouped.build(maps.shape)
+    grouped.set_weights(convolution.get_weights())
+    np.testing.assert_allclose(grouped(maps), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("padding, side", [((0, 0, 0, 0), 5), ((1, 1, 1, 1), 7), ((0, 3, 0, 3), 8)])
 def test_convolution_with_one_tower_maps_a_tensor_to_a_tensor(padding, side):
     arguments = {"filters": 6, "kernel_size": 3, "padding": padding, "towers": 1}

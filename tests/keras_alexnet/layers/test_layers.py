@@ -136,3 +136,16 @@ def test_a_single_tensor_counts_as_one_tower():
     kernel, bias = convolution.get_weights()[2:]
     np.testing.assert_allclose(outputs[1], reference.convolution(x, kernel, bias), atol=1e-4)
     assert tuple(dense(x).shape) == (2, 5)
+
+
+@pytest.mark.parametrize("size, strides", [(3, 2), (2, 2), (5, 3), (3, 1)])
+@pytest.mark.parametrize("side", [5, 6, 7, 8])
+def test_an_overhanging_window_covers_the_pixels_that_exist(size, strides, side):
+    maps = np.random.default_rng(side).normal(size=(2, side, side + 1, 3)).astype(np.float32)
+    rows, columns = (-(-(length - size) // strides) + 1 for length in (side, side + 1))
+    expected = [
+        [maps[:, y : y + size, x : x + size].max((1, 2)) for x in range(0, columns * strides, strides)]
+        for y in range(0, rows * strides, strides)
+    ]
+    layer = OverlappingMaxPool(size, strides, overhang=True)
+    np.testing.assert_array_equal(layer(maps), np.moveaxis(expected, 2, 0))

@@ -2,12 +2,16 @@
 
 import pytest
 
-from keras_alexnet import networks
+from keras_alexnet import VARIANTS, networks
 from tests.helpers.network_test_case import check_network
 
-FULL = ("paper", "keras.applications.MobileNet")
-# The smallest input that a constructor accepts is 32; for these it is larger.
-SMALLEST = {"Xception": 71, "InceptionV3": 75, "InceptionResNetV2": 75, "NASNetLarge": 331, "NASNetMobile": 224}
+FULL = (
+    *("paper", "keras.applications.MobileNet", "convnet_13pct_lrn", "resnet_20"),
+    *("squeezenet_v1_1", "lenet5"),
+)
+# Images have 64 pixels, or the network's size if that is smaller. These need more (nin_imagenet: for its last ReLU).
+SMALLEST = {"nin_imagenet": 131, "Xception": 71, "InceptionV3": 75, "InceptionResNetV2": 75, "NASNetLarge": 331}
+SMALLEST["NASNetMobile"] = 224
 
 
 @pytest.fixture(autouse=True)
@@ -17,10 +21,13 @@ def _unchecked(unchecked):
 
 def arguments(name):
     constructor = name.removeprefix("keras.applications.")
-    if constructor == name:
+    if name in VARIANTS:
         return {"width": 1 / 32}
-    size = SMALLEST.get(constructor, 64)
-    return {"image_size": size} | ({"alpha": 0.25} if constructor == "MobileNet" else {})
+    size = SMALLEST.get(constructor, min(64, networks.find(name).image_size))
+    # The published initialization can leave the last ReLU of a network without any output above 0.
+    options = {"init": "he"} if "init" in networks.find(name).options else {}
+    options |= {"width": 1 / 8} if "width" in networks.find(name).options else {}
+    return {"image_size": size} | ({"alpha": 0.25} if constructor == "MobileNet" else options)
 
 
 @pytest.mark.subprocess

@@ -21,7 +21,7 @@ def images(size, count=2):
 def test_every_variant_and_every_constructor_of_keras_applications_has_a_name():
     in_keras = [name for name in dir(keras.applications) if inspect.isfunction(getattr(keras.applications, name))]
     assert sorted(CONSTRUCTORS) == sorted(in_keras)
-    assert networks.names() == (*VARIANTS, *(f"keras.applications.{name}" for name in CONSTRUCTORS))
+    assert {*VARIANTS, *(f"keras.applications.{name}" for name in CONSTRUCTORS)} < set(networks.names())
     assert all(networks.find(name).name == name for name in networks.names())
 
 

@@ -162,6 +162,7 @@ def test_an_export_that_predicts_otherwise_is_not_published(tmp_path, monkeypatc
 
 
 @pytest.mark.subprocess
+@pytest.mark.slow
 def test_an_export_whose_warm_up_fails_is_not_published(tmp_path, monkeypatch):
     def with_a_wrong_one(*arguments):
         requests = warmup.warmup_requests(*arguments)[:1]

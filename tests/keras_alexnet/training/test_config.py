@@ -38,8 +38,8 @@ def parse():
         ({"epochs": 1.5}, "epochs=1.5: expected an integer"),
         ({"batch_size": True}, "batch_size=True: expected an integer"),
         ({"virtual_devices": 10**6}, "virtual_devices=1000000: expected an integer from 0 to 64"),
-        ({"variant": "vgg"}, "variant=vgg: expected one of paper, "),
-        ({"schedule": "linear"}, "schedule=linear: expected one of plateau, step, constant, hand2012"),
+        ({"network": "vgg"}, "network=vgg: expected one of paper, "),
+        ({"schedule": "linear"}, "schedule=linear: expected one of plateau, step, cosine, constant, hand2012"),
         ({"dataset": 3}, "dataset=3: expected a str"),
         ({"devices": "GPU:0"}, "devices=GPU:0: expected a list"),
     ],
@@ -61,7 +61,7 @@ def test_flags_without_values_are_the_defaults(parse):
 
 def test_a_command_line_becomes_a_config(parse):
     config = parse("--network=caffe", "--width=0.5", "--devices=GPU:0,GPU:2", "--synthetic", "--model_dir=~/run")
-    expected = TrainingConfig(variant="caffe", width=0.5, devices=["GPU:0", "GPU:2"], synthetic=True)
+    expected = TrainingConfig(network="caffe", width=0.5, devices=["GPU:0", "GPU:2"], synthetic=True)
     assert config == dataclasses.replace(expected, model_dir=str(Path.home() / "run"))
 
 
@@ -74,7 +74,7 @@ def test_help_and_table_have_every_flag_in_its_group(parse):
             section = shown[shown.index(title) : end]
             for field in dataclasses.fields(TrainingConfig):
                 assert (f"--{field.name}" in section) >= (setting_of(field).group == group), field.name
-    assert "--variant, --network" in text and "| must be the same |" in table
+    assert "--network, --variant" in text and "| must be the same |" in table
 
 
 def test_help_needs_no_tensorflow():

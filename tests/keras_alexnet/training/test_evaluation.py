@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_alexnet.layers import Swapout, stochastic_inference
 from keras_alexnet.ten_crop import crop_probabilities
-from keras_alexnet.training.evaluation import Evaluator
+from keras_alexnet.training.evaluation import Evaluator, mean_of_passes
 
 pytestmark = [pytest.mark.numeric, pytest.mark.medium]
 
@@ -86,6 +87,22 @@ for evaluator in (Evaluator(model, "center"), Evaluator(model, "center", strateg
 
 
 @pytest.mark.subprocess
+def test_passes_with_random_masks_are_averaged_after_the_softmax():
+    """The masks turn logits of (4, 0) into (0, 0), (4, 0) or (8, 0): the mean is not the softmax of the mean."""
+    images = keras.Input((224, 224, 3))
+    logits = keras.layers.Dense(2, kernel_initializer="zeros", bias_initializer=lambda *_, **__: [4.0, 0.0])(
+        keras.layers.GlobalAveragePooling2D()(images)
+    )
+    model = keras.Model(images, Swapout(0.5, seed=1)([logits, logits]))
+    resized = tf.zeros([1, 256, 256, 3], tf.uint8)
+    with stochastic_inference(model):
+        one, many = (mean_of_passes(model, "center", passes, from_logits=True)(resized)[0] for passes in (1, 400))
+    possible = 1 / (1 + np.exp([-0.0, -4.0, -8.0]))
+    assert np.abs(possible - float(one[0])).min() < 1e-5
+    assert abs(float(many[0]) - possible @ [0.25, 0.5, 0.25]) < 0.055  # five standard deviations
+    assert abs(float(many[0]) - possible[1]) > 0.06
+
+
 def test_replicas_share_an_evaluation_and_drop_no_image():
     run = subprocess.run([sys.executable, "-c", THREE_REPLICAS], capture_output=True, text=True, cwd=ROOT)
     assert run.returncode == 0, run.stderr

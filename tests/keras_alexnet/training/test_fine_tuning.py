@@ -60,7 +60,7 @@ def test_a_file_of_weights_can_be_the_start(two_classes, tmp_path):
     model = AlexNet("caffe", width=1 / 16, classes=5)
     path = tmp_path / "start.weights.h5"
     model.save_weights(path)
-    config = tiny(two_classes, tmp_path / "run", variant="caffe", init="paper", init_from=str(path), steps=1)
+    config = tiny(two_classes, tmp_path / "run", network="caffe", init="paper", init_from=str(path), steps=1)
     train_and_evaluate(dataclasses.replace(config, learning_rate=0.0))
     trained_model, description, _ = load_trained(tmp_path / "run")
     before, after = weights(model), weights(trained_model)
@@ -78,7 +78,7 @@ def test_wrong_settings_are_named(trained, two_classes, tmp_path):
             )
 
     refused("init_from=nowhere: no such path", init_from="nowhere")
-    refused("variant=caffe: expected paper, as in the network of init_from=", variant="caffe")
+    refused("network=caffe: expected paper, as in the network of init_from=", network="caffe")
     refused("width=0.125: expected 0.0625", width=0.125)
     refused("freeze=conv9: expected layers with weights: conv1, ", freeze="conv9")
     refused(
@@ -89,6 +89,7 @@ def test_wrong_settings_are_named(trained, two_classes, tmp_path):
     refused("lr_multipliers=conv1=2: found conv1, which is frozen", lr_multipliers="conv1=2", freeze="conv1")
 
 
+@pytest.mark.slow
 def test_a_run_cannot_change_what_it_started_from(trained, two_classes, tmp_path):
     train_and_evaluate(tiny(two_classes, tmp_path / "run", steps=1))
     with pytest.raises(ValueError, match=r"init_from=.*: the run in .* was started with None"):

@@ -62,6 +62,7 @@ def test_a_full_disk_in_the_middle_of_a_run_costs_nothing(photographs, trained, 
     assert not list((tmp_path / "run").rglob("*temp*"))
 
 
+@pytest.mark.slow
 def test_work_that_cannot_be_saved_at_the_end_is_an_error(photographs, tmp_path, request):
     train_and_evaluate(tiny(photographs, tmp_path / "run", epochs=1))
     end_of_trouble = request.getfixturevalue("small_files_only")
@@ -72,6 +73,7 @@ def test_work_that_cannot_be_saved_at_the_end_is_an_error(photographs, tmp_path,
     assert train_and_evaluate(tiny(photographs, tmp_path / "run", epochs=2))["steps"] == 6
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_stays_beside_the_newest(photographs, tmp_path, monkeypatch):
     errors = iter([0.6, 0.5, 0.2, 0.3, 0.2, 0.4])
     monkeypatch.setattr(
@@ -110,6 +112,7 @@ def test_a_checkpoint_of_another_network_is_named_and_the_one_before_is_used(pho
     assert rows(tmp_path / "run") == rows(trained)
 
 
+@pytest.mark.slow
 def test_a_signal_during_validation_stops_there_and_loses_nothing(photographs, trained, tmp_path, monkeypatch):
     count = Evaluator.__call__
 

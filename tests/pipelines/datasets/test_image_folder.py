@@ -66,6 +66,21 @@ def test_files_that_are_no_images_count_as_bad_images(odd_folder, tmp_path, caps
     assert "ignored 3 files that are no images: train/cat/loop" in errors
 
 
+def test_a_test_folder_is_the_validation_split_only_where_there_is_none(tmp_path):
+    write_files(tmp_path, {"train/cat/1.jpg": JPEG, "train/cat/2.jpg": JPEG, "test/cat/3.jpg": JPEG})
+    source = open_source(f"folder:{tmp_path}")
+    assert source.splits == {"train": 2, "validation": 1}
+    assert [key for _, _, key in source.examples("validation")] == ["test/cat/3.jpg"]
+    # Images that are held out of train/ leave test/ untouched.
+    source = open_source(f"folder:{tmp_path}", validation_fraction=0.5)
+    assert source.splits == {"train": 1, "validation": 1, "test": 1}
+    assert [key for _, _, key in source.examples("test")] == ["test/cat/3.jpg"]
+    write_files(tmp_path, {"val/cat/4.jpg": JPEG})
+    source = open_source(f"folder:{tmp_path}")
+    assert source.splits == {"train": 2, "validation": 1, "test": 1}
+    assert [key for _, _, key in source.examples("validation")] == ["val/cat/4.jpg"]
+
+
 @pytest.mark.parametrize("name", ["val", "validation", "valid"])
 def test_validation_folders_have_three_names(name, tmp_path):
     write_files(tmp_path, {"train/cat/1.jpg": JPEG, f"{name}/cat/2.jpg": JPEG, "test/cat/3.jpg": JPEG})

@@ -85,7 +85,7 @@ def old_directory(tmp_path):
 
 def test_a_directory_of_the_old_version_opens_with_all_it_has(old_directory):
     source = open_source(str(old_directory))
-    assert (source.prepared, source.resize) == (True, "warp")
+    assert (source.prepared, source.resize, source.size, source.encoding) == (True, "warp", 256, "jpeg")
     assert (source.class_names, source.label_names) == (("cat", "dog"), ("house cat", "dog"))
     assert source.splits == {"train": 2, "validation": 2}
     assert source.statistics.count == 2

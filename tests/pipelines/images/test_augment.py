@@ -54,7 +54,8 @@ def test_draws_depend_on_seed_epoch_and_example_and_on_nothing_else():
     def draw(seed: int, epoch: int, key: str) -> tuple:
         epoch_seed = augment.epoch_seed(seed, epoch)
         shift = augment.color_augmentation(tf.constant(key), epoch_seed, EIGENVALUES, EIGENVECTORS)
-        return (*(int(value) for value in augment.random_crop(tf.constant(key), epoch_seed)), *shift.numpy().tolist())
+        crop, window = (draw(tf.constant(key), epoch_seed) for draw in (augment.random_crop, augment.random_window))
+        return (*map(int, (*crop, *window)), *shift.numpy().tolist())
 
     first = draw(1, 2, "a.jpg")
     assert draw(1, 2, "a.jpg") == first
@@ -67,7 +68,51 @@ def test_a_batch_is_drawn_for_as_its_examples_are():
     shifts = augment.color_augmentation(keys(5), SEED, EIGENVALUES, EIGENVECTORS)
     for i, key in enumerate(keys(5)):
         assert [int(drawn) for drawn in augment.random_crop(key, SEED)] == [y[i], x[i], flip[i]]
+        windows = augment.random_window(keys(5), SEED)
+        assert [int(drawn) for drawn in augment.random_window(key, SEED)] == [int(drawn[i]) for drawn in windows]
         np.testing.assert_array_equal(augment.color_augmentation(key, SEED, EIGENVALUES, EIGENVECTORS), shifts[i])
+
+
+def test_windows_have_35_to_100_percent_of_the_area_and_every_shape_that_fits():
+    count = 20_000
+    y, x, height, width, flip = (drawn.numpy() for drawn in augment.random_window(keys(count), SEED, 10_000))
+    assert (y >= 0).all()
+    assert (x >= 0).all()
+    assert (y + height <= 10_000).all()
+    assert (x + width <= 10_000).all()
+    area, aspect = height * width / 1e8, np.log(width / height)
+    # The empirical distribution of uniform numbers is that far from the true one in fewer than one of 10^6 draws.
+    limit = 2.7 / np.sqrt(count)
+    for uniform in (
+        (area - 0.35) / 0.65,
+        aspect / np.minimum(np.log(4 / 3), -np.log(area - 1e-9)) / 2 + 0.5,
+        (y + 0.5) / (10_001 - height),
+        (x + 0.5) / (10_001 - width),
+    ):
+        # Windows of nearly the whole image have no choice of shape and place.
+        sorted_draws = np.sort(uniform[area < 0.999]) if uniform is not area else np.sort(uniform)
+        assert np.abs(sorted_draws - (np.arange(len(sorted_draws)) + 0.5) / len(sorted_draws)).max() < limit + 0.003
+    assert abs(flip.mean() - 0.5) < 5 * 0.5 / np.sqrt(count)
+    correlations = np.corrcoef([area, aspect, y / (10_001 - height), x / (10_001 - width), flip])
+    assert np.abs(correlations[np.triu_indices(5, 1)]).max() < 5 / np.sqrt(count)
+
+
+@pytest.mark.parametrize("side", [1, 2, 32])
+def test_windows_of_small_images_are_inside_and_not_empty(side):
+    y, x, height, width, _ = (drawn.numpy() for drawn in augment.random_window(keys(2_000), SEED, side))
+    for start, length in ((y, height), (x, width)):
+        assert start.min() == 0
+        assert length.min() >= 1
+        assert (start + length).max() == side
+
+
+def test_padding_is_the_mean_colour_and_leaves_the_pixels():
+    image = np.random.default_rng(0).integers(0, 256, (5, 6, 3), np.uint8)
+    padded = augment.padded(tf.constant(image), [0.4, 254.6, 100]).numpy()
+    expected = np.empty((13, 14, 3), np.uint8)
+    expected[:] = [0, 255, 100]
+    expected[4:9, 4:10] = image
+    np.testing.assert_array_equal(padded, expected)
 
 
 def test_epoch_seeds_differ_and_fit_an_int64():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from pipelines.images.resized import resized_jpeg, resized_pixels
+from pipelines.images.resized import resized_file, resized_pixels
 from tests.helpers.image_files import encode, photograph, pillow_resized_image, pixels
 
 
@@ -59,7 +59,7 @@ def test_what_cannot_be_decoded_is_refused_with_one_line(encoded: bytes, reason:
 
 def test_a_baseline_rgb_jpeg_of_the_stored_size_is_kept_to_the_byte():
     encoded = encode(photograph(256, 256), quality=40)
-    kept, decoded = resized_jpeg(encoded)
+    kept, decoded = resized_file(encoded)
     assert kept == encoded
     np.testing.assert_array_equal(decoded, pixels(encoded))
 
@@ -77,8 +77,26 @@ def test_a_baseline_rgb_jpeg_of_the_stored_size_is_kept_to_the_byte():
     ids=["progressive", "rotated", "grey", "cmyk", "png", "wide"],
 )
 def test_anything_else_is_stored_anew_as_baseline_rgb_jpeg(encoded: bytes):
-    stored, decoded = resized_jpeg(encoded)
+    stored, decoded = resized_file(encoded)
     image = Image.open(io.BytesIO(stored))
     assert (image.format, image.mode, image.size, "progressive" in image.info) == ("JPEG", "RGB", (256, 256), False)
     np.testing.assert_array_equal(decoded, pixels(stored))
     assert np.abs(decoded.astype(int) - resized_pixels(encoded)).mean() < 3
+
+
+@pytest.mark.parametrize("size", [1, 32, 64])
+def test_small_images_are_stored_without_loss(size):
+    encoded = encode(photograph(90, 70))
+    stored, decoded = resized_file(encoded, size=size, encoding="png")
+    image = Image.open(io.BytesIO(stored))
+    assert (image.format, image.mode, image.size) == ("PNG", "RGB", (size, size))
+    np.testing.assert_array_equal(np.asarray(image), decoded)
+    np.testing.assert_array_equal(decoded, resized_pixels(encoded, size=size))
+
+
+def test_a_jpeg_is_kept_only_if_it_has_the_size_asked_for():
+    encoded = encode(photograph(100, 100))
+    assert resized_file(encoded, size=100)[0] == encoded
+    stored, decoded = resized_file(encoded, size=80)
+    assert Image.open(io.BytesIO(stored)).size == (80, 80)
+    assert decoded.shape == (80, 80, 3)

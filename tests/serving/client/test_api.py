@@ -15,8 +15,8 @@ from PIL import Image
 import serving
 import serving.client
 import serving.server
+from pipelines.images.read import read_image_file
 from serving.client import Client, Prediction, ServingError
-from serving.client.image_inputs import read_image_file
 from serving.client.requests import BYTES_PER_REQUEST
 
 COLOURS = [(200, 60, 25), (25, 200, 60), (60, 25, 200)]
@@ -38,6 +38,7 @@ def expected(mean_rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def test_classes_and_scores_are_those_of_the_images(client, photograph, signature):
     images = [photograph(colour) for colour in COLOURS]
     for image, result in zip(images, client.classify(images, signature), strict=True):
+        assert result.version == 1
         pixels = np.asarray(Image.open(io.BytesIO(image)), np.float64)
         classes, scores = expected(pixels.mean((0, 1)))
         assert result.valid

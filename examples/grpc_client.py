@@ -1,0 +1,50 @@
+"""Query TensorFlow Serving with nothing but grpcio and protobuf.
+
+    python examples/grpc_client.py 127.0.0.1:8500 alexnet photo.jpg
+
+protos/predict_pb2.py comes from protos/predict.proto; copy both beside your program.
+"""
+
+import pathlib
+import sys
+
+import grpc
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent / "protos"))
+from predict_pb2 import PredictRequest, PredictResponse
+
+STRING = 7  # tensorflow.DataType.DT_STRING
+
+
+def classify(channel: grpc.Channel, model: str, images: list[bytes]) -> list[list[tuple[str, float]]]:
+    """The top labels and scores of JPEG or PNG files; an empty list for one that cannot be decoded."""
+    predict = channel.unary_unary(
+        "/tensorflow.serving.PredictionService/Predict",
+        request_serializer=PredictRequest.SerializeToString,
+        response_deserializer=PredictResponse.FromString,
+    )
+    request = PredictRequest()
+    request.model_spec.name = model
+    tensor = request.inputs["image_bytes"]
+    tensor.dtype = STRING
+    tensor.tensor_shape.dim.add(size=len(images))
+    tensor.string_val.extend(images)
+
+    outputs = predict(request, timeout=30).outputs
+    labels = [label.decode() for label in outputs["labels"].string_val]
+    answers = list(zip(labels, outputs["scores"].float_val, strict=True))
+    top = len(answers) // len(images)
+    valid = outputs["valid"].bool_val
+    return [answers[row * top : (row + 1) * top] if valid[row] else [] for row in range(len(images))]
+
+
+def main(server: str, model: str, *files: str) -> None:
+    """Prints the answer for each file."""
+    with grpc.insecure_channel(server) as channel:
+        answers = classify(channel, model, [pathlib.Path(file).read_bytes() for file in files])
+        for file, row in zip(files, answers, strict=True):
+            print(file, "  ".join(f"{label} {score:.3f}" for label, score in row) or "cannot be decoded")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,1 @@
+"""A web page that shows what a served network predicts for photographs, and why."""

@@ -1,0 +1,123 @@
+"""The experiments. Each names its claim, and what the claim's source reports."""
+
+from keras_alexnet.experiments.experiment import Experiment, Run
+
+IMAGENETTE, CIFAR10 = "imagenette/full-size-v2", "cifar10"
+
+# The halves of the filters and units: an epoch takes a quarter of the time of the whole network.
+_HALF_WIDTH = (
+    "--width=0.5",
+    "--init=he",
+    "--batch_size=64",
+    "--learning_rate=0.01",
+    "--schedule=cosine",
+    "--warmup_epochs=2",
+    "--epochs=16",
+)
+_CONVNET = (
+    "--batch_size=128",
+    "--learning_rate=0.01",
+    "--schedule=cosine",
+    "--warmup_epochs=1",
+    "--epochs=20",
+)
+# Figure 1: "regularization was not used", so neither decay nor augmentation, and a constant learning rate.
+_FIGURE_1 = ("--network=figure1_convnet", "--augmentation=none", "--batch_size=128", "--schedule=constant")
+
+EXPERIMENTS = (
+    Experiment(
+        name="imagenette",
+        title="Imagenette from scratch",
+        claim="AlexNet trains from scratch on ten classes of ImageNet photographs. Published runs of such networks "
+        "without batch normalization reach 17 to 24 % top-1 error.",
+        dataset=IMAGENETTE,
+        image_size=256,
+        runs=(
+            Run("paper", ("--flagfile=imagenette_paper.flags",), "the paper's recipe", "20 to 24 % (others' runs)"),
+            Run("better", ("--flagfile=imagenette.flags",), "a better schedule and crops", "17.2 % (best other run)"),
+            Run(
+                "source2012",
+                ("--flagfile=imagenette.flags", "--network=source2012", "--init=paper"),
+                "the 2012 code's network, better schedule and crops",
+            ),
+        ),
+        budget="at most 140 minutes for one run on two cores",
+    ),
+    Experiment(
+        name="layers",
+        title="Every layer counts",
+        claim="Removing any convolutional layer loses about 2 % of top-1 accuracy (section 7); two towers beat one "
+        "with half as many kernels by 1.7 % (section 3.2).",
+        dataset=IMAGENETTE,
+        image_size=256,
+        flags=_HALF_WIDTH,
+        runs=(
+            Run("all", (), "the whole network"),
+            *(Run(f"without_conv{n}", (f"--network=without_conv{n}",), f"without conv{n}") for n in range(1, 6)),
+            Run("one_tower", ("--network=one_gpu",), "one tower, half the kernels", "+1.7 points (ImageNet)"),
+        ),
+        seeds=(0, 1, 2),
+        budget="about 15 minutes for one run on two cores",
+    ),
+    Experiment(
+        name="regularization",
+        title="Crops, flips and dropout against overfitting",
+        claim="Without crops and flips the network overfits substantially (section 4.1); without dropout it does too "
+        "(section 4.2).",
+        dataset=IMAGENETTE,
+        image_size=256,
+        flags=_HALF_WIDTH,
+        runs=(
+            Run("both", (), "crops, flips and dropout"),
+            Run("no_augmentation", ("--augmentation=none",), "without crops and flips"),
+            Run("no_dropout", ("--network=no_dropout",), "without dropout"),
+        ),
+        seeds=(0, 1, 2),
+        budget="about 15 minutes for one run on two cores",
+    ),
+    Experiment(
+        name="relu_tanh",
+        title="ReLU against tanh (Figure 1)",
+        claim="A four-layer network on CIFAR-10 reaches 25 % training error six times faster with ReLUs than with tanh "
+        "units (section 3.1, Figure 1); learning rates chosen for each, no regularization.",
+        dataset=CIFAR10,
+        image_size=32,
+        flags=_FIGURE_1,
+        runs=(
+            Run("relu", ("--network_options=activation=relu", "--learning_rate=0.001", "--epochs=12"), "ReLU"),
+            Run("tanh", ("--network_options=activation=tanh", "--learning_rate=0.001", "--epochs=40"), "tanh"),
+        ),
+        measure="epochs_to_target",
+        target=0.25,
+        budget="about 15 minutes for one run on two cores",
+    ),
+    Experiment(
+        name="lrn",
+        title="Local response normalization on CIFAR-10",
+        claim="A four-layer CNN achieves a 13 % test error rate without normalization and 11 % with it (section 3.3, "
+        "footnote 3).",
+        dataset=CIFAR10,
+        image_size=32,
+        flags=_CONVNET,
+        runs=(
+            Run("without", ("--network=convnet_13pct",), "convnet_13pct", "13 %"),
+            Run("with", ("--network=convnet_13pct_lrn",), "convnet_13pct with LRN"),
+            Run("wider", ("--network=convnet_11pct",), "convnet_11pct (LRN and a wider layer)", "11 %"),
+        ),
+        seeds=(0, 1, 2),
+        budget="about 20 minutes for one run on two cores; the originals trained 160 to 520 epochs",
+    ),
+)
+
+
+def find_experiment(name: str) -> Experiment:
+    """The experiment called `name`.
+
+    Raises:
+      ValueError: there is none.
+    """
+    for experiment in EXPERIMENTS:
+        if experiment.name == name:
+            return experiment
+    names = ", ".join(experiment.name for experiment in EXPERIMENTS)
+    raise ValueError(f"experiment={name}: expected one of {names}")

@@ -1,0 +1,83 @@
+"""`Experiment` and `Run`: an experiment as data."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Run:
+    """One configuration of an experiment. It is trained once for each seed.
+
+    Attributes:
+      name: short, in lower case; part of file names.
+      flags: of `keras_alexnet.train`, beside those of the experiment.
+      label: for tables and legends; `name` if empty.
+      published: what the source of the claim reports for it, as text; empty if nothing.
+    """
+
+    name: str
+    flags: tuple[str, ...] = ()
+    label: str = ""
+    published: str = ""
+
+    @property
+    def title(self) -> str:
+        """The run in tables and legends."""
+        return self.label or self.name
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A claim, and the runs that test it.
+
+    Attributes:
+      name: of the command line and of the result file.
+      title: heading of its section in the report.
+      claim: what the source says, with its section and numbers.
+      dataset: name of a TFDS dataset, used unless the user names another.
+      image_size: side of the prepared images in pixels.
+      runs: the first is the baseline that the others are compared with.
+      flags: of `keras_alexnet.train`, for all runs.
+      seeds: the seeds to run by default.
+      measure: "error" (ten-crop top-1 error after the last epoch) or "epochs_to_target" (epochs until the error on the
+        training images falls to `target`).
+      target: see `measure`; a fraction.
+      budget: time for one run, and on what, as text.
+      remarks: what a reader must know to judge the numbers.
+    """
+
+    name: str
+    title: str
+    claim: str
+    dataset: str
+    image_size: int
+    runs: tuple[Run, ...]
+    flags: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    measure: str = "error"
+    target: float = 0.0
+    budget: str = ""
+    remarks: str = ""
+
+    def run(self, name: str) -> Run:
+        """The run called `name`.
+
+        Raises:
+          ValueError: if the experiment has no such run.
+        """
+        for run in self.runs:
+            if run.name == name:
+                return run
+        raise ValueError(f"runs={name}: expected some of {', '.join(run.name for run in self.runs)}")
+
+
+def parse_seeds(texts: Sequence[str]) -> list[int]:
+    """The seeds of the flag --seeds.
+
+    Raises:
+      ValueError: one is not an integer.
+    """
+    try:
+        return [int(text) for text in texts]
+    except ValueError as error:
+        raise ValueError(f"seeds={','.join(texts)}: expected integers separated by commas") from error

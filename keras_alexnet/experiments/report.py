@@ -1,0 +1,176 @@
+"""The report: docs/results.md and its figures, from the result files and nothing else."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from keras_alexnet.experiments.definitions import EXPERIMENTS
+from keras_alexnet.experiments.experiment import Experiment, Run
+from keras_alexnet.experiments.results import Result, curve_path, read_curve, read_results
+from pipelines.atomic import write_file
+
+_HEADER = """\
+# Results
+
+Written by `python -m keras_alexnet.experiments report` from the rows in `{directory}`; do not edit. Every number comes
+from a run with the command shown. Errors are top-1 errors after the last epoch, not the best one. "±" is the standard
+deviation over seeds. `python -m keras_alexnet.experiments run NAME` repeats an experiment on your machine.
+"""
+_NOT_RUN = "Not run here.\n"
+
+
+def write_report(results_dir: Path) -> Path:
+    """Writes results.md beside `results_dir`, and a figure of learning curves for each experiment with results.
+
+    Returns:
+      The path of results.md.
+
+    Raises:
+      ValueError: a results file is damaged, or a curve is missing.
+    """
+    report = results_dir.parent / "results.md"
+    for experiment in EXPERIMENTS:
+        results = read_results(results_dir, experiment.name)
+        if results:
+            _write_figure(results_dir, experiment, results)
+    write_file(report, report_text(results_dir))
+    return report
+
+
+def report_text(results_dir: Path) -> str:
+    """The text of results.md."""
+    sections = [_HEADER.format(directory=results_dir.name)]
+    for experiment in EXPERIMENTS:
+        results = read_results(results_dir, experiment.name)
+        sections.append("\n".join(_section(experiment, results, results_dir.name)))
+    return "\n".join(sections)
+
+
+def figure_name(experiment: Experiment) -> str:
+    """File name of the figure of an experiment, in the directory of its results."""
+    return f"{experiment.name}.svg"
+
+
+def _section(experiment: Experiment, results: Sequence[Result], directory: str) -> list[str]:
+    lines = [f"## {experiment.title}\n", f"{experiment.claim}\n"]
+    if experiment.remarks:
+        lines.append(f"{experiment.remarks}\n")
+    if not results:
+        return [*lines, _NOT_RUN]
+    lines += _table(experiment, results)
+    lines += ["", *_verdicts(experiment, results)]
+    lines.append(f"![Learning curves]({directory}/{figure_name(experiment)})\n")
+    lines += _provenance(results)
+    return lines
+
+
+def _table(experiment: Experiment, results: Sequence[Result]) -> list[str]:
+    timed = experiment.measure == "epochs_to_target"
+    measure = [f"epochs to {experiment.target:.0%} training error"] if timed else []
+    columns = ["run", "seeds", "epochs", *measure, "ten-crop error", "centre error", "training error", "published"]
+    lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+    for run in experiment.runs:
+        rows = _of(results, run)
+        if not rows:
+            lines.append(f"| {run.title} | not run here |" + " |" * (len(columns) - 3) + f" {run.published} |")
+            continue
+        cells = [run.title, str(len(rows)), _range([row.epochs for row in rows])]
+        if timed:
+            reached = [row.epochs_to_target for row in rows if row.epochs_to_target is not None]
+            missed = len(rows) - len(reached)
+            cells.append(
+                (f"{statistics.mean(reached):.1f}" if reached else "") + (f" ({missed} never)" if missed else "")
+            )
+        cells += [
+            _percent([row.ten_crop_top1_error for row in rows]),
+            _percent([row.center_top1_error for row in rows]),
+            _percent([row.train_top1_error for row in rows]),
+            run.published,
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _verdicts(experiment: Experiment, results: Sequence[Result]) -> list[str]:
+    """One sentence for each run beside the baseline: the difference, and whether the spread resolves it."""
+    baseline = _of(results, experiment.runs[0])
+    lines = []
+    for run in experiment.runs[1:]:
+        rows = _of(results, run)
+        if rows and baseline:
+            lines.append(f"- {run.title}: {_verdict(experiment, baseline, rows)}")
+    return [*lines, ""] if lines else []
+
+
+def _verdict(experiment: Experiment, baseline: Sequence[Result], rows: Sequence[Result]) -> str:
+    if experiment.measure == "epochs_to_target":
+        epochs = [[row.epochs_to_target for row in group if row.epochs_to_target] for group in (baseline, rows)]
+        if not all(epochs):
+            return f"{experiment.target:.0%} training error was not reached within the budget."
+        ratio = statistics.mean(epochs[1]) / statistics.mean(epochs[0])
+        return f"{ratio:.1f} times as many epochs as {experiment.runs[0].title}."
+    errors = [[100 * row.ten_crop_top1_error for row in group] for group in (baseline, rows)]
+    difference = statistics.mean(errors[1]) - statistics.mean(errors[0])
+    images = min(row.images for row in (*baseline, *rows))
+    noise = _uncertainty(errors, images)
+    text = f"{difference:+.1f} points of ten-crop error"
+    if abs(difference) < 2 * noise:
+        return f"{text}; two standard errors are {2 * noise:.1f} points: not resolved here."
+    return f"{text}; two standard errors are {2 * noise:.1f} points."
+
+
+def _uncertainty(errors: Sequence[Sequence[float]], images: int) -> float:
+    """The standard error of the difference of two means, in points.
+
+    The larger of the spread over seeds and the binomial error of the evaluation's images, for each group. Runs of one
+    group are evaluated on the same images, so more seeds do not reduce the second.
+    """
+    variance = 0.0
+    for group in errors:
+        p = statistics.mean(group) / 100
+        binomial = 1e4 * p * (1 - p) / images
+        spread = statistics.variance(group) / len(group) if len(group) > 1 else 0.0
+        variance += max(binomial, spread)
+    return math.sqrt(variance)
+
+
+def _provenance(results: Sequence[Result]) -> list[str]:
+    lines = [
+        "| run | seed | wall hours | CPU hours | best epoch (centre error) | date, revision, processor | command |"
+    ]
+    lines.append("|" + "---|" * 7)
+    for row in results:
+        best = f"{row.best_epoch} ({row.best_center_top1_error:.1%})"
+        origin = f"{row.date}, {row.revision}, {row.processor}"
+        lines.append(
+            f"| {row.run} | {row.seed} | {row.hours:.2f} | {row.cpu_hours:.2f} | {best} | {origin} | `{row.command}` |"
+        )
+    images = _range([row.images for row in results])
+    return [f"Evaluated on {images} images.\n", "<details><summary>Runs</summary>\n", *lines, "\n</details>\n"]
+
+
+def _write_figure(results_dir: Path, experiment: Experiment, results: Sequence[Result]) -> None:
+    from keras_alexnet import plots
+
+    curves: dict[str, list[dict[str, float]]] = {}
+    for run in experiment.runs:
+        for row in _of(results, run)[:1]:
+            curves[run.title] = read_curve(curve_path(results_dir, *row.key))
+    figure = plots.learning_curves_figure(curves, experiment.title)
+    # Without a date the file changes only with the results.
+    figure.savefig(results_dir / figure_name(experiment), metadata={"Date": None})
+
+
+def _of(results: Sequence[Result], run: Run) -> list[Result]:
+    return sorted((row for row in results if row.run == run.name), key=lambda row: row.seed)
+
+
+def _range(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _percent(values: Sequence[float]) -> str:
+    text = f"{100 * statistics.mean(values):.1f} %"
+    return f"{text} ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else text

@@ -1,0 +1,223 @@
+"""Runs of an experiment, through the commands that a user would type: prepare, train, evaluate."""
+
+import contextlib
+import csv
+import datetime
+import importlib.metadata
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from keras_alexnet.environment import processor
+from keras_alexnet.experiments.experiment import Experiment, Run
+from keras_alexnet.experiments.results import Result, read_curve, read_results, write_result
+from pipelines.cli import stop_signals
+
+_SECONDS_FILE = "seconds.csv"
+_POLL_S = 0.5
+# 128 + the signal's number: SIGINT and SIGTERM, after which the train command has saved its run.
+_INTERRUPTED = (128 + 2, 128 + 15)
+
+
+class RunInterrupted(Exception):  # noqa: N818 (not an error: the user requested it)
+    """Training was asked to stop; its run directory is complete and can be resumed."""
+
+
+def run_experiment(
+    experiment: Experiment,
+    dataset: str,
+    work_dir: Path,
+    results_dir: Path,
+    *,
+    data_dir: str | None = None,
+    runs: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    flags: Sequence[str] = (),
+    report: Callable[[str], None] = print,
+) -> list[Result]:
+    """Executes the runs of an experiment that have no row yet, and adds their rows.
+
+    An interrupted experiment continues where it stopped: finished runs are skipped, the others resumed.
+
+    Args:
+      experiment: what to run.
+      dataset: a directory written by `pipelines.prepare`, or what that command takes as --dataset; the latter is
+        prepared once in `work_dir`.
+      work_dir: gets a run directory for each run; large.
+      results_dir: gets the rows and curves; small.
+      data_dir: where TFDS keeps its datasets.
+      runs, seeds: those to execute; all by default.
+      flags: for `keras_alexnet.train`, after those of the experiment, such as --mixed_precision=bfloat16.
+      report: gets one line about each step.
+
+    Returns:
+      The rows that were added.
+
+    Raises:
+      ValueError: there is no such run, a row exists that another command made, or a command failed.
+      RunInterrupted: by SIGTERM or Ctrl-C.
+    """
+    selected = [experiment.run(name) for name in runs] or list(experiment.runs)
+    finished = {result.key: result for result in read_results(results_dir, experiment.name)}
+    added: list[Result] = []
+    # One seed of all runs before the next seed: an experiment that is cut short can still be compared.
+    for seed in seeds or experiment.seeds:
+        for run in selected:
+            key = (experiment.name, run.name, seed)
+            shown = shown_command(experiment, run, seed, flags)
+            if key in finished:
+                if finished[key].command != shown:
+                    raise ValueError(
+                        f"results_dir={results_dir}: the row of {run.name}, seed {seed}, is of another command "
+                        f"({finished[key].command}); remove it to run this one ({shown})"
+                    )
+                report(f"{experiment.name} {run.name} seed {seed}: has a result")
+                continue
+            prepared = prepared_dataset(experiment, dataset, work_dir, data_dir)
+            run_dir = run_directory(work_dir, experiment.name, run.name, seed)
+            arguments = [*training_flags(experiment, run, seed, flags), f"--dataset={prepared}"]
+            _train(run_dir, arguments, report)
+            result = _evaluated(experiment, run, seed, run_dir, shown, report)
+            write_result(results_dir, result, run_dir / "metrics.csv")
+            report(f"added {run.name}, seed {seed}: ten-crop top-1 error {result.ten_crop_top1_error:.2%}")
+            added.append(result)
+    return added
+
+
+def run_directory(work_dir: Path, experiment: str, run: str, seed: int) -> Path:
+    """Where a run is trained."""
+    return work_dir / f"{experiment}-{run}-{seed}"
+
+
+def training_flags(experiment: Experiment, run: Run, seed: int, flags: Sequence[str] = ()) -> list[str]:
+    """The flags of `keras_alexnet.train` but --dataset and --model_dir."""
+    return [*experiment.flags, *run.flags, *flags, f"--seed={seed}"]
+
+
+def shown_command(experiment: Experiment, run: Run, seed: int, flags: Sequence[str] = ()) -> str:
+    """The training command with placeholders for paths, as in the results."""
+    words = [*training_flags(experiment, run, seed, flags), "--dataset=DATASET", "--model_dir=RUN"]
+    return shlex.join(["python", "-m", "keras_alexnet.train", *words])
+
+
+def prepared_dataset(experiment: Experiment, dataset: str, work_dir: Path, data_dir: str | None) -> Path:
+    """The prepared dataset: `dataset` itself if it is one, else one made of it in `work_dir`."""
+    if Path(dataset, "summary.json").is_file():
+        return Path(dataset)
+    name = "".join(c if c.isalnum() else "_" for c in dataset)
+    prepared = work_dir / f"data-{name}-{experiment.image_size}"
+    if not prepared.exists():
+        work_dir.mkdir(parents=True, exist_ok=True)
+        arguments = [f"--dataset={dataset}", f"--size={experiment.image_size}", f"--output_dir={prepared}"]
+        run_command("pipelines.prepare", *arguments, *([f"--data_dir={data_dir}"] if data_dir else []))
+    return prepared
+
+
+def run_command(module: str, *arguments: str) -> None:
+    """Runs `python -m module arguments`, and hands SIGTERM and Ctrl-C on to it, after which it saves its work.
+
+    Raises:
+      RunInterrupted: it was asked to stop.
+      ValueError: it failed; the reason is in what it printed.
+    """
+    command = [sys.executable, "-m", module, *arguments]
+    # In a session of its own the command does not receive Ctrl-C by itself too: a second signal would end it at once.
+    with stop_signals(message="") as stop, subprocess.Popen(command, start_new_session=True) as process:
+        handed_on = False
+        while process.poll() is None:
+            if stop.received is not None and not handed_on:
+                process.send_signal(stop.received)
+                handed_on = True
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=_POLL_S)
+    if process.returncode in _INTERRUPTED:
+        raise RunInterrupted
+    if process.returncode:
+        raise ValueError(f"{module} ended with exit code {process.returncode}; see above")
+
+
+def epochs_to_target(curve: Sequence[Mapping[str, float]], target: float) -> float | None:
+    """Epochs until the error on training images falls to `target`, linear between two epochs; None if it never does.
+
+    Args:
+      curve: rows with "epoch" and "top1_error".
+      target: a fraction 0..1.
+    """
+    before_epoch, before = 0.0, None
+    for row in curve:
+        epoch, error = row["epoch"], row["top1_error"]
+        if error <= target:
+            share = 1.0 if before is None else (before - target) / (before - error)
+            return before_epoch + share * (epoch - before_epoch)
+        before_epoch, before = epoch, error
+    return None
+
+
+def revision() -> str:
+    """The revision of a checkout, with "+" if files were changed; the version of an installed package."""
+    root = Path(__file__).parents[2]
+    try:
+        command = ["git", "-C", str(root), "describe", "--always", "--abbrev=7", "--dirty=+", "--exclude=*"]
+        found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    except OSError:
+        found = None
+    if found and found.returncode == 0 and (root / ".git").exists():
+        return found.stdout.strip()
+    return importlib.metadata.version("keras-alexnet")
+
+
+def _train(run_dir: Path, arguments: Sequence[str], report: Callable[[str], None]) -> None:
+    report(f"training in {run_dir}")
+    run_dir.mkdir(parents=True, exist_ok=True)
+    started, cpu = time.monotonic(), _cpu_seconds()
+    try:
+        run_command("keras_alexnet.train", *arguments, f"--model_dir={run_dir}")
+    finally:
+        # Every attempt has a row: the time of a run that was interrupted is their sum.
+        with open(run_dir / _SECONDS_FILE, "a", encoding="utf-8") as file:
+            file.write(f"{time.monotonic() - started:.1f},{_cpu_seconds() - cpu:.1f}\n")
+
+
+def _cpu_seconds() -> float:
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def _evaluated(
+    experiment: Experiment, run: Run, seed: int, run_dir: Path, command: str, report: Callable[[str], None]
+) -> Result:
+    """The result of a trained run."""
+    report(f"evaluating {run_dir}")
+    rows_file = run_dir / "experiment_errors.csv"
+    rows_file.unlink(missing_ok=True)
+    run_command("keras_alexnet.evaluate", f"--model={run_dir}", f"--results_file={rows_file}")
+    with open(rows_file, newline="", encoding="utf-8") as file:
+        errors = {row["crops"]: row for row in csv.DictReader(file)}
+    curve = read_curve(run_dir / "metrics.csv")
+    best, last = min(curve, key=lambda row: row["val_top1_error"]), curve[-1]
+    with open(run_dir / _SECONDS_FILE, newline="", encoding="utf-8") as file:
+        seconds = [tuple(map(float, row)) for row in csv.reader(file)]
+    return Result(
+        experiment=experiment.name,
+        run=run.name,
+        seed=seed,
+        epochs=int(last["epoch"]),
+        images=int(errors["ten"]["images"]),
+        center_top1_error=float(errors["center"]["top1_error"]),
+        ten_crop_top1_error=float(errors["ten"]["top1_error"]),
+        best_epoch=int(best["epoch"]),
+        best_center_top1_error=best["val_top1_error"],
+        train_loss=last["loss"],
+        train_top1_error=last["top1_error"],
+        epochs_to_target=epochs_to_target(curve, experiment.target) if experiment.target else None,
+        hours=sum(wall for wall, _ in seconds) / 3600,
+        cpu_hours=sum(cpu for _, cpu in seconds) / 3600,
+        command=command,
+        revision=revision(),
+        processor=processor(),
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+    )

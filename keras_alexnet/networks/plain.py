@@ -1,0 +1,143 @@
+"""Plain stacks of layers as data, and their builder."""
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+from keras_alexnet.networks import blocks
+from keras_alexnet.networks.blocks import Preprocessing
+from keras_alexnet.networks.network import Network
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A layer with weights: a convolution; locally connected; or fully connected, if it has no kernel size.
+
+    `size` is the number of filters or units; None stands for the number of classes. `kernel` is the initialization as
+    in `blocks.initializer`. `bias` is the initial bias; None for no bias. `decay` is this layer's own weight decay.
+    """
+
+    name: str
+    size: int | None
+    kernel_size: int | None = None
+    strides: int = 1
+    padding: str | int = "same"
+    local: bool = False
+    kernel: str | float = "he"
+    bias: float | None = 0.0
+    decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A network as a list of layers.
+
+    Attributes:
+      layers: layers with weights, and by name those without: "act" (the activation), "bn", "lrn", "max" and "average"
+        (3 x 3 pixels, stride 2, the number of windows rounded up), "max2" (2 x 2 pixels), "dropout" (rate 0.5),
+        "global" (average over all pixels), "flatten".
+      image_size, weight_decay, preprocessing: see `Network`.
+      least: smallest side of an image.
+      lrn: depth radius, bias, alpha and beta of "lrn".
+      options: of `width`, `init` and `activation`.
+    """
+
+    layers: tuple[Weights | str, ...]
+    image_size: int
+    preprocessing: Preprocessing
+    least: int
+    weight_decay: float
+    lrn: tuple[int, float, float, float] = (2, 2.0, 1e-4, 0.75)
+    resize_size: int = 256
+    features_layer: str | None = None
+    options: tuple[str, ...] = ("width", "init")
+
+
+def network(name: str, stack: Stack) -> Network:
+    """The registry's entry of a stack."""
+    return Network(
+        name=name,
+        build=functools.partial(build, name, stack),
+        image_size=stack.image_size,
+        resize_size=stack.resize_size,
+        resize_policy="shorter_side",
+        weight_decay=stack.weight_decay,
+        features_layer=stack.features_layer,
+        options=stack.options,
+    )
+
+
+def build(
+    name: str,
+    stack: Stack,
+    classes: int,
+    image_size: int,
+    classifier_activation: str | None = "softmax",
+    width: float = 1.0,
+    init: str = "paper",
+    activation: str = "relu",
+) -> Any:
+    """Builds the Keras model; layers without weights are called after the layer with weights below them."""
+    import keras
+
+    images, values = blocks.image_input(name, image_size, stack.least, stack.preprocessing, init)
+    below = ""
+    for layer in stack.layers:
+        if isinstance(layer, str):
+            values = _without_weights(layer, values, f"{below}_{layer}", stack, activation)
+        else:
+            below = layer.name
+            values = _with_weights(layer, values, classes, width, init)
+    return keras.Model(images, blocks.output(values, classifier_activation), name=name)
+
+
+def _with_weights(layer: Weights, values: Any, classes: int, width: float, init: str) -> Any:
+    import keras
+
+    from keras_alexnet.layers import LocallyConnected2D
+
+    size = blocks.scaled(layer.size, width) if layer.size else classes
+    kernel, bias = ("he", 0.0) if init == "he" and layer.bias is not None else (layer.kernel, layer.bias)
+    if layer.kernel_size is not None and not layer.local:
+        return blocks.convolution(
+            *(values, size, layer.kernel_size, layer.strides, layer.padding),
+            **{"name": layer.name, "kernel": kernel, "bias": bias, "weight_decay": layer.decay},
+        )
+    arguments = {
+        "kernel_initializer": blocks.initializer(kernel),
+        "bias_initializer": keras.initializers.Constant(bias or 0.0),
+        "kernel_regularizer": blocks.decay(layer.decay),
+        "name": layer.name,
+    }
+    if layer.local:
+        return LocallyConnected2D(size, layer.kernel_size, "same", **arguments)(values)
+    return keras.layers.Dense(size, **arguments)(values)
+
+
+def _without_weights(kind: str, values: Any, name: str, stack: Stack, activation: str) -> Any:
+    import keras
+
+    from keras_alexnet.layers import LocalResponseNormalization
+
+    match kind:
+        case "act":
+            return keras.layers.Activation(activation, name=name)(values)
+        case "bn":
+            return blocks.batch_norm(values, name)
+        case "lrn":
+            return LocalResponseNormalization(*stack.lrn, name=name)(values)
+        case "max":
+            return blocks.max_pool(values, name)
+        case "max2":
+            return keras.layers.MaxPooling2D(2, name=name)(values)
+        case "average":
+            # SAME averages over the pixels that exist, as cuda-convnet does.
+            return keras.layers.AveragePooling2D(3, 2, "same" if values.shape[1] % 2 == 0 else "valid", name=name)(
+                values
+            )
+        case "dropout":
+            return blocks.dropout(values, 0.5, name)
+        case "global":
+            return keras.layers.GlobalAveragePooling2D(name=name)(values)
+        case _:
+            return keras.layers.Flatten(name=name)(values)

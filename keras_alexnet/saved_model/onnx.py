@@ -1,0 +1,170 @@
+"""`export_onnx`: a network on resized images as an ONNX file in a Triton model repository."""
+
+import contextlib
+import importlib.util
+import io
+import json
+import logging
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_alexnet.classifier import (
+    alexnet_input,
+    check_classifier,
+    resized_size,
+    resolve_inputs_and_outputs,
+    with_image_size,
+)
+from keras_alexnet.saved_model.serving_network import copy_of
+from keras_alexnet.saved_model.versions import check_names, next_version, part_of, publish, refuse_existing
+from keras_alexnet.ten_crop import Preprocessing, crop_probabilities
+from pipelines.choices import CROPS
+from serving.signatures import INPUT_IMAGES, OUTPUT_PROBABILITIES
+
+# The newest that Triton's, OpenVINO's and ONNX Runtime's releases of the last two years read.
+_OPSET = 18
+# Of probabilities, between the file in ONNX Runtime and the Keras model.
+TOLERANCE = 1e-4
+_BATCH = 32
+
+
+def export_onnx(
+    model: keras.Model,
+    export_base: str | os.PathLike[str],
+    class_names: Sequence[str],
+    version: int | None = None,
+    *,
+    preprocessing: Preprocessing | None = None,
+    from_logits: bool | None = None,
+    image_size: int | None = None,
+    resize: str | None = None,
+    resize_size: int | None = None,
+    labels: Sequence[str] | None = None,
+    crops: str = "ten",
+) -> str:
+    """Writes `<export_base>/<version>/model.onnx` and, beside the versions, Triton's `config.pbtxt` and `labels.txt`.
+
+    The parent of `export_base` is a Triton model repository. The graph reads `images`, uint8 `[N, R, R, 3]`, RGB,
+    resized as for the signature `images` of `export_model`, and returns `probabilities`, float32 `[N, classes]`.
+    Cropping, preprocessing and the mean over the crops are in the graph. The file's metadata contain "class_names" and
+    "labels" as JSON lists, "crops" and "resize".
+
+    Args:
+      model, class_names, version, preprocessing, from_logits, image_size, resize, resize_size, labels: as in
+        `export_model`.
+      export_base: directory of the model's versions; its name is the model's name in Triton.
+      crops: "ten" or "center".
+
+    Returns:
+      The path of the new version.
+
+    Raises:
+      ImportError: tf2onnx or onnxruntime is missing.
+      ValueError: as in `export_model`, or the model contains an operation that ONNX lacks.
+
+    Example:
+
+    ```python
+    export_onnx(AlexNet(classes=2, weights="mine.weights.h5"), "triton/alexnet", ["cat", "dog"])
+    ```
+    """
+    missing = [name for name in ("tf2onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ImportError(f"ONNX files need {missing[0]}: pip install 'keras-alexnet[onnx]'")
+    if crops not in CROPS:
+        raise ValueError(f"crops={crops!r}: expected {' or '.join(map(repr, CROPS))}")
+    if isinstance(model, keras.Model):
+        model = with_image_size(model, image_size)
+    check_classifier(model)
+    labels = class_names if labels is None else labels
+    check_names(model, "class_names", class_names)
+    check_names(model, "labels", labels)
+    preprocessing, from_logits = resolve_inputs_and_outputs(model, preprocessing, from_logits)
+    base = Path(export_base)
+    target = base / str(next_version(base) if version is None else version)
+    refuse_existing(target)
+    centring = alexnet_input(model)
+    resize = centring.resize if centring is not None else resize or "shorter_side"
+    size = resized_size(model) if resize_size is None else resize_size
+    # A copy in float32, without the placement of its training. Other models are converted as they are.
+    single = copy_of(model, "float32") if centring is not None else model
+
+    def predict(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        probabilities = crop_probabilities(single, images, crops, from_logits=from_logits, preprocessing=preprocessing)
+        return {OUTPUT_PROBABILITIES: probabilities}
+
+    metadata = {
+        "class_names": json.dumps(list(class_names), ensure_ascii=False),
+        "labels": json.dumps(list(labels), ensure_ascii=False),
+        "crops": crops,
+        "resize": resize,
+    }
+    with part_of(target) as part:
+        file = part / "model.onnx"
+        _convert(predict, size, file, metadata)
+        images = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8)
+        _check_predictions(file, images, predict(tf.constant(images))[OUTPUT_PROBABILITIES].numpy())
+        _write_triton_files(base, size, labels)
+        publish(part, target)
+    return str(target)
+
+
+def _convert(predict: Callable[..., dict[str, tf.Tensor]], size: int, file: Path, metadata: dict[str, str]) -> None:
+    import onnx
+    import tf2onnx
+
+    spec = [tf.TensorSpec([None, size, size, 3], tf.uint8, INPUT_IMAGES)]
+    function = tf.function(predict, input_signature=spec, autograph=False, jit_compile=False)
+    # tf2onnx prints progress, and NumPy warns of a name that it uses.
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            converted, _ = tf2onnx.convert.from_function(function, spec, opset=_OPSET)
+        # tf2onnx raises what its handlers of operations happen to raise.
+        except Exception as error:
+            raise ValueError(f"model: cannot be converted to ONNX: {error}") from error
+    onnx.helper.set_model_props(converted, metadata)
+    onnx.save_model(converted, str(file))
+
+
+def _check_predictions(file: Path, images: np.ndarray, expected: np.ndarray) -> None:
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(3)
+    try:
+        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+        (found,) = session.run([OUTPUT_PROBABILITIES], {INPUT_IMAGES: images})
+    # ONNX Runtime's errors have no common class but Exception.
+    except Exception as error:
+        raise ValueError(f"export verification failed, nothing is published: ONNX Runtime: {error}") from error
+    largest = float(np.abs(found - expected).max())
+    if not largest <= TOLERANCE:
+        raise ValueError(
+            "export verification failed, nothing is published: probabilities in ONNX Runtime differ from the Keras "
+            f"model's by {largest:.3g}; expected at most {TOLERANCE:g}"
+        )
+
+
+def _write_triton_files(base: Path, size: int, labels: Sequence[str]) -> None:
+    """Triton's description of the model. An existing one is the user's."""
+    config = f"""name: "{base.resolve().name}"
+backend: "onnxruntime"
+max_batch_size: {_BATCH}
+input [
+  {{ name: "{INPUT_IMAGES}" data_type: TYPE_UINT8 dims: [{size}, {size}, 3] }}
+]
+output [
+  {{ name: "{OUTPUT_PROBABILITIES}" data_type: TYPE_FP32 dims: [{len(labels)}] label_filename: "labels.txt" }}
+]
+dynamic_batching {{ }}
+"""
+    for name, text in (("labels.txt", "".join(f"{label}\n" for label in labels)), ("config.pbtxt", config)):
+        with contextlib.suppress(FileExistsError), open(base / name, "x", encoding="utf-8") as file:
+            file.write(text)

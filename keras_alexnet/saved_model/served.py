@@ -1,0 +1,76 @@
+"""The network of a model as it is served, and the served signatures of any loaded network without an export."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_alexnet.classifier import alexnet_input
+from keras_alexnet.pretrained import LoadedNetwork, Signature
+from keras_alexnet.saved_model import PRECISIONS
+from keras_alexnet.saved_model.generic_network import GenericNetwork
+from keras_alexnet.saved_model.module import Network, ServingModule
+from keras_alexnet.saved_model.serving_network import ServingNetwork
+from keras_alexnet.ten_crop import Preprocessing
+from pipelines.images.crops import check_resize
+
+
+def serving_network(
+    model: keras.Model,
+    precision: str,
+    preprocessing: Preprocessing,
+    from_logits: bool,
+    resize_size: int,
+    resize: str | None,
+) -> Network:
+    """The network of `model` as `ServingModule` takes it; see `export_model` for the arguments.
+
+    Raises:
+      ValueError: the precision is unknown or not supported for this model, or the resize policy is not its own.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision={precision!r}: expected one of {', '.join(PRECISIONS)}")
+    centring = alexnet_input(model)
+    if centring is not None:
+        if resize not in (None, centring.resize):
+            raise ValueError(f"resize={resize}: {model.name} contains its own, {centring.resize}")
+        return ServingNetwork(model, precision, resize_size)
+    if precision != "float32":
+        raise ValueError(f"precision={precision!r}: supported for AlexNet only; expected 'float32' for {model.name}")
+    resize = "shorter_side" if resize is None else resize
+    check_resize(resize)
+    return GenericNetwork(model, preprocessing, from_logits, resize_size, resize)
+
+
+def class_labels(network: LoadedNetwork) -> tuple[str, ...]:
+    """What predictions call the classes of `network`: its display names, or their numbers if these are unknown."""
+    if network.display_names or network.model is None:
+        return network.display_names
+    return tuple(str(index) for index in range(network.model.output_shape[-1]))
+
+
+def served_signatures(network: LoadedNetwork) -> Mapping[str, Signature]:
+    """The signatures of an export; of another network, those that its export would have.
+
+    Args:
+      network: of `load_network`.
+
+    Returns:
+      Name -> function; names, inputs and outputs are those of `serving.signatures`.
+    """
+    if network.signatures is not None:
+        return network.signatures
+    assert network.model is not None
+    inputs_and_outputs = (network.preprocessing, network.from_logits, network.resized_size, network.resize)
+    module = ServingModule(serving_network(network.model, "float32", *inputs_and_outputs), class_labels(network))
+    functions = module.trace()
+
+    def signature(name: str) -> Signature:
+        def call(**inputs: Any) -> dict[str, tf.Tensor]:
+            assert module is not None  # A function alone would hold the variables of the module weakly.
+            return functions[name](**inputs)
+
+        return call
+
+    return {name: signature(name) for name in functions}

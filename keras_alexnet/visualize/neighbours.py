@@ -1,0 +1,168 @@
+"""The nearest neighbours of photographs, among the images of a split or the rows of a file of features."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_alexnet.pretrained import LoadedNetwork
+from keras_alexnet.visualize.photographs import Photograph, decoder
+from keras_alexnet.visualize.scoring import Scores
+from pipelines.cli import progress_bar, reason_of
+from pipelines.datasets.source import Source
+from pipelines.input import evaluation_batches
+
+_BATCH = 256
+
+
+class Nearest:
+    """The `count` rows with the smallest Euclidean distances from each query, of rows that come in batches.
+
+    Args:
+      queries: features `[M, F]`.
+      count: rows to keep of each query.
+
+    Attributes:
+      size: F.
+      best: for each query a list of (distance, item), nearest first.
+    """
+
+    def __init__(self, queries: np.ndarray, count: int):
+        self._queries, self._count, self.size = np.asarray(queries, np.float32), count, queries.shape[1]
+        self.best: list[list[tuple[float, Any]]] = [[] for _ in queries]
+
+    def add(self, features: np.ndarray, items: Iterable[Any]) -> None:
+        """Adds rows `[N, F]`, each with an item; of equal distances the earlier row is nearer."""
+        items = list(items)
+        for place, query in enumerate(self._queries):
+            distances = np.sqrt(np.square(features - query).sum(1, dtype=np.float64)).tolist()
+            merged = [*self.best[place], *zip(distances, items, strict=True)]
+            self.best[place] = sorted(merged, key=lambda entry: entry[0])[: self._count]
+
+
+def in_split(
+    network: LoadedNetwork, source: Source, split: str, scores: Scores, nearest: Nearest, excluded: set[str]
+) -> list[list[tuple[float, Photograph]]]:
+    """Compares every image of a split; shows a progress bar.
+
+    Args:
+      network: says how images are resized.
+      source: the dataset.
+      split: of it.
+      scores: gives the features.
+      nearest: gets the images.
+      excluded: keys of images that are not compared: the queries.
+
+    Returns:
+      For each query its neighbours with their distances.
+    """
+    batches = evaluation_batches(source, split, batch_size=64, resize=network.resize, size=network.resized_size)
+    with progress_bar(f"features of {split}", source.splits[split]) as bar:
+        done = 0
+        for images, labels, valid, keys in batches.as_numpy_iterator():
+            names = [key.decode(errors="replace") for key in keys]
+            used = [row for row, name in enumerate(names) if valid[row] and name not in excluded]
+            if used:
+                # A copy of each image: a view would keep its whole batch.
+                found = [Photograph(images[row].copy(), names[row], int(labels[row])) for row in used]
+                nearest.add(scores(images[used]), found)
+            done += len(names)
+            bar.update(done)
+    return nearest.best
+
+
+def in_file(network: LoadedNetwork, path: Path, nearest: Nearest) -> list[list[tuple[float, Photograph]]]:
+    """Compares the rows of a file of features, as `keras_alexnet.predict` writes them.
+
+    Args:
+      network: says how images are resized.
+      path: .parquet, .csv or .jsonl with the columns "path" and "features". Paths may be relative to the file. Image
+        files that are gone are drawn as grey tiles.
+      nearest: gets the rows.
+
+    Returns:
+      For each query its neighbours with their distances.
+
+    Raises:
+      ValueError: the file cannot be read, or its features are not of the queries' size.
+    """
+    add_file(path, nearest)
+    decode = decoder(network)
+    return [[(distance, _photograph(network, decode, path, name)) for distance, name in row] for row in nearest.best]
+
+
+def add_file(path: Path, nearest: Nearest) -> None:
+    """Compares the rows of a file of features; its items are the paths in the file.
+
+    Args:
+      path: as for `in_file`.
+      nearest: gets the rows.
+
+    Raises:
+      ValueError: the file cannot be read, or its features are not of the queries' size.
+    """
+    rows = 0
+    try:
+        for paths, features in _read_features(path):
+            if features.shape[1] != nearest.size:
+                raise ValueError(
+                    f"{features.shape[1]} features per image; expected {nearest.size}, as of this network and layer"
+                )
+            nearest.add(features, paths)
+            rows += len(paths)
+    except (OSError, ImportError, KeyError, TypeError, ValueError) as error:
+        reason = f"found no column {error}" if isinstance(error, KeyError) else reason_of(error)
+        raise ValueError(f"features_file={path}: {reason}") from error
+    if not rows:
+        raise ValueError(f"features_file={path}: found no row with features")
+
+
+def _photograph(network: LoadedNetwork, decode: Any, features_file: Path, name: str) -> Photograph:
+    for path in (Path(name), features_file.parent / name):
+        if path.is_file():
+            image, valid = decode(path.read_bytes())
+            if valid:
+                return Photograph(image.numpy(), path.name)
+    print(f"{name}: found no image there", file=sys.stderr)
+    size = network.resized_size
+    return Photograph(np.full((size, size, 3), 200, np.uint8), Path(name).name)
+
+
+def _read_features(path: Path) -> Iterator[tuple[list[str], np.ndarray]]:
+    """Paths and features `[N, F]` in batches; rows without features, of images that failed, are left out."""
+    if path.suffix == ".parquet":
+        yield from _read_parquet(path)
+        return
+    if path.suffix not in (".csv", ".jsonl"):
+        raise ValueError("expected a .parquet, .csv or .jsonl file")
+    with open(path, newline="", encoding="utf-8") as file:
+        # A row of 4096 numbers is longer than the default limit allows.
+        csv.field_size_limit(1 << 27)
+        lines: Iterable[dict[str, Any]] = csv.DictReader(file) if path.suffix == ".csv" else map(json.loads, file)
+        rows = ((row["path"], row["features"]) for row in lines)
+        while batch := list(itertools.islice(rows, _BATCH)):
+            kept = [(name, json.loads(row) if isinstance(row, str) else row) for name, row in batch if row]
+            if kept:
+                yield [name for name, _ in kept], np.array([row for _, row in kept], np.float32)
+
+
+def _read_parquet(path: Path) -> Iterator[tuple[list[str], np.ndarray]]:
+    # An optional dependency, of the command that writes these files.
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path) as file:
+        for name in ("path", "features"):
+            if name not in file.schema_arrow.names:
+                raise KeyError(name)
+        for batch in file.iter_batches(_BATCH, columns=["path", "features"]):
+            kept = batch.filter(batch.column("features").is_valid())
+            if kept.num_rows:
+                values = kept.column("features").flatten().to_numpy(zero_copy_only=False)
+                yield kept.column("path").to_pylist(), values.reshape(kept.num_rows, -1).astype(np.float32)

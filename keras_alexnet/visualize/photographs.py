@@ -1,0 +1,111 @@
+"""The photographs of a figure: image files, or a sample of a dataset's split."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from keras_alexnet.pretrained import LoadedNetwork
+from pipelines.cli import reason_of
+from pipelines.datasets.source import Source
+from pipelines.images.decode import FORMATS, resized_image_or_zeros
+from pipelines.images.find import find_image_files
+
+# Images that are read in search of one of each class.
+_SEARCHED = 2000
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A photograph of a figure.
+
+    Attributes:
+      image: resized as the network expects, uint8 `[R, R, 3]`.
+      name: file name, or key in the dataset.
+      label: its class; None if unknown.
+    """
+
+    image: np.ndarray
+    name: str
+    label: int | None = None
+
+
+def decoder(network: LoadedNetwork) -> tf.Graph:
+    """The function from an encoded image to its resized image and whether it could be decoded."""
+    resize, size = network.resize, network.resized_size
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+    def decode(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return resized_image_or_zeros(encoded, resize, FORMATS, size=size)
+
+    return decode
+
+
+def read_files(network: LoadedNetwork, arguments: Sequence[str], most: int) -> list[Photograph]:
+    """Reads image files; those that cannot be decoded are named on stderr.
+
+    Args:
+      network: says how images are resized.
+      arguments: paths, directories or glob patterns.
+      most: of more images the first ones are read, which is said on stderr.
+
+    Raises:
+      ValueError: no file can be decoded.
+    """
+    found = find_image_files(arguments)
+    for path, reason in found.bad.items():
+        print(f"skipped {path}: {reason}", file=sys.stderr)
+    photographs = list(itertools.islice(_decoded_files(network, found.files), most))
+    if not photographs:
+        raise ValueError(f"images={', '.join(arguments)}: found no image that can be decoded")
+    if len(found.files) > most:
+        print(f"images: the first {len(photographs)} of {len(found.files)} are drawn", file=sys.stderr)
+    return photographs
+
+
+def _decoded_files(network: LoadedNetwork, paths: Iterable[str]) -> Iterator[Photograph]:
+    decode = decoder(network)
+    for path in paths:
+        try:
+            image, valid = decode(Path(path).read_bytes())
+        except OSError as error:
+            print(f"skipped {path}: {reason_of(error)}", file=sys.stderr)
+            continue
+        if valid:
+            yield Photograph(image.numpy(), Path(path).name)
+        else:
+            print(f"skipped {path}: cannot be decoded", file=sys.stderr)
+
+
+def sample(network: LoadedNetwork, source: Source, split: str, count: int) -> list[Photograph]:
+    """Chooses photographs of a split, of different classes as far as there are, always the same ones.
+
+    Raises:
+      ValueError: there is no such split, or no image of it can be decoded.
+    """
+    decode = decoder(network)
+    first: dict[int, Photograph] = {}
+    others: list[Photograph] = []
+    examples = source.examples(split, shuffle_seed=0)
+    for encoded, label, key in itertools.islice(examples, _SEARCHED):
+        if len(first) >= min(count, len(source.class_names)) and len(first) + len(others) >= count:
+            break
+        if label in first and len(others) >= count:
+            continue
+        image, valid = decode(encoded)
+        if valid and label not in first:
+            first[label] = Photograph(image.numpy(), key, label)
+        elif valid:
+            others.append(Photograph(image.numpy(), key, label))
+    chosen = sorted(
+        [*first.values(), *others[: max(0, count - len(first))]], key=lambda photograph: photograph.label or 0
+    )
+    if not chosen:
+        raise ValueError(f"split={split}: found no image in {source.name} that can be decoded")
+    return chosen[:count]

@@ -1,0 +1,90 @@
+"""Probabilities and features of resized images, from a Keras model or an export."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from keras_alexnet.evaluate import export_probabilities
+from keras_alexnet.model import features_model
+from keras_alexnet.pretrained import LoadedNetwork
+from keras_alexnet.saved_model.classifier_layer import find_classifier, flat_features, observed
+from keras_alexnet.ten_crop import crop_probabilities, preprocess
+from pipelines.images.crops import center_crop
+from serving import signatures as wire
+
+BATCH = 16
+
+# Resized images uint8 [N, R, R, 3] to float32 [N, ...].
+Scores = Callable[[np.ndarray], np.ndarray]
+
+
+def probabilities(network: LoadedNetwork, crops: str) -> Scores:
+    """The function from resized images to class probabilities `[N, classes]`.
+
+    Args:
+      network: of `load_network`.
+      crops: "center" or "ten".
+    """
+    if network.model is None:
+        return _in_batches(export_probabilities(network.signatures or {}, crops))
+    options = {"from_logits": network.from_logits, "preprocessing": network.preprocessing}
+    return _in_batches(tf.function(functools.partial(crop_probabilities, network.model, crops=crops, **options)))
+
+
+def features(network: LoadedNetwork, layer: str | None) -> Scores:
+    """The function from resized images to features `[N, F]` of the centre crop.
+
+    Args:
+      network: of `load_network`.
+      layer: whose outputs are the features, flattened; the input of the classifier by default.
+
+    Raises:
+      ValueError: there is no such layer, or the network is an export and a layer is given.
+    """
+    if network.model is None:
+        return _in_batches(_of_export(network, layer))
+    model, size = network.model, network.model.input_shape[1]
+    if layer is not None:
+        part = features_model(model, layer)
+        return _in_batches(lambda images: flat_features(part(_crops(network, images, size), training=False)))
+    classifier = find_classifier(model)
+
+    def of_classifier(images: tf.Tensor) -> tf.Tensor:
+        with observed([classifier]) as calls:
+            model(_crops(network, images, size), training=False)
+        return flat_features(calls[-1].inputs)
+
+    return _in_batches(of_classifier)
+
+
+def _crops(network: LoadedNetwork, images: tf.Tensor, size: int) -> tf.Tensor:
+    return preprocess(center_crop(images, size), network.preprocessing)
+
+
+def _of_export(network: LoadedNetwork, layer: str | None) -> Callable[[tf.Tensor], tf.Tensor]:
+    if layer is not None:
+        raise ValueError(
+            f"layer={layer}: {network.source} is an export; expected a run directory, .keras or weight file"
+        )
+    function = (network.signatures or {}).get(wire.SIGNATURE_FEATURES)
+    if function is None:
+        raise ValueError(f"model: {network.source} has no signature {wire.SIGNATURE_FEATURES!r}")
+
+    def of_files(images: tf.Tensor) -> tf.Tensor:
+        # The signature takes files; PNG is lossless, and an image of this size is not resized again.
+        files = tf.map_fn(tf.io.encode_png, images, fn_output_signature=tf.string)
+        return function(**{wire.INPUT_BYTES: files})[wire.OUTPUT_FEATURES]
+
+    return of_files
+
+
+def _in_batches(function: Callable[[tf.Tensor], tf.Tensor]) -> Scores:
+    def scores(images: np.ndarray) -> np.ndarray:
+        parts = [function(tf.constant(images[start : start + BATCH])) for start in range(0, len(images), BATCH)]
+        return np.concatenate([np.asarray(part) for part in parts])
+
+    return scores

@@ -1,0 +1,38 @@
+"""Reads image files that are sent to a served signature, which accepts JPEG and PNG. Needs no TensorFlow."""
+
+import os
+
+from pipelines.images.find import image_format, not_regular
+
+_FORMATS = ("jpeg", "png")
+
+
+def read_image_file(path: str | os.PathLike[str]) -> bytes:
+    """Returns the content of a JPEG or PNG file. It is not decoded.
+
+    Raises:
+        ValueError: the file is not a regular file, cannot be read, or does not begin as a JPEG or PNG file.
+    """
+    reason = not_regular(path)
+    if reason is not None:
+        raise ValueError(f"{os.fspath(path)}: {reason}; expected a JPEG or PNG file")
+    try:
+        with open(path, "rb") as file:
+            first = file.read(8)
+            # A file of another kind may have any size: no more of it is read.
+            return check_image_bytes(first + file.read() if image_format(first) in _FORMATS else first, os.fspath(path))
+    except OSError as error:
+        raise ValueError(f"{os.fspath(path)}: {error.strerror}; expected a JPEG or PNG file") from error
+
+
+def check_image_bytes(content: bytes, name: str) -> bytes:
+    """Returns `content` if it begins as a JPEG or PNG file.
+
+    Raises:
+        ValueError: it does not; the message begins with `name`.
+    """
+    if not content:
+        raise ValueError(f"{name}: the file is empty; expected a JPEG or PNG file")
+    if image_format(content[:8]) not in _FORMATS:
+        raise ValueError(f"{name}: begins with {content[:8]!r}; expected a JPEG or PNG file")
+    return content

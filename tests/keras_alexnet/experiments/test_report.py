@@ -1,0 +1,115 @@
+"""docs/results.md is what the result files say."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from keras_alexnet.experiments import report
+from keras_alexnet.experiments.definitions import EXPERIMENTS, find_experiment
+from keras_alexnet.experiments.results import COLUMNS, Result, read_results, write_result
+
+RESULTS = Path(__file__).parents[3] / "docs" / "results"
+METRICS = "epoch,loss,top1_error,val_top1_error\n1,2.0,0.6,0.5\n2,1.5,0.2,0.3\n"
+RESULT = Result(
+    experiment="lrn",
+    run="without",
+    seed=0,
+    epochs=2,
+    images=10_000,
+    center_top1_error=0.2,
+    ten_crop_top1_error=0.18,
+    best_epoch=2,
+    best_center_top1_error=0.2,
+    train_loss=1.5,
+    train_top1_error=0.2,
+    epochs_to_target=None,
+    hours=0.5,
+    cpu_hours=0.9,
+    command="python -m keras_alexnet.train",
+    revision="abc1234",
+    processor="a processor",
+    date="2026-11-28",
+)
+
+
+def write(directory, metrics, **changes):
+    write_result(directory, dataclasses.replace(RESULT, **changes), metrics)
+
+
+@pytest.fixture
+def metrics(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text(METRICS)
+    return path
+
+
+def test_the_committed_report_is_that_of_the_committed_results():
+    assert (RESULTS.parent / "results.md").read_text(encoding="utf-8") == report.report_text(RESULTS)
+
+
+def test_every_committed_result_has_its_curve_and_its_figure():
+    for experiment in EXPERIMENTS:
+        rows = read_results(RESULTS, experiment.name)
+        for row in rows:
+            assert experiment.run(row.run)
+            assert (RESULTS / "curves" / f"{experiment.name}-{row.run}-{row.seed}.csv").is_file()
+        assert (RESULTS / report.figure_name(experiment)).is_file() == bool(rows)
+
+
+def test_an_experiment_without_results_says_so(tmp_path):
+    assert report.report_text(tmp_path).count("Not run here.") == len(EXPERIMENTS)
+
+
+def test_a_difference_within_the_spread_is_not_resolved(tmp_path, metrics):
+    for seed, (without, with_lrn) in enumerate([(0.18, 0.179), (0.19, 0.17)]):
+        write(tmp_path, metrics, seed=seed, ten_crop_top1_error=without)
+        write(tmp_path, metrics, seed=seed, ten_crop_top1_error=with_lrn, run="with")
+    text = report.report_text(tmp_path)
+    assert "18.5 % ± 0.7" in text
+    assert re.search(r"convnet_13pct with LRN: -1\.\d points of ten-crop error; .*: not resolved here\.", text)
+
+
+def test_a_difference_beyond_the_spread_is_stated(tmp_path, metrics):
+    write(tmp_path, metrics, ten_crop_top1_error=0.18)
+    write(tmp_path, metrics, ten_crop_top1_error=0.15, run="with")
+    assert "-3.0 points of ten-crop error; two standard errors are 1.0 points." in report.report_text(tmp_path)
+
+
+def test_epochs_to_the_target_are_compared(tmp_path, metrics):
+    times = {"experiment": "relu_tanh", "seed": 0}
+    write(tmp_path, metrics, run="relu", epochs_to_target=2.0, **times)
+    write(tmp_path, metrics, run="tanh", epochs_to_target=11.0, **times)
+    assert "tanh: 5.5 times as many epochs as ReLU." in report.report_text(tmp_path)
+    write(tmp_path, metrics, run="tanh", epochs_to_target=None, **times)
+    assert "25% training error was not reached" in report.report_text(tmp_path)
+
+
+def test_a_result_is_replaced_by_its_repetition(tmp_path, metrics):
+    write(tmp_path, metrics)
+    write(tmp_path, metrics, epochs=3)
+    assert [row.epochs for row in read_results(tmp_path, "lrn")] == [3]
+
+
+def test_files_of_another_format_are_refused(tmp_path):
+    (tmp_path / "lrn.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match=rf"lrn\.csv: found columns .*; expected {', '.join(COLUMNS[:3])}"):
+        read_results(tmp_path, "lrn")
+
+
+def test_figures_are_drawn_from_the_curves(tmp_path, metrics):
+    pytest.importorskip("matplotlib")
+    directory = tmp_path / "results"
+    write(directory, metrics)
+    assert report.write_report(directory) == tmp_path / "results.md"
+    assert (directory / "lrn.svg").stat().st_size > 1000
+
+
+def test_names_of_experiments_are_unique_and_unknown_ones_are_refused():
+    names = [experiment.name for experiment in EXPERIMENTS]
+    assert len(set(names)) == len(names)
+    for experiment in EXPERIMENTS:
+        assert len({run.name for run in experiment.runs}) == len(experiment.runs)
+    with pytest.raises(ValueError, match="experiment=none: expected one of imagenette"):
+        find_experiment("none")

@@ -1,0 +1,159 @@
+"""An experiment is run through the commands, resumed, and leaves one row per run."""
+
+import pytest
+
+from keras_alexnet.experiments import runner
+from keras_alexnet.experiments.experiment import Experiment, Run
+from keras_alexnet.experiments.results import curve_path, read_curve, read_results
+
+EXPERIMENT = Experiment(
+    name="trial",
+    title="A trial",
+    claim="b is worse than a.",
+    dataset="cifar10",
+    image_size=32,
+    runs=(Run("a", ("--epochs=2",)), Run("b", ("--epochs=3",))),
+    seeds=(0, 1),
+)
+METRICS = """epoch,learning_rate,loss,top1_error,val_top1_error
+1,0.01,2.0,0.6,0.5
+2,0.01,1.5,0.2,0.3
+3,0.01,1.2,0.1,0.4
+"""
+ERRORS = "crops,images,top1_error\ncenter,100,0.4\nten,100,0.35\n"
+
+
+@pytest.fixture
+def commands(monkeypatch, tmp_path):
+    """The commands that an experiment starts; they write what the real ones would."""
+    started = []
+
+    def run_command(module, *arguments):
+        flags = dict(argument.removeprefix("--").split("=", 1) for argument in arguments)
+        started.append((module, flags))
+        if module == "pipelines.prepare":
+            (tmp_path / "work" / "data-cifar10-32").mkdir(parents=True)
+            (tmp_path / "work" / "data-cifar10-32" / "summary.json").write_text("{}")
+        elif module == "keras_alexnet.train":
+            (tmp_path / flags["model_dir"] / "metrics.csv").write_text(METRICS)
+        else:
+            with open(flags["results_file"], "w") as file:
+                file.write(ERRORS)
+
+    monkeypatch.setattr(runner, "run_command", run_command)
+    return started
+
+
+def run(tmp_path, **options):
+    work, results = tmp_path / "work", tmp_path / "results"
+    return runner.run_experiment(EXPERIMENT, "cifar10", work, results, report=lambda line: None, **options)
+
+
+def test_every_run_and_seed_gets_one_row(commands, tmp_path):
+    added = run(tmp_path)
+    assert [(row.run, row.seed) for row in added] == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
+    rows = read_results(tmp_path / "results", "trial")
+    assert rows == added
+    row = rows[0]
+    assert (row.epochs, row.images) == (3, 100)
+    assert (row.center_top1_error, row.ten_crop_top1_error) == (0.4, 0.35)
+    # The last epoch counts; the best one is only mentioned.
+    assert (row.best_epoch, row.best_center_top1_error) == (2, 0.3)
+    assert (row.train_loss, row.train_top1_error) == (1.2, 0.1)
+    curve = read_curve(curve_path(tmp_path / "results", "trial", "b", 1))
+    assert [row["loss"] for row in curve] == [2.0, 1.5, 1.2]
+    assert [module for module, _ in commands].count("pipelines.prepare") == 1
+
+
+def test_no_path_of_the_machine_is_in_the_results(commands, tmp_path):
+    run(tmp_path)
+    for path in (tmp_path / "results").rglob("*.csv"):
+        assert str(tmp_path) not in path.read_text()
+
+
+def test_finished_runs_are_not_repeated(commands, tmp_path):
+    run(tmp_path, runs=["a"], seeds=[0])
+    commands.clear()
+    assert [(row.run, row.seed) for row in run(tmp_path, seeds=[0])] == [("b", 0)]
+    assert [flags["model_dir"] for module, flags in commands if module == "keras_alexnet.train"] == [
+        str(tmp_path / "work" / "trial-b-0")
+    ]
+
+
+def test_a_row_of_another_command_is_not_taken_for_a_result(commands, tmp_path):
+    run(tmp_path, runs=["a"], seeds=[0])
+    with pytest.raises(ValueError, match=r"results_dir=.*a, seed 0, is of another command .*epochs=2.*epochs=9"):
+        run(tmp_path, runs=["a"], seeds=[0], flags=["--epochs=9"])
+
+
+def test_the_time_of_an_interrupted_run_is_the_sum_of_its_attempts(commands, tmp_path, monkeypatch):
+    real, attempts = runner.run_command, []
+
+    def interrupted_once(module, *arguments):
+        if module == "keras_alexnet.train" and not attempts:
+            attempts.append(module)
+            raise runner.RunInterrupted
+        real(module, *arguments)
+
+    clock = iter(range(0, 100_000, 3600))
+    monkeypatch.setattr(runner.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(runner, "run_command", interrupted_once)
+    with pytest.raises(runner.RunInterrupted):
+        run(tmp_path, runs=["a"], seeds=[0])
+    assert read_results(tmp_path / "results", "trial") == []
+    (row,) = run(tmp_path, runs=["a"], seeds=[0])
+    assert row.hours == pytest.approx(2)
+
+
+def test_a_prepared_dataset_is_used_as_it_is(commands, tmp_path):
+    prepared = tmp_path / "prepared"
+    prepared.mkdir()
+    (prepared / "summary.json").write_text("{}")
+    assert runner.prepared_dataset(EXPERIMENT, str(prepared), tmp_path / "work", None) == prepared
+    assert not commands
+
+
+def test_a_dataset_is_prepared_at_the_size_of_the_experiment(commands, tmp_path):
+    prepared = runner.prepared_dataset(EXPERIMENT, "cifar10", tmp_path / "work", "elsewhere")
+    flags = {"dataset": "cifar10", "size": "32", "output_dir": str(prepared), "data_dir": "elsewhere"}
+    assert commands == [("pipelines.prepare", flags)]
+
+
+def test_unknown_runs_are_named():
+    with pytest.raises(ValueError, match="runs=c: expected some of a, b"):
+        EXPERIMENT.run("c")
+
+
+@pytest.mark.parametrize(
+    ("errors", "expected"), [((0.5, 0.3, 0.2), 2.5), ((0.25, 0.1, 0.1), 1.0), ((0.9, 0.8, 0.7), None)]
+)
+def test_epochs_to_a_target_are_interpolated(errors, expected):
+    curve = [{"epoch": epoch, "top1_error": error} for epoch, error in enumerate(errors, 1)]
+    found = runner.epochs_to_target(curve, 0.25)
+    assert found == (expected if expected is None else pytest.approx(expected))
+
+
+@pytest.mark.subprocess
+def test_a_signal_is_handed_on_once_and_the_command_ends_its_work(tmp_path, monkeypatch):
+    (tmp_path / "worker.py").write_text(
+        "import os, pathlib, signal, sys, time\n"
+        "stopped = []\n"
+        "signal.signal(signal.SIGTERM, lambda number, frame: stopped.append(number))\n"
+        "os.kill(os.getppid(), signal.SIGTERM)\n"
+        "for _ in range(600):\n"
+        "    if stopped:\n"
+        "        time.sleep(0.7)\n"
+        "        pathlib.Path(sys.argv[1]).write_text(str(stopped))\n"
+        "        sys.exit(128 + 15)\n"
+        "    time.sleep(0.05)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(runner.RunInterrupted):
+        runner.run_command("worker", str(tmp_path / "saved"))
+    assert (tmp_path / "saved").read_text() == "[15]"
+
+
+@pytest.mark.subprocess
+def test_a_command_that_fails_is_named():
+    with pytest.raises(ValueError, match="no_such_module ended with exit code 1; see above"):
+        runner.run_command("no_such_module")

@@ -1,0 +1,87 @@
+"""`export --format=onnx`, read by ONNX Runtime and OpenVINO."""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from keras_alexnet.saved_model import onnx as onnx_export
+from keras_alexnet.saved_model.onnx import export_onnx
+from serving.signatures import INPUT_IMAGES, OUTPUT_PROBABILITIES
+from tests.keras_alexnet.saved_model.conftest import NAMES
+
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("tf2onnx")
+pytestmark = pytest.mark.medium
+
+IMAGES = np.random.default_rng(1).integers(0, 256, (3, 256, 256, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def version(model, tmp_path_factory) -> Path:
+    return Path(export_onnx(model, tmp_path_factory.mktemp("repository") / "alexnet", NAMES))
+
+
+def predictions(version: Path, images: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(str(version / "model.onnx"))
+    return session.run([OUTPUT_PROBABILITIES], {INPUT_IMAGES: images})[0]
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_onnx_runtime_gives_the_probabilities_of_the_saved_model(version, signatures, batch):
+    expected = signatures["images"](images=IMAGES[:batch])["probabilities"]
+    np.testing.assert_allclose(predictions(version, IMAGES[:batch]), expected, atol=1e-4)
+
+
+def test_openvino_reads_the_same_file(version, signatures, monkeypatch):
+    monkeypatch.setenv("CI", "true")  # no telemetry
+    openvino = pytest.importorskip("openvino")
+    options = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.Core().compile_model(str(version / "model.onnx"), "CPU", options)
+    expected = signatures["images"](images=IMAGES)["probabilities"]
+    np.testing.assert_allclose(compiled({INPUT_IMAGES: IMAGES})[OUTPUT_PROBABILITIES], expected, atol=1e-4)
+
+
+def test_the_centre_crop(model, signatures, tmp_path):
+    from keras_alexnet.ten_crop import crop_probabilities
+
+    version = Path(export_onnx(model, tmp_path / "center", NAMES, 3, crops="center"))
+    assert version == tmp_path / "center" / "3"
+    expected = crop_probabilities(model, IMAGES, "center", from_logits=True)
+    np.testing.assert_allclose(predictions(version, IMAGES), expected, atol=1e-4)
+
+
+def test_another_network_and_its_preprocessing(tmp_path):
+    model = keras.Sequential(
+        [keras.Input((28, 28, 3)), keras.layers.Conv2D(2, 3), keras.layers.Flatten(), keras.layers.Dense(7)]
+    )
+    version = Path(export_onnx(model, tmp_path / "other", NAMES, preprocessing="tf", from_logits=True))
+    assert predictions(version, IMAGES[:, :32, :32]).shape == (3, 7)
+
+
+def test_the_layout_is_a_triton_repository(version):
+    import onnx
+
+    config = (version.parent / "config.pbtxt").read_text("utf-8")
+    assert 'name: "alexnet"' in config and "dims: [256, 256, 3]" in config and "dims: [7]" in config
+    assert (version.parent / "labels.txt").read_text("utf-8").splitlines() == NAMES
+    properties = {entry.key: entry.value for entry in onnx.load(version / "model.onnx").metadata_props}
+    assert json.loads(properties["class_names"]) == NAMES
+    assert (properties["crops"], properties["resize"]) == ("ten", "shorter_side")
+
+
+def test_a_file_with_other_predictions_is_not_published(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_export, "TOLERANCE", -1.0)
+    with pytest.raises(ValueError, match="probabilities in ONNX Runtime differ"):
+        export_onnx(model, tmp_path / "alexnet", NAMES)
+    assert list((tmp_path / "alexnet").iterdir()) == []
+
+
+def test_a_missing_library_and_wrong_crops_are_named(model, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="crops='five': expected 'center' or 'ten'"):
+        export_onnx(model, tmp_path / "alexnet", NAMES, crops="five")
+    monkeypatch.setattr(onnx_export.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"pip install 'keras-alexnet\[onnx\]'"):
+        export_onnx(model, tmp_path / "alexnet", NAMES)
