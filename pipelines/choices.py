@@ -14,7 +14,9 @@ RESIZED_SIZE = 256
 
 # shorter_side: the shorter side becomes that long, then the centre is cut out (paper, section 2).
 # warp: both sides become that long, whatever the shape (the networks released with Caffe).
-RESIZE_POLICIES = ("shorter_side", "warp")
+# torchvision: as shorter_side, with the rounding of torchvision's Resize and CenterCrop: the longer side is rounded down,
+# and a margin that ends in a half goes to the even number.
+RESIZE_POLICIES = ("shorter_side", "warp", "torchvision")
 
 # Larger images are refused by default: 50 million pixels are 150 MB once decoded.
 MAX_PIXELS = 50_000_000

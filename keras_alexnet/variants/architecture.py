@@ -133,7 +133,7 @@ class Variant:
     mean_crop: Literal["central", "crop"] = "central"
     rgb_mean: tuple[float, float, float] = IMAGENET_RGB_MEAN
     input_scale: float | tuple[float, float, float] = 1.0
-    resize: Literal["shorter_side", "warp"] = "shorter_side"
+    resize: Literal["shorter_side", "warp", "torchvision"] = "shorter_side"
     color_augmentation: Literal["paper", "source2012", "none"] = "paper"
     weight_decay: float = 0.0005
     bias_lr_multiplier: float = 1.0

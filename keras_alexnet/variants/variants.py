@@ -197,6 +197,7 @@ def _torchvision() -> Variant:
         rgb_mean=(255 * 0.485, 255 * 0.456, 255 * 0.406),
         input_scale=(1 / (255 * 0.229), 1 / (255 * 0.224), 1 / (255 * 0.225)),
         color_augmentation="none",
+        resize="torchvision",
         weight_decay=0.0001,
         sources=(
             ("init", "torch.nn.Conv2d and Linear: kaiming_uniform with a = sqrt(5), biases in the same range"),
@@ -204,6 +205,7 @@ def _torchvision() -> Variant:
             ("rgb_mean", "torchvision, references/classification/presets.py"),
             ("input_scale", "torchvision, references/classification/presets.py"),
             ("color_augmentation", "torchvision, references/classification/presets.py: none"),
+            ("resize", "torchvision, references/classification/presets.py; rounding: transforms/functional.py"),
             ("weight_decay", "torchvision, references/classification/README.md"),
             ("", "torchvision/models/alexnet.py"),
         ),

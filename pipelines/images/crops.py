@@ -100,9 +100,12 @@ def _resized(image: tf.Tensor, resize: str, target: int) -> tf.Tensor:
     if resize == "warp":
         resized = tf.constant([target, target], tf.float64)
     else:
-        resized = tf.round(size * target / tf.reduce_min(size))
+        # torchvision rounds the longer side down and halves to even (transforms.functional: resize, center_crop).
+        exact = size * target / tf.reduce_min(size)
+        resized = tf.floor(exact) if resize == "torchvision" else tf.round(exact)
     scale = resized / size
-    offset = tf.floor((resized - target) / 2)
+    margin = (resized - target) / 2
+    offset = tf.round(margin) if resize == "torchvision" else tf.floor(margin)
     # The pixels the filter can reach: a triangle one output pixel, or at least one input pixel, to each side.
     reach = tf.maximum(1 / scale, 1) + 1
     start = tf.floor(tf.maximum(offset / scale - reach, 0))

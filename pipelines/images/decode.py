@@ -29,8 +29,8 @@ _JPEG_PIXELS_PER_BYTE = 8 * 64 * 2
 _PNG_DEFLATE_RATIO = 1032
 _PNG_CHANNELS = (1, 0, 3, 1, 2, 0, 4)  # by colour type; 1 and 5 are none (PNG specification, 11.2.2)
 
-# Pixels of a PNG may take this many bytes for each pixel of the limit before they are compressed: all of them with three
-# colours of eight bits, fewer with transparency or 16 bits. An interlaced one takes twice as long.
+# So many inflated bytes of a PNG for each pixel of the limit: enough for three colours of eight bits, but for fewer
+# pixels with transparency or 16 bits. An interlaced one takes twice as long.
 _PNG_BYTES_PER_PIXEL = 3
 
 # A JPEG with so many pixels is searched for its end before it is decoded. Smaller ones are decoded at once, because

@@ -87,7 +87,7 @@ def _split(encoded: tf.Tensor, separator: bytes, most: int) -> tf.Tensor:
 
 
 def find_segment(encoded: tf.Tensor, markers: Sequence[int], content: bytes = b"") -> tf.Tensor:
-    """Where the first segment with one of these markers and this content is in a JPEG file, up to the header of the first scan.
+    """Where the first segment with one of these markers and this content is, up to the header of the first scan.
 
     Args:
       encoded: string scalar, the whole file. Never fails, whatever it is.

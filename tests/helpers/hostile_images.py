@@ -93,7 +93,7 @@ def with_scans(data: bytes, count: int) -> bytes:
 
 
 def png_metadata(random: np.random.Generator) -> bytes:
-    """Compressed texts, profiles, palettes, unknown chunks: few large or many small ones, before or behind the pixels."""
+    """Texts, profiles, palettes, unknown chunks, before or behind the pixels; few large or many small ones."""
     size = int(10 ** random.uniform(1, 7.3))
     kind = ["zTXt", "iTXt", "iCCP", "tEXt", "sPLT", "eXIf", "fdAT", "acTL", "vpAg", "hIST"][random.integers(10)]
     name = b"n\0"

@@ -110,3 +110,30 @@ def test_select_crops_names_one_or_ten_crops():
     np.testing.assert_array_equal(crops.select_crops(images, "ten", 227), crops.ten_crops(images, 227))
     with pytest.raises(ValueError, match=r"crops=eleven: expected one of center, ten"):
         crops.select_crops(images, "eleven")
+
+
+def torchvision_crop(image: np.ndarray, size: int = 224) -> np.ndarray:
+    """Resize(256) and CenterCrop(224) of torchvision on a Pillow image: int() of the longer side, round() of margins."""
+    height, width = image.shape[:2]
+    sides = (256, int(256 * height / width)) if width <= height else (int(256 * width / height), 256)
+    resized = np.asarray(Image.fromarray(image).resize(sides, Image.Resampling.BILINEAR))
+    top, left = (round((side - size) / 2) for side in resized.shape[:2])
+    return resized[top : top + size, left : left + size]
+
+
+# Longer sides 341.3, 384.8 (rounded down), 343 (margin 59.5, to 60), 341 (58.5, to 58), 257 (16.5, to 16), 259 (17.5).
+@pytest.mark.parametrize("size", [(375, 500), (300, 451), (256, 343), (341, 256), (257, 256), (256, 259), (700, 501)])
+def test_the_policy_torchvision_rounds_as_torchvision(size):
+    image = photograph(*size)
+    stored = crops.resize_image(tf.constant(image), "torchvision")
+    assert grey_levels_apart(crops.center_crop(stored[tf.newaxis])[0], torchvision_crop(image)) <= 1
+
+
+def test_the_policy_torchvision_is_torchvision():
+    transforms = pytest.importorskip("torchvision.transforms")
+    both = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224)])
+    for size in [(300 + index, 500 - index) for index in range(24)]:
+        image = photograph(*size)
+        stored = crops.resize_image(tf.constant(image), "torchvision")
+        expected = np.asarray(both(Image.fromarray(image)))
+        assert grey_levels_apart(crops.center_crop(stored[tf.newaxis])[0], expected) <= 1
