@@ -14,8 +14,8 @@ RESIZED_SIZE = 256
 
 # shorter_side: the shorter side becomes that long, then the centre is cut out (paper, section 2).
 # warp: both sides become that long, whatever the shape (the networks released with Caffe).
-# torchvision: as shorter_side, with the rounding of torchvision's Resize and CenterCrop: the longer side is rounded down,
-# and a margin that ends in a half goes to the even number.
+# torchvision: as shorter_side, with the rounding of torchvision's Resize and CenterCrop: the longer side is rounded
+# down, and a margin that ends in a half goes to the even number.
 RESIZE_POLICIES = ("shorter_side", "warp", "torchvision")
 
 # Larger images are refused by default: 50 million pixels are 150 MB once decoded.
@@ -31,7 +31,8 @@ JPEG_QUALITY = 95
 # center: one crop. ten: the corners and the centre, and their horizontal flips (paper, section 4.1).
 CROPS = ("center", "ten")
 
-# What training cuts out of the resized image and flips at random. none: the centre, never flipped. crop: a random crop (paper, section 4.1).
+# What training cuts out of the resized image and flips at random. none: the centre, never flipped.
+# crop: a random crop (paper, section 4.1).
 # random_resized: a window of random area and shape, resized to the crop (Szegedy et al., CVPR 2015, section 6).
 # pad4: a random crop of the image with four pixels of padding on each side (He et al., CVPR 2016, section 4.2).
 AUGMENTATIONS = ("crop", "random_resized", "pad4", "none")
