@@ -41,7 +41,7 @@ def define_flags() -> None:
         "resize",
         "shorter_side",
         RESIZE_POLICIES,
-        "shorter side to --size and the centre of it, or both sides to --size",
+        "shorter side to --size and the centre of it (torchvision: with its rounding), or both sides to --size",
     )
     flags.DEFINE_integer(
         "size",

@@ -60,10 +60,15 @@ class FolderShard:
         return hashlib.sha256(keys + self.listing.labels.tobytes()).hexdigest()
 
     def encoded(self) -> tf.data.Dataset:
-        """Elements (encoded string, label int32, key string) in the order of the listing."""
+        """Elements (encoded string, label int32, key string) in the order of the listing.
+
+        A file that cannot be read is an empty string: an image that cannot be decoded, as others.
+        """
 
         def read(key: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            return tf.io.read_file(tf.strings.join([self.root, key], separator="/")), label, key
+            path = tf.data.Dataset.from_tensors(tf.strings.join([self.root, key], separator="/"))
+            contents = path.map(tf.io.read_file).ignore_errors().concatenate(tf.data.Dataset.from_tensors(b""))
+            return contents.take(1).get_single_element(), label, key
 
         keys = tf.constant(np.array(self.listing.keys, dtype=object), tf.string)
         examples = tf.data.Dataset.from_tensor_slices((keys, self.listing.labels))

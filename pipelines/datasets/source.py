@@ -143,7 +143,7 @@ def read_errors(source: Source) -> Iterator[None]:
     except tf.errors.OpError as error:
         damaged = re.search(rf"{UNDECODABLE}\]? \[?([^\]\n]*)", str(error))
         if damaged:
-            raise ValueError(f"dataset={source.name}: {damaged[1]} can no longer be decoded") from error
+            raise ValueError(f"dataset={source.name}: {damaged[1]} can no longer be read or decoded") from error
         if isinstance(error, tf.errors.DataLossError) or "No such file" in str(error):
             raise ValueError(f"dataset={source.name}: {reason_of(error)}") from error
         raise

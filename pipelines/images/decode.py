@@ -193,7 +193,7 @@ def _decode_png(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Te
     encoded = _only_if(effort <= _PNG_BYTES_PER_PIXEL * max_pixels + _LARGE, encoded, "too much inflated data")
     encoded = _only_if_long_enough(encoded, inflated / _PNG_DEFLATE_RATIO)
     chunks = png_chunks(encoded)
-    bare = _only_if(chunks.is_whole, chunks.bare, f"a file cut short, or of more than {MOST_CHUNKS} chunks")
+    bare = _only_if(chunks.is_whole, chunks.bare, f"Invalid PNG data: cut short, or more than {MOST_CHUNKS} chunks")
     # The rows of an interlaced image are shorter, so that there are more of the bytes they begin with.
     bare = _only_if(inflates_to_at_most(chunks.pixels, effort), bare, "more compressed data than pixels")
     return tf.io.decode_png(bare, channels=3)

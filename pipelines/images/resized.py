@@ -30,6 +30,8 @@ def resized_pixels(encoded: bytes, resize: str = "shorter_side", size: int = RES
     Raises:
       ValueError: `encoded` cannot be decoded; the message is a one-line reason.
     """
+    if not encoded:
+        raise ValueError("not an image file: empty, or cannot be read")
     try:
         image = _decode(encoded)
     except tf.errors.OpError as error:

@@ -166,9 +166,9 @@ def center_crop(image: Image.Image, name: str) -> np.ndarray:
         size, pixels = 227, image.resize((256, 256), Image.Resampling.BILINEAR)
     else:
         scale = 256 / min(image.size)
-        sides = [round(side * scale) for side in image.size]
+        sides = [int(side * scale) for side in image.size]
         size, pixels = 224, image.resize(sides, Image.Resampling.BILINEAR)
-    left, top = ((side - size) // 2 for side in pixels.size)
+    left, top = (round((side - size) / 2) for side in pixels.size)
     return np.asarray(pixels, np.float64)[None, top : top + size, left : left + size]
 
 

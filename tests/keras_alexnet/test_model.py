@@ -214,6 +214,14 @@ def test_preprocess_input_takes_the_centre_of_the_image_with_its_shorter_side_at
     assert np.abs(got - resized[16:240, 144:368]).max() <= 1
 
 
+def test_preprocess_input_of_torchvisions_network_rounds_as_torchvision():
+    photograph = np.random.default_rng(0).integers(0, 256, (37, 56, 3)).astype(np.uint8).repeat(9, 0).repeat(9, 1)
+    (got,) = preprocess_input(photograph, variant="torchvision")
+    # 333 x 504: the longer side becomes int(387.46) = 387, and its margin round(81.5) = 82 (other variants: 81).
+    resized = np.asarray(Image.fromarray(photograph).resize((387, 256), Image.Resampling.BILINEAR), np.float32)
+    assert np.abs(got - resized[16:240, 82:306]).max() <= 1
+
+
 def test_preprocess_input_leaves_network_input_alone_and_takes_images_of_any_sizes():
     ready = photographs(2)
     np.testing.assert_array_equal(preprocess_input(ready), ready.astype(np.float32))
