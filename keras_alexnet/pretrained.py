@@ -31,6 +31,7 @@ from keras_alexnet.weights.compatibility import classifier, named_as_ours, same_
 from keras_alexnet.weights.formats import FAMILIES, WeightFile
 from pipelines.choices import RESIZED_SIZE
 from pipelines.cli import reason_of
+from pipelines.literal_path import literal_path
 from serving import signatures as wire
 
 # Of an export: where it came from and what it was trained on, as JSON.
@@ -201,7 +202,8 @@ def export_version(path: Path) -> Path | None:
 
 def _from_export(path: Path, version: Path) -> LoadedNetwork:
     try:
-        exported = tf.saved_model.load(str(version))
+        with literal_path(version) as literal:
+            exported = tf.saved_model.load(literal)
         class_names, display_names = (
             tuple((version / "assets" / asset).read_text(encoding="utf-8").split("\n")[:-1])
             for asset in (wire.CLASS_NAMES_ASSET, wire.LABELS_ASSET)

@@ -65,7 +65,7 @@ def test_flagfiles_may_have_a_byte_order_mark_comments_and_others_in_them(run, t
 def test_our_flagfiles_are_found_by_name(run):
     # They have flags that this command lacks: found, read and refused.
     assert "Unknown command line flag" in run(values({}), "--flagfile=photos.flags")
-    assert "--flagfile=no.flags: no such file; found paper.flags" in run(values({}), "--flagfile=no.flags")
+    assert "--flagfile=no.flags: no such file; found imagenette.flags, " in run(values({}), "--flagfile=no.flags")
 
 
 def test_a_flagfile_that_includes_itself_is_refused(run, tmp_path):
