@@ -33,9 +33,9 @@ _MODULES = {
     "Top5Error": "metrics",
     "TowerMirroredStrategy": "distribute.towers",
     "CosineSchedule": "callbacks.schedules",
-    "HandSchedule": "callbacks.schedules",
+    "HandSchedule": "callbacks.schedules_2012",
     "PlateauSchedule": "callbacks.schedules",
-    "StagedSchedule": "callbacks.schedules",
+    "StagedSchedule": "callbacks.schedules_2012",
     "StepSchedule": "callbacks.schedules",
     "load_network": "pretrained",
     "training_dataset": "datasets",
@@ -50,10 +50,10 @@ __all__ = ["__version__", *_MODULES, *_SUBMODULES]
 
 if TYPE_CHECKING:
     from keras_alexnet.callbacks.schedules import CosineSchedule as CosineSchedule
-    from keras_alexnet.callbacks.schedules import HandSchedule as HandSchedule
     from keras_alexnet.callbacks.schedules import PlateauSchedule as PlateauSchedule
-    from keras_alexnet.callbacks.schedules import StagedSchedule as StagedSchedule
     from keras_alexnet.callbacks.schedules import StepSchedule as StepSchedule
+    from keras_alexnet.callbacks.schedules_2012 import HandSchedule as HandSchedule
+    from keras_alexnet.callbacks.schedules_2012 import StagedSchedule as StagedSchedule
     from keras_alexnet.distribute.towers import TowerMirroredStrategy as TowerMirroredStrategy
     from keras_alexnet.metrics import Top1Error as Top1Error
     from keras_alexnet.metrics import Top5Error as Top5Error

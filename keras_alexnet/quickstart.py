@@ -24,7 +24,7 @@ _MARKER = ".quickstart"
 
 def define_flags() -> None:
     """Defines the flags of this command."""
-    flags.DEFINE_integer("seed", 0, "of the training", 0)
+    flags.DEFINE_integer("seed", 0, "of the training", 0, 2**32 - 1)
     define_path("work_dir", "build/quickstart", "directory for everything that is made; an earlier run's is replaced")
 
 
@@ -93,7 +93,7 @@ def create_work_dir(work: Path) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Prepares, trains, evaluates, exports, serves and queries."""
+    """Prepares, trains, evaluates, exports, serves, queries and draws."""
     options, started = flags.FLAGS, time.monotonic()
     work = Path(options.work_dir)
     create_work_dir(work)
@@ -108,7 +108,9 @@ def main(argv: Sequence[str]) -> None:
     with running_server("--model_name=alexnet", f"--model_base_path={export}", "--port=0") as address:
         run_command("serving.client", f"--server={address}", "--top_k=1", *files)
         run_command("serving.client", f"--server={address}", files[0])
-    print(f"\nquickstart: done in {time.monotonic() - started:.0f} s; everything is in {work}")
+    figures = work / "summary.png"
+    run_command("keras_alexnet.visualize", "summary", f"--model={model}", f"--output={figures}")
+    print(f"\nquickstart: done in {time.monotonic() - started:.0f} s; figures: {figures}; everything is in {work}")
 
 
 def _relative(path: Path) -> Path:

@@ -31,10 +31,10 @@ JPEG_QUALITY = 95
 # center: one crop. ten: the corners and the centre, and their horizontal flips (paper, section 4.1).
 CROPS = ("center", "ten")
 
-# What training cuts out of the resized image and flips at random. none: the centre, never flipped.
-# crop: a random crop (paper, section 4.1).
+# What training cuts out of the resized image and flips at random. crop: a random crop (paper, section 4.1).
 # random_resized: a window of random area and shape, resized to the crop (Szegedy et al., CVPR 2015, section 6).
 # pad4: a random crop of the image with four pixels of padding on each side (He et al., CVPR 2016, section 4.2).
+# none: the centre, never flipped.
 AUGMENTATIONS = ("crop", "random_resized", "pad4", "none")
 
 # paper: as printed. source2012: as in the released code. none: no shift.

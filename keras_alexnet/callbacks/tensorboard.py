@@ -1,4 +1,4 @@
-"""Logs for TensorBoard: curves, norms of weights and updates, kernels of the first layer, training images."""
+"""Logs for TensorBoard: curves, norms of weights and updates, kernels, confusion matrix, training images."""
 
 import math
 import os
@@ -10,14 +10,21 @@ import numpy as np
 import tensorflow as tf
 
 from keras_alexnet.callbacks.schedules import inner_optimizer
+from keras_alexnet.plots.confusion import confusion_image
+from keras_alexnet.plots.kernels import kernel_tiles
+from keras_alexnet.plots.style import mosaic
 
 
 class TensorBoardLog(keras.callbacks.Callback):
-    """Writes the logs of each epoch, layer norms and the first layer's kernels for TensorBoard.
+    """Writes the logs of each epoch, layer norms, the first layer's kernels and confusions for TensorBoard.
 
     Args:
       log_dir: gets the directories train/ and validation/; logs named val_... go to the second.
       sample: gives training images `[N, S, S, 3]` with pixel values 0..255, shown in the first epoch; optional.
+
+    Attributes:
+      confusion: counts `[classes, classes]` of a validation, rows true classes, or None. The next end of an epoch
+        writes it as an image. The train command sets it.
 
     Example:
       model.fit(train, epochs=10, callbacks=[TensorBoardLog("logs")])
@@ -29,6 +36,7 @@ class TensorBoardLog(keras.callbacks.Callback):
             name: tf.summary.create_file_writer(os.fspath(Path(log_dir) / name)) for name in ("train", "validation")
         }
         self._sample = sample
+        self.confusion: np.ndarray | None = None
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Writes what the class says, at the number of steps done."""
@@ -44,6 +52,10 @@ class TensorBoardLog(keras.callbacks.Callback):
                 tf.summary.image("conv1_kernels", kernels)
             if self._sample is not None and epoch == 0:
                 tf.summary.image("training_images", tf.clip_by_value(self._sample()[:8] / 255, 0, 1), max_outputs=8)
+        if self.confusion is not None:
+            with self._writers["validation"].as_default(step):
+                tf.summary.image("confusion", confusion_image(self.confusion)[np.newaxis])
+            self.confusion = None
         for writer in self._writers.values():
             writer.flush()
 
@@ -75,16 +87,16 @@ def _norm(variables: Sequence) -> float:
 
 
 def kernel_images(model: keras.Model) -> tf.Tensor | None:
-    """The first layer's kernels as one image `[1, H, W, 3]` in 0..1, sixteen a row; None if they do not see RGB."""
+    """The first layer's kernels as one image `[1, H, W, 3]` in 0..1; None if they do not see RGB or grey.
+
+    Sixteen kernels a row, tower below tower. Each kernel has its own scale, in which grey is zero.
+    """
     layer = next(layer for layer in model.layers if layer.weights)
     variables = getattr(layer, "kernels", [getattr(layer, "kernel", None)])
     kernels = [kernel.numpy() for kernel in variables if kernel is not None]
-    if not kernels or kernels[0].ndim != 4 or kernels[0].shape[2] != 3:
+    if not kernels or kernels[0].ndim != 4 or kernels[0].shape[2] not in (1, 3):
         return None
-    joined = np.concatenate(kernels, -1)
-    low, high = joined.min(), joined.max()
-    shown = np.pad((joined - low) / max(high - low, 1e-12), [(0, 1), (0, 1), (0, 0), (0, 0)], constant_values=1)
-    shown = np.pad(shown, [(0, 0), (0, 0), (0, 0), (0, -shown.shape[-1] % 16)], constant_values=1)
-    height, width, _, count = shown.shape
-    rows = shown.transpose(3, 0, 1, 2).reshape(count // 16, 16, height, width, 3).transpose(0, 2, 1, 3, 4)
-    return tf.constant(rows.reshape(1, count // 16 * height, 16 * width, 3), tf.float32)
+    towers = [mosaic(kernel_tiles(kernel), 16) for kernel in kernels]
+    gap = np.ones((3, *towers[0].shape[1:]), np.float32)
+    rows = [part for tower in towers for part in (gap, tower)][1:]
+    return tf.constant(np.concatenate(rows)[np.newaxis])

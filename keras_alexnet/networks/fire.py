@@ -106,20 +106,22 @@ def _build(
     images, maps = blocks.image_input(name, image_size, fire.least, fire.preprocessing, init)
     kernel = "he" if fire.pre_activation or init == "he" else "xavier"
     unit = functools.partial(_unit, pre_activation=fire.pre_activation, kernel=kernel)
-    filters, *geometry = fire.stem
-    maps = blocks.convolution(maps, blocks.scaled(filters, width), *geometry, name="conv1", kernel=kernel)
+    filters, size, strides, padding = fire.stem
+    filters = blocks.scaled(filters, width)
+    maps = blocks.convolution(maps, filters, size, strides, padding, name="conv1", kernel=kernel)
     maps = maps if fire.pre_activation else blocks.relu(maps, "conv1_relu")
     number = 2
     for module in fire.modules:
         if module == "max":
             maps = blocks.max_pool(maps, f"pool{number - 1}")
             continue
-        outputs = _fire(maps, *(blocks.scaled(size, width) for size in module), unit, f"fire{number}")
+        squeeze, expand = (blocks.scaled(size, width) for size in module)
+        outputs = _fire(maps, squeeze, expand, unit, f"fire{number}")
         bypass = number in fire.bypassed
         maps = keras.layers.Add(name=f"fire{number}_bypass")([maps, outputs]) if bypass else outputs
         number += 1
     maps = blocks.dropout(maps, 0.5, f"fire{number - 1}_dropout")
-    maps = unit(maps, classes, 1, name="conv10", **({} if kernel == "he" else {"kernel": 0.01}))
+    maps = unit(maps, classes, 1, name="conv10", kernel="he" if kernel == "he" else 0.01)
     logits = keras.layers.GlobalAveragePooling2D(name="global_pool")(maps)
     return keras.Model(images, blocks.output(logits, classifier_activation), name=name)
 

@@ -13,7 +13,8 @@ from keras_alexnet.networks import blocks
 from keras_alexnet.networks.inception import module, sequence
 from keras_alexnet.networks.network import Network
 
-_BATCH_NORM = (0.9997, 0.001)
+# Momentum and epsilon. Slim's momentum is 0.9997: its moving averages need some ten thousand steps.
+_BATCH_NORM = (0.99, 0.001)
 
 # The number of modules of a kind, and their branches.
 _STEM = "3x3-32/2 3x3-32v 3x3-64"

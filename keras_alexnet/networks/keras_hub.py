@@ -27,7 +27,6 @@ def networks() -> list[Network]:
             resize_policy="shorter_side",
             weight_decay=0.0001,
             features_layer="global_pool",
-            options=("width",),
         )
         for name, counts in _BLOCKS.items()
     ]
@@ -39,7 +38,6 @@ def _build(
     classes: int,
     image_size: int,
     classifier_activation: str | None = "softmax",
-    width: float = 1.0,
 ) -> Any:
     import keras
 
@@ -49,11 +47,10 @@ def _build(
         raise ValueError(f"network={name}: needs keras-hub: pip install 'keras-alexnet[hub]'") from error
 
     images, maps = blocks.image_input(name, image_size, 32, blocks.IMAGENET)
-    filters = [blocks.scaled(size, width) for size in (64, 128, 256, 512)]
     backbone = ResNetBackbone(
-        input_conv_filters=filters[:1],
+        input_conv_filters=[64],
         input_conv_kernel_sizes=[7],
-        stackwise_num_filters=filters,
+        stackwise_num_filters=[64, 128, 256, 512],
         stackwise_num_blocks=counts,
         stackwise_num_strides=(1, 2, 2, 2),
         block_type="basic_block",

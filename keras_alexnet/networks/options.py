@@ -28,7 +28,7 @@ def parse_options(text: str | None) -> dict[str, Any]:
             not isinstance(call, ast.Call)
             or not isinstance(call.func, ast.Name)
             or call.args
-            or any(part.arg is None for part in call.keywords)
+            or len({part.arg for part in call.keywords} - {None}) < len(call.keywords)
         ):
             raise ValueError("no name=value")
         return {str(part.arg): _value(part.value) for part in call.keywords}

@@ -100,16 +100,23 @@ def _with_weights(layer: Weights, values: Any, classes: int, width: float, init:
     kernel, bias = ("he", 0.0) if init == "he" and layer.bias is not None else (layer.kernel, layer.bias)
     if layer.kernel_size is not None and not layer.local:
         return blocks.convolution(
-            *(values, size, layer.kernel_size, layer.strides, layer.padding),
-            **{"name": layer.name, "kernel": kernel, "bias": bias, "weight_decay": layer.decay},
+            values,
+            size,
+            layer.kernel_size,
+            layer.strides,
+            layer.padding,
+            name=layer.name,
+            kernel=kernel,
+            bias=bias,
+            weight_decay=layer.decay,
         )
-    arguments = {
+    arguments: dict[str, Any] = {
         "kernel_initializer": blocks.initializer(kernel),
         "bias_initializer": keras.initializers.Constant(bias or 0.0),
         "kernel_regularizer": blocks.decay(layer.decay),
         "name": layer.name,
     }
-    if layer.local:
+    if layer.kernel_size is not None:
         return LocallyConnected2D(size, layer.kernel_size, "same", **arguments)(values)
     return keras.layers.Dense(size, **arguments)(values)
 

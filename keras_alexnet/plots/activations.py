@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -39,7 +39,8 @@ def activations_figure(
     maps_width = _WIDTH_INCHES - 2.4
     figure = new_figure(_WIDTH_INCHES, max(0.8 + sum(maps_width * height + 0.32 for height in heights), 3.2))
     figure.suptitle(title, x=0.01, ha="left")
-    left, right = figure.subfigures(1, 2, width_ratios=[2.2, maps_width])
+    halves: Any = figure.subfigures(1, 2, width_ratios=[2.2, maps_width])
+    left, right = halves
     photograph = left.subplots()
     show_image(photograph, image)
     photograph.set_anchor("N")

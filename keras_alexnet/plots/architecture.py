@@ -233,7 +233,7 @@ def _draw_labels(axes: Axes, block: Block, box: _Box, bottom: float) -> None:
     lines = []
     if block.kernel is not None:
         stride = f", stride {block.strides}" if block.strides > 1 else ""
-        lines.append(f"{'up to ' if block.layers > 1 else ''}{block.kernel[0]} × {block.kernel[1]}{stride}")
+        lines.append(f"{'≤ ' if block.layers > 1 else ''}{block.kernel[0]} × {block.kernel[1]}{stride}")
     elif len(block.shape) == 1:
         lines.append("dense")
     if block.after:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,6 +31,21 @@ def confusion_counts(labels: np.ndarray, predictions: np.ndarray, classes: int) 
     """
     cells = np.asarray(labels, np.int64) * classes + np.asarray(predictions, np.int64)
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+
+
+def confusion_image(counts: np.ndarray) -> np.ndarray:
+    """A confusion matrix as pixels, without text: white for none of the true class (row), dark blue for all.
+
+    Args:
+      counts: `[classes, classes]` of `confusion_counts`.
+
+    Returns:
+      float32 `[H, W, 3]` in 0..1, at least 200 pixels high.
+    """
+    shares = np.sqrt(counts / np.maximum(counts.sum(1, keepdims=True), 1))[..., np.newaxis]
+    pixels = (1 - shares) * np.ones(3) + shares * np.array([0.03, 0.19, 0.42])
+    side = -(-200 // len(counts))
+    return pixels.repeat(side, 0).repeat(side, 1).astype(np.float32)
 
 
 @styled
@@ -61,7 +76,8 @@ def confusion_figure(
     wrong = images - int(np.trace(counts))
     error = f": {wrong} of {images} images wrong ({percent(wrong / images)})" if images else ": no images"
     figure.suptitle(title + error, x=0.01, ha="left")
-    left, right = figure.subfigures(1, 2, width_ratios=[side + margin + 1.1, 2.8])
+    halves: Any = figure.subfigures(1, 2, width_ratios=[side + margin + 1.1, 2.8])
+    left, right = halves
     matrix, listing = left.subplots(), right.subplots()
     _draw_matrix(matrix, counts, class_names)
     _list_confusions(listing, counts, class_names)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from keras_alexnet.plots.style import BLUE, GREEN, GREY, ORANGE, SKY, VERMILLION, new_figure, shortened, styled
 
@@ -59,6 +59,9 @@ def learning_curves_figure(
             _mark_changes(axes, next(iter(runs.values())))
         axes.set(xlabel="epoch", ylabel=label)
         axes.set_ylim(bottom=0)
+        epochs = [row["epoch"] for row in _all_rows(runs)]
+        if max(epochs) - min(epochs) < 2:
+            axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(axis="y", color="#E5E5E5", linewidth=0.6)
         axes.legend()
@@ -69,7 +72,7 @@ def _all_rows(runs: Mapping[str, Rows]) -> list[Mapping[str, float]]:
     return [row for rows in runs.values() for row in rows]
 
 
-def _draw(axes: Axes, rows: Rows, column: str, factor: float, label: str, **style: object) -> None:
+def _draw(axes: Axes, rows: Rows, column: str, factor: float, label: str, **style: Any) -> None:
     points = [(row["epoch"], factor * row[column]) for row in rows if column in row]
     if points:
         marker = "o" if len(points) < 3 else None

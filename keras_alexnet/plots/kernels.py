@@ -113,4 +113,4 @@ def kernels_figure(
 
 
 def _percent_or_none(share: float) -> str:
-    return "undefined (all kernels are 0)" if np.isnan(share) else percent(share)
+    return "undefined (all kernels are 0)" if np.isnan(share) else percent(round(share, 6))

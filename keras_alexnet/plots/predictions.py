@@ -146,7 +146,7 @@ def mistakes_figure(
         below.set(xlim=(0, 1), ylim=(1.5, -0.5))
         predicted = int(np.argmax(scores))
         for line, (mark, class_, color) in enumerate((("✗", predicted, VERMILLION), ("✓", label, BLUE))):
-            text = f"{mark} {shortened(class_names[class_], 22)}"
+            text = f"{mark} {shortened(class_names[class_], 25)}"
             below.text(0, line, text, color=color, va="center", fontsize=8)
             below.text(1, line, percent(scores[class_]), color=color, va="center", ha="right", fontsize=8)
     add_caption(figure, f"{caption}{' · ' if caption else ''}✗ predicted class, ✓ true class, with their probabilities")

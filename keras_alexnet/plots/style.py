@@ -10,9 +10,10 @@ import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.figure import Figure
 
-    AnyFigure: TypeAlias = Figure | SubFigure
+    # A Figure or SubFigure: the same kind that a function was given, or a Figure if it was given none.
+    AnyFigure: TypeAlias = Any
 
 # Distinguishable with every kind of colour blindness: Okabe and Ito, "Color Universal Design", 2008.
 BLUE, VERMILLION, GREEN, ORANGE, SKY, GREY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#8C8C8C"
@@ -53,7 +54,7 @@ def styled(draw: Callable[_P, _T]) -> Callable[_P, _T]:
 
         with matplotlib.rc_context():
             matplotlib.rcdefaults()
-            matplotlib.rcParams.update(_PARAMETERS)
+            matplotlib.rcParams.update(_PARAMETERS)  # type: ignore[arg-type]  # a dict of Any
             return draw(*args, **kwargs)
 
     return drawn

@@ -38,7 +38,8 @@ def summary_figure(
     height = max(rows * 3.65 + 0.8, below + 5.5)
     figure = new_figure(_LEFT_INCHES + _RIGHT_INCHES, height)
     figure.suptitle(title, x=0.005, ha="left", fontsize=13)
-    left, right = figure.subfigures(1, 2, width_ratios=[_LEFT_INCHES, _RIGHT_INCHES])
+    halves: Any = figure.subfigures(1, 2, width_ratios=[_LEFT_INCHES, _RIGHT_INCHES])
+    left, right = halves
     curves_part, kernels_part = left.subfigures(2, 1, height_ratios=[height - below, below])
     learning_curves_figure(runs, stacked=True, figure=curves_part)
     kernels_figure(kernels, figure=kernels_part)

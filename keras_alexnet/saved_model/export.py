@@ -117,7 +117,7 @@ def export_model(
         for asset, names in ((CLASS_NAMES_ASSET, class_names), (LABELS_ASSET, labels)):
             (part / "assets" / asset).write_text("".join(f"{name}\n" for name in names), encoding="utf-8", newline="\n")
         write_logs(part / WARMUP_FILE, warmup_requests(base.name, network.resized_size))
-        write_card(part, model_card(model, served, training or {}))
+        write_card(part, model_card(model, served, training or {}), class_names)
         expected = probes(model, base.name, network.resize, max_pixels, size=size, **inputs_and_outputs)
         verify_export(part, expected, *_TOLERANCES[precision])
         write_serving_config(base)

@@ -5,7 +5,7 @@ import datetime
 import importlib.metadata
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from keras_alexnet.pretrained import CARD_FILE
+from keras_alexnet.saved_model.model_card import model_card_markdown
 from keras_alexnet.saved_model.warmup import ALLOWED_BATCH_SIZES
 
 BATCHING_FILE = "batching_params.pbtxt"
@@ -41,11 +42,12 @@ def model_card(model: keras.Model, served: Mapping[str, Any], training: Mapping[
     }
 
 
-def write_card(version_dir: Path, card: Mapping[str, Any]) -> None:
-    """Writes CARD_FILE."""
+def write_card(version_dir: Path, card: Mapping[str, Any], class_names: Sequence[str]) -> None:
+    """Writes CARD_FILE, and the same as Markdown in README.md beside it. TensorFlow Serving reads neither."""
     path = version_dir / CARD_FILE
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.with_name("README.md").write_text(model_card_markdown(card, class_names), encoding="utf-8", newline="\n")
 
 
 def write_serving_config(base: Path) -> None:

@@ -1,7 +1,7 @@
 """Error rates of a classifier over batches of resized images."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -26,6 +26,8 @@ class ErrorRates:
       loss: their mean cross-entropy.
       skipped: number of images that could not be decoded.
       bad: keys of the skipped images of this process.
+      confusion: int64 `[classes, classes]`, images of each true class (rows) that were given each class; None if they
+        were not counted.
     """
 
     images: int
@@ -34,6 +36,7 @@ class ErrorRates:
     loss: float
     skipped: int
     bad: tuple[str, ...]
+    confusion: np.ndarray | None = field(default=None, compare=False, repr=False)
 
 
 def mean_of_passes(
@@ -77,6 +80,7 @@ class Evaluator:
       strategy: the one under whose scope the model was built; none by default.
       from_logits: whether the model's outputs are logits rather than probabilities.
       preprocessing: see `ten_crop.crop_probabilities`.
+      confusion_classes: number of classes, to count confusions; 0 not to.
 
     Example:
 
@@ -94,8 +98,9 @@ class Evaluator:
         *,
         from_logits: bool = True,
         preprocessing: Preprocessing = "none",
+        confusion_classes: int = 0,
     ):
-        self._model, self._crops = model, crops
+        self._model, self._crops, self._classes = model, crops, confusion_classes
         self._from_logits, self._preprocessing = from_logits, preprocessing
         self._strategy = strategy or tf.distribute.get_strategy()
         self._cluster = Cluster(self._strategy)
@@ -108,14 +113,15 @@ class Evaluator:
           batches: elements (images uint8 `[N, R, R, 3]`, labels int32 `[N]`, valid bool `[N]`, keys string `[N]`).
           on_batch: called after each batch with the number of images seen so far.
         """
-        totals, bad = np.zeros(4), []
+        totals, bad = np.zeros(4 + self._classes**2), []
         for *examples, keys in batches:
             totals += self._step(*map(self._split, examples)).numpy()
             bad += [key.decode(errors="replace") for key in tf.boolean_mask(keys, ~examples[2]).numpy()]
             on_batch(int(totals[3]) + len(bad))
-        loss, top1, top5, images, skipped = self._cluster.gather([*totals, len(bad)]).sum(0)
+        skipped, loss, top1, top5, images, *cells = self._cluster.gather([len(bad), *totals]).sum(0)
         count = max(images, 1)
-        return ErrorRates(int(images), top1 / count, top5 / count, loss / count, int(skipped), tuple(bad))
+        confusion = np.array(cells, np.int64).reshape(self._classes, self._classes) if self._classes else None
+        return ErrorRates(int(images), top1 / count, top5 / count, loss / count, int(skipped), tuple(bad), confusion)
 
     def _split(self, tensor: tf.Tensor) -> Any:
         """`tensor` in equal shards, one per replica of this process, padded with zeros."""
@@ -133,7 +139,9 @@ class Evaluator:
         return tf.add_n(self._strategy.experimental_local_results(counts))
 
     def _replica_count(self, images: tf.Tensor, labels: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
-        """float64 `[4]`: sum of the cross-entropies, top-1 errors, top-5 errors, images."""
+        """float64 `[4 + confusion_classes ** 2]`: sum of the cross-entropies, top-1 errors, top-5 errors, images,
+        confusion matrix.
+        """
         probabilities = self._probabilities(images)
         of_label = tf.gather(probabilities, labels, batch_dims=1)
         losses = -tf.math.log(tf.maximum(of_label, keras.config.epsilon()))
@@ -142,7 +150,13 @@ class Evaluator:
             *error_counts(probabilities, labels, valid),
             tf.math.count_nonzero(valid),
         )
-        return tf.stack([tf.cast(count, tf.float64) for count in counts])
+        totals = tf.stack([tf.cast(count, tf.float64) for count in counts])
+        if not self._classes:
+            return totals
+        # A product of matrices, because scattering is not deterministic on GPUs.
+        true = tf.one_hot(labels, self._classes) * tf.cast(valid, tf.float32)[:, tf.newaxis]
+        cells = tf.matmul(true, tf.one_hot(tf.argmax(probabilities, 1), self._classes), transpose_a=True)
+        return tf.concat([totals, tf.cast(tf.reshape(cells, [-1]), tf.float64)], 0)
 
     def _probabilities(self, images: tf.Tensor) -> tf.Tensor:
         if not isinstance(self._model, keras.Model):

@@ -1,6 +1,5 @@
 """The training loop. It knows its step number, so that resuming, signals and logs have one place."""
 
-import dataclasses
 import signal
 from collections.abc import Iterator, Sequence
 
@@ -64,7 +63,8 @@ class TrainingLoop:
         self._csv = CSVLog(run.metrics_file)
         self._tensorboard = TensorBoardLog(run.logs_dir, self._sample) if self._cluster.is_chief else None
         with context.strategy.scope():
-            self._evaluate = Evaluator(main_output_only(model), "center", context.strategy)
+            main_output = main_output_only(model)
+            self._evaluate = Evaluator(main_output, "center", context.strategy, confusion_classes=data.classes)
         for callback in (schedule, self._resume, self._csv, self._tensorboard):
             if callback is not None:
                 callback.set_model(model)
@@ -240,8 +240,9 @@ class TrainingLoop:
                 raise TrainingInterrupted(stop.received)
 
         rates = self._evaluate(self.data.validation, stop_if_requested)
-        fields = dataclasses.asdict(rates)
-        row = {f"val_{name}": fields[name] for name in _MEANS}
+        if self._tensorboard:
+            self._tensorboard.confusion = rates.confusion
+        row: Row = {f"val_{name}": getattr(rates, name) for name in _MEANS}
         named = f": {rates.bad[0]} ..." if rates.bad else ""
         skipped = f" (skipped {rates.skipped} images that cannot be decoded{named})" if rates.skipped else ""
         print(" - ".join(f"{name}: {value:.4f}" for name, value in row.items()) + skipped, flush=True)

@@ -7,14 +7,8 @@ import tempfile
 import keras
 
 from keras_alexnet.callbacks.csv_log import Row
-from keras_alexnet.callbacks.schedules import (
-    CosineSchedule,
-    HandSchedule,
-    PlateauSchedule,
-    Schedule,
-    StagedSchedule,
-    StepSchedule,
-)
+from keras_alexnet.callbacks.schedules import CosineSchedule, PlateauSchedule, Schedule, StepSchedule
+from keras_alexnet.callbacks.schedules_2012 import HandSchedule, StagedSchedule
 from keras_alexnet.distribute.placement import placement_table, placement_text
 from keras_alexnet.optimizer import PaperSGD
 from keras_alexnet.run_directory import RunConfig

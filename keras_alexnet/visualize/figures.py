@@ -137,8 +137,9 @@ def nearest_neighbours(request: Request) -> Figure:
 
     def picture(photograph: photographs.Photograph, distance: float = 0.0) -> plots.Picture:
         label = photograph.label
-        is_class = label is not None and bool(names)
-        return plots.Picture(photograph.image, names[label] if is_class else photograph.name, distance, is_class)
+        if label is None or not names:
+            return plots.Picture(photograph.image, photograph.name, distance)
+        return plots.Picture(photograph.image, names[label], distance, is_class=True)
 
     return plots.neighbours_figure(
         [picture(query) for query in queries],
@@ -200,7 +201,7 @@ def mistakes(request: Request) -> Figure:
 def _scored(request: Request) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Resized images, probabilities and labels of a split, in batches; shows a progress bar."""
     if request.images:
-        raise ValueError("images: their classes are unknown; expected a split (--dataset, --split)")
+        raise ValueError(f"images={request.images[0]}: classes of files are unknown; expected a split of a dataset")
     network, source = request.network, request.source()
     total = source.splits[source.split(request.split)]
     scores = scoring.probabilities(network, request.crops)

@@ -83,8 +83,8 @@ def in_file(network: LoadedNetwork, path: Path, nearest: Nearest) -> list[list[t
 
     Args:
       network: says how images are resized.
-      path: .parquet, .csv or .jsonl with the columns "path" and "features". Paths may be relative to the file. Image
-        files that are gone are drawn as grey tiles.
+      path: .parquet or .jsonl with "path" and "features", or .csv with path, feature_0, feature_1, ... Paths may be
+        relative to the file. Image files that are gone are drawn as grey tiles.
       nearest: gets the rows.
 
     Returns:
@@ -146,11 +146,19 @@ def _read_features(path: Path) -> Iterator[tuple[list[str], np.ndarray]]:
         # A row of 4096 numbers is longer than the default limit allows.
         csv.field_size_limit(1 << 27)
         lines: Iterable[dict[str, Any]] = csv.DictReader(file) if path.suffix == ".csv" else map(json.loads, file)
-        rows = ((row["path"], row["features"]) for row in lines)
+        rows = ((row["path"], _features(row)) for row in lines)
         while batch := list(itertools.islice(rows, _BATCH)):
-            kept = [(name, json.loads(row) if isinstance(row, str) else row) for name, row in batch if row]
+            kept = [(name, features) for name, features in batch if features]
             if kept:
                 yield [name for name, _ in kept], np.array([row for _, row in kept], np.float32)
+
+
+def _features(row: dict[str, Any]) -> list[float] | None:
+    """The features of a row: a list, or in a CSV file the columns feature_0, feature_1, ...; None of a failed image."""
+    if "feature_0" not in row:
+        return row["features"]
+    texts = [text for name, text in row.items() if name.startswith("feature_")]
+    return [float(text) for text in texts] if texts[0] else None
 
 
 def _read_parquet(path: Path) -> Iterator[tuple[list[str], np.ndarray]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -31,7 +32,7 @@ def probabilities(network: LoadedNetwork, crops: str) -> Scores:
     """
     if network.model is None:
         return _in_batches(export_probabilities(network.signatures or {}, crops))
-    options = {"from_logits": network.from_logits, "preprocessing": network.preprocessing}
+    options: dict[str, Any] = {"from_logits": network.from_logits, "preprocessing": network.preprocessing}
     return _in_batches(tf.function(functools.partial(crop_probabilities, network.model, crops=crops, **options)))
 
 

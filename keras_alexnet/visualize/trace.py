@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -133,6 +134,8 @@ def activations(calls: Sequence[Call], layer: str | None = None, most: int = 8) 
         return {layer: _values(_activated(chosen[-1].outputs, calls))}
     chosen = [call for call in calls if kernels_of(call.layer)][:-1] or list(calls[-1:])
     if len(chosen) > most:
+        # Not those of squeeze-and-excitation, which have one pixel.
+        chosen = [call for call in chosen if math.prod(keras.tree.flatten(call.outputs)[0].shape[1:-1]) > 1] or chosen
         shapes = [keras.tree.flatten(call.outputs)[0].shape[1:-1] for call in chosen]
         chosen = [
             call

@@ -63,10 +63,24 @@ def png_chunks(encoded: tf.Tensor) -> PngChunks:
     def is_type(head: tf.Tensor, name: bytes) -> tf.Tensor:
         return tf.reduce_all(head[4:] == list(name))
 
-    def is_unfinished(position: tf.Tensor, head: tf.Tensor, palette: tf.Tensor, pixels, run, parts) -> tf.Tensor:
+    def is_unfinished(
+        position: tf.Tensor,
+        head: tf.Tensor,
+        palette: tf.Tensor,
+        pixels: tf.Tensor,
+        run: tf.Tensor,
+        parts: tf.TensorArray,
+    ) -> tf.Tensor:
         return (position + _AROUND <= size) & ((pixels == 0) | is_type(head, _PIXELS))
 
-    def following(position: tf.Tensor, head: tf.Tensor, palette: tf.Tensor, pixels, run, parts):
+    def following(
+        position: tf.Tensor,
+        head: tf.Tensor,
+        palette: tf.Tensor,
+        pixels: tf.Tensor,
+        run: tf.Tensor,
+        parts: tf.TensorArray,
+    ) -> tuple[tf.Tensor | tf.TensorArray, ...]:
         length = tf.reduce_sum(head[:4] * [256**3, 256**2, 256, 1])
         positions = position + (length + _AROUND) * tf.range(_RUN, dtype=tf.int64)
         equal = tf.reduce_all(heads(positions) == head, axis=1)

@@ -96,7 +96,7 @@ def test_a_device_or_several_are_used_as_asked(flags, says):
         (["--virtual_devices=4"], "--batch_size=6: expected a multiple of the 4 replicas"),
         (
             ["--virtual_devices=2", "--strategy=towers", "--variant=torchvision"],
-            "--strategy=towers: expected a network with two towers; torchvision has one",
+            "--strategy=towers: expected a network with two towers; torchvision has none",
         ),
     ],
 )

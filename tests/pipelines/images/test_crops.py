@@ -113,7 +113,7 @@ def test_select_crops_names_one_or_ten_crops():
 
 
 def torchvision_crop(image: np.ndarray, size: int = 224) -> np.ndarray:
-    """Resize(256) and CenterCrop(224) of torchvision on a Pillow image: int() of a side, round() of margins."""
+    """torchvision's Resize(256) and CenterCrop(224) of a Pillow image: int() of the longer side, round() of margins."""
     height, width = image.shape[:2]
     sides = (256, int(256 * height / width)) if width <= height else (int(256 * width / height), 256)
     resized = np.asarray(Image.fromarray(image).resize(sides, Image.Resampling.BILINEAR))
