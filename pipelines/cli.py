@@ -64,6 +64,7 @@ def run(
                 startup.check_keras_backend()
             if needs:
                 startup.load_tensorflow_quietly()
+                startup.name_unused_gpu()
             return main(argv)
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
