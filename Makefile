@@ -4,11 +4,16 @@ JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
+# Colab's image of August 2026. tensorflow-metadata 1.21 installs with this protobuf and cannot be imported.
+LOWEST := tensorflow==2.20.0 keras==3.13.2 protobuf==5.29.6 absl-py==1.4.0 tensorflow-metadata==1.17.0 \
+  tensorflow-serving-api==2.19.0 grpcio-health-checking==1.60.0 numpy==2.0.0 pillow==11.0.0
+CHECK_PYTHON = @$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or \
+  sys.exit("error: Python %d.%d, expected 3.11, 3.12 or 3.13: make ... PYTHON=python3.12" % v)'
 # Idle processes take tests over from the other; before that each runs whole files, whose fixtures are made once.
 PARALLEL := -n $(JOBS) --dist worksteal --durations=15
 
 .DEFAULT_GOAL := help
-.PHONY: help venv quickstart demo test test-fast test-all coverage lint format docs docs-serve clean
+.PHONY: help venv quickstart demo test test-fast test-all test-lowest coverage lint format docs docs-serve clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,6 +21,7 @@ help:  ## list the targets
 venv: $(VENV)/.installed  ## build .venv from pyproject.toml
 
 $(VENV)/.installed: pyproject.toml
+	$(CHECK_PYTHON)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --editable '.[photos,dev]'
@@ -43,6 +49,15 @@ test-all: venv  ## all tests, with PyTorch; then the numeric ones under other on
 	TF_ENABLE_ONEDNN_OPTS=1 $(PYTEST) $(PARALLEL) -m numeric
 	ONEDNN_MAX_CPU_ISA=AVX2 $(PYTEST) $(PARALLEL) -m numeric
 
+test-lowest: .venv-lowest/.installed  ## the quick tests on the lowest versions that pyproject.toml accepts
+	.venv-lowest/bin/python -m pytest $(PARALLEL) -q -m "not slow and not medium and not subprocess"
+
+.venv-lowest/.installed: pyproject.toml
+	$(CHECK_PYTHON)
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/pip install --quiet --editable '.[photos,dev]' $(LOWEST)
+	@touch $@
+
 coverage: venv  ## the tests of `make test`, with a table of the lines that they miss
 	$(PYTEST) $(PARALLEL) -m "not slow" --cov --cov-report=term-missing:skip-covered
 
@@ -65,4 +80,4 @@ docs-serve: docs  ## show the documentation at http://127.0.0.1:8000
 	$(BIN)/mkdocs serve
 
 clean:  ## remove what the targets above have made
-	rm -rf $(VENV) build dist .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info
+	rm -rf $(VENV) .venv-lowest build dist .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info

@@ -34,7 +34,7 @@ def define_flags() -> None:
     )
     flags.DEFINE_string("dataset", None, DATASET_FORMS, required=True)
     define_path("data_dir", None, "where TFDS keeps its datasets; ~/tensorflow_datasets if not set")
-    flags.DEFINE_integer("epochs", 20, "passes over the training images", 1)
+    flags.DEFINE_integer("epochs", 20, "passes over the training images", 1, 1_000_000)
     flags.DEFINE_list("learning_rates", [], "initial learning rates of single networks, such as paper=0.02")
     flags.DEFINE_list("seeds", ["0"], "one training of each network for each seed")
     flags.DEFINE_multi_string("train_flag", [], "one more flag of keras_alexnet.train, for all networks")

@@ -33,8 +33,10 @@ def define_flags() -> None:
     )
     flags.DEFINE_alias("variant", "network")
     flags.DEFINE_list("diff", None, "compare two AlexNet variants: --diff paper caffe, or --diff=paper,caffe")
-    flags.DEFINE_integer("classes", 1000, "number of classes", lower_bound=1)
-    flags.DEFINE_float("width", 1.0, "of an AlexNet: multiplies filters and units; 1 is the published network", 0.001)
+    flags.DEFINE_integer("classes", 1000, "number of classes", 1, 100_000)
+    flags.DEFINE_float(
+        "width", 1.0, "of an AlexNet: multiplies filters and units; 1 is the published network", 0.001, 16
+    )
 
 
 def network_table(name: str, classes: int = 1000, **options: Any) -> Table:

@@ -39,12 +39,13 @@ def define_flags() -> None:
     flags.DEFINE_multi_enum("crops", list(CROPS), CROPS, "center crop, or the paper's ten crops; may be repeated")
     flags.DEFINE_alias("views", "crops")
     define_path("results_file", None, "CSV file to append to; results.csv in the run directory or here by default")
-    flags.DEFINE_integer("batch_size", 32, "images per batch", lower_bound=1)
+    flags.DEFINE_integer("batch_size", 32, "images per batch", 1, 100_000)
     flags.DEFINE_integer(
         "stochastic_passes",
         0,
         "average so many passes with random masks (networks with swapout); 0 for one pass with expected values",
         lower_bound=0,
+        upper_bound=10_000,
     )
     flags.DEFINE_float("max_bad_fraction", 0.001, "fraction of the images that may be undecodable", 0.0, 1.0)
 

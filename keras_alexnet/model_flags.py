@@ -35,15 +35,15 @@ def define_model_flags() -> None:
         "detected from the weights if possible",
     )
     flags.DEFINE_alias("variant", "network")
-    flags.DEFINE_float("width", None, "of a weight file: multiplier of filters and units of an AlexNet", 0.001)
+    flags.DEFINE_float("width", None, "of a weight file: multiplier of filters and units of an AlexNet", 0.001, 16)
     flags.DEFINE_enum("init", None, ["paper", "he"], "of a .weights.h5 of an AlexNet: its --init in training")
     flags.DEFINE_string(
         "mean", None, "of a weight file of an AlexNet: the mean that it subtracts, R,G,B or a .npy file"
     )
     flags.DEFINE_integer(
-        "image_size", None, "of a weight file, or a .keras file that accepts several: side of images in pixels", 1
+        "image_size", None, "of a weight file, or a .keras file that accepts several: side of images in pixels", 1, 4096
     )
-    flags.DEFINE_integer("classes", None, "of a weight file: number of classes", lower_bound=1)
+    flags.DEFINE_integer("classes", None, "of a weight file: number of classes", 1, 100_000)
     flags.DEFINE_string(
         "preprocessing",
         None,

@@ -7,6 +7,7 @@ ends with `run(main, define_flags)`.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import queue
 import re
@@ -63,6 +64,7 @@ def run(
                 startup.check_keras_backend()
             if needs:
                 startup.load_tensorflow_quietly()
+                startup.name_unused_gpu()
             return main(argv)
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
@@ -253,7 +255,12 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
     except flags.Error as error:
         sys.exit(f"error: {error}")
     try:
-        return flags.FLAGS([argv[0], *arguments])
+        rest = flags.FLAGS([argv[0], *arguments])
+        for name in flags.FLAGS:
+            # absl lets it pass: it is neither below nor above a bound.
+            if isinstance(flags.FLAGS[name].value, float) and math.isnan(flags.FLAGS[name].value):
+                raise flags.IllegalFlagValueError(f"--{name}=nan: expected a number")
+        return rest
     except BrokenPipeError:
         sys.exit(_reader_left())
     except flags.Error as error:

@@ -40,7 +40,7 @@ def define_flags() -> None:
     flags.DEFINE_string("dataset", None, f"{DATASET_FORMS}; may also be given without --dataset=")
     define_path("data_dir", None, "where TFDS keeps its datasets; ~/tensorflow_datasets if not set")
     define_path("output", None, "contact sheet to write, a .png; none if not set")
-    flags.DEFINE_integer("seed", 0, "which photographs the contact sheet shows")
+    flags.DEFINE_integer("seed", 0, "which photographs the contact sheet shows", 0, 2**32 - 1)
 
 
 @dataclass

@@ -71,8 +71,8 @@ def define_flags() -> None:
     flags.DEFINE_float(
         "validation_fraction", None, "of an image folder without validation images: so much of train/", 0.0, 1.0
     )
-    flags.DEFINE_integer("take", None, "for trials: so many images of each split at most", 1)
-    flags.DEFINE_integer("workers", None, "processes; by default one a core, where that is worth it", 1)
+    flags.DEFINE_integer("take", None, "for trials: so many images of each split at most", 1, 2**31 - 1)
+    flags.DEFINE_integer("workers", None, "processes; by default one a core, where that is worth it", 1, 1024)
     flags.DEFINE_enum("runner", "local", RUNNERS, "this machine, or the Ray cluster of RAY_ADDRESS with a shared disk")
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import json
 import os
+import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -17,6 +20,9 @@ _ENVIRONMENT = {
     # Otherwise gRPC reports each failed handshake in lines of its own.
     "GRPC_VERBOSITY": "ERROR",
 }
+
+# Library -> its version in TensorFlow's build information.
+_CUDA_LIBRARIES = {"libcudart.so": "cuda_version", "libcudnn.so": "cudnn_version"}
 
 
 def set_environment() -> None:
@@ -74,3 +80,35 @@ def load_tensorflow_quietly() -> None:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+def name_unused_gpu() -> None:
+    """Says on stderr, in one line, that the machine has an NVIDIA GPU and TensorFlow none, and what brings it."""
+    tensorflow = importlib.import_module("tensorflow")
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    if hidden or not shutil.which("nvidia-smi") or tensorflow.config.list_physical_devices("GPU"):
+        return
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=10, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return
+    if not listed.startswith("GPU "):
+        return
+    found = f"nvidia-smi shows {listed.splitlines()[0].split(' (')[0]!r} and TensorFlow no GPU"
+    build = tensorflow.sysconfig.get_build_info()
+    if sys.platform == "win32" or not build.get("is_cuda_build"):
+        print(f"{found}: this TensorFlow computes on the CPU only; on Windows use WSL2 for the GPU", file=sys.stderr)
+        return
+    # Library files are named by the first number of their version.
+    libraries = [f"{library}.{build[key].split('.')[0]}" for library, key in _CUDA_LIBRARIES.items()]
+    missing = [library for library in libraries if not _can_be_loaded(library)]
+    why = f"it cannot load {', '.join(missing)}" if missing else "it does not find its CUDA libraries"
+    print(f"{found}: {why}; pip install 'tensorflow[and-cuda]' brings them", file=sys.stderr)
+
+
+def _can_be_loaded(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True

@@ -32,12 +32,14 @@ def define_flags() -> None:
     """Defines the flags of this command."""
     flags.DEFINE_enum("part", "train", PARTS, "what to measure; all: everything but serving")
     flags.DEFINE_enum("variant", "paper", list(VARIANTS), "AlexNet variant")
-    flags.DEFINE_float("width", 1.0, "multiplies the number of filters and units", 0.001)
+    flags.DEFINE_float("width", 1.0, "multiplies the number of filters and units", 0.001, 16)
     flags.DEFINE_string("dataset", None, "input: a directory written by pipelines.prepare; synthetic images if not set")
-    flags.DEFINE_integer("batch", 64, "images per training step, input batch or request", 1)
+    flags.DEFINE_integer("batch", 64, "images per training step, input batch or request", 1, 100_000)
     flags.DEFINE_list("devices", None, "strategies: devices to use, such as GPU:0,GPU:2; all GPUs if not set")
-    flags.DEFINE_integer("virtual_devices", 0, "strategies: split the only GPU, or the CPU, into this many devices", 0)
-    flags.DEFINE_integer("repeats", 7, "timed runs of each contender, or requests per connection", 1)
+    flags.DEFINE_integer(
+        "virtual_devices", 0, "strategies: split the only GPU, or the CPU, into this many devices", 0, 64
+    )
+    flags.DEFINE_integer("repeats", 7, "timed runs of each contender, or requests per connection", 1, 1_000_000)
     flags.DEFINE_boolean("peers", False, "also measure Keras' own layers, PyTorch, ONNX Runtime and OpenVINO")
     define_path("output_dir", None, "where benchmark.csv and, with matplotlib, benchmark.png are written")
     flags.DEFINE_string("server", None, "serving: host:port of TensorFlow Serving or serving.server")

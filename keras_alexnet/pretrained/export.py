@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_alexnet.pretrained.loaded_network import LoadedNetwork, Signature
 from pipelines.cli import reason_of
+from pipelines.literal_path import literal_path
 from serving import signatures as wire
 
 # Where an export came from and what it was trained on, as JSON.
@@ -34,7 +35,8 @@ def load_export(path: Path, version: Path) -> LoadedNetwork:
       ValueError: it cannot be loaded, or is not an export of this project.
     """
     try:
-        exported = tf.saved_model.load(str(version))
+        with literal_path(version) as literal:
+            exported = tf.saved_model.load(literal)
         class_names, display_names = (
             tuple((version / "assets" / asset).read_text(encoding="utf-8").split("\n")[:-1])
             for asset in (wire.CLASS_NAMES_ASSET, wire.LABELS_ASSET)

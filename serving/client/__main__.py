@@ -39,8 +39,12 @@ def define_flags() -> None:
     flags.DEFINE_string("server", "127.0.0.1:8500", "host:port of the server's gRPC port, or http://host:port.")
     flags.DEFINE_string("model_name", "alexnet", "Name under which the server serves the model.")
     flags.DEFINE_string("signature", wire.SIGNATURE_TEN_CROP, "One of the signatures above.")
-    flags.DEFINE_integer("top_k", wire.TOP_K, "Classes per file, best first; at most as many as the export returns.", 1)
-    flags.DEFINE_float("timeout_s", 60.0, "Seconds for each request of at most 16 files, retries included.", 0.001)
+    flags.DEFINE_integer(
+        "top_k", wire.TOP_K, "Classes per file, best first; at most as many as the export returns.", 1, 100_000
+    )
+    flags.DEFINE_float(
+        "timeout_s", 60.0, "Seconds for each request of at most 16 files, retries included.", 0.001, 86_400
+    )
     flags.DEFINE_integer("concurrency", 2, "Requests under way at once.", 1, 256)
     flags.DEFINE_boolean("json", False, "Print one JSON object per file and line instead of a table.")
     flags.DEFINE_boolean("csv", False, "Print one line per class, separated by commas, instead of a table.")

@@ -42,9 +42,11 @@ def define_flags() -> None:
     flags.DEFINE_boolean(
         "allow_version_labels_for_unavailable_models", False, "Let labels name versions that are still loading."
     )
-    flags.DEFINE_float("file_system_poll_wait_seconds", 1.0, "How often to look for new versions.", 0.01)
-    flags.DEFINE_integer("grpc_max_threads", 0, "Requests under way at once; 0 for four per core.", 0)
-    flags.DEFINE_integer("max_requests", 256, "Requests under way or waiting; more get RESOURCE_EXHAUSTED.", 1)
+    flags.DEFINE_float("file_system_poll_wait_seconds", 1.0, "How often to look for new versions.", 0.01, 86_400)
+    flags.DEFINE_integer("grpc_max_threads", 0, "Requests under way at once; 0 for four per core.", 0, 10_000)
+    flags.DEFINE_integer(
+        "max_requests", 256, "Requests under way or waiting; more get RESOURCE_EXHAUSTED.", 1, 1_000_000
+    )
     flags.DEFINE_list(
         "grpc_channel_arguments", [], "Settings of gRPC, for example grpc.max_receive_message_length=1000000."
     )

@@ -17,6 +17,7 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 
+from pipelines.literal_path import literal_path
 from serving.server.status import RequestError, from_tensorflow
 from serving.signatures import SIGNATURE_TEN_CROP
 
@@ -58,7 +59,8 @@ class Servable:
     def __init__(self, folder: Path):
         self.version = int(folder.name)
         self.signature_defs = _read_signature_defs(folder)
-        self._model = tf.saved_model.load(str(folder))
+        with literal_path(folder) as literal:
+            self._model = tf.saved_model.load(literal)
 
     @property
     def callable_signatures(self) -> list[str]:

@@ -17,6 +17,7 @@ def define_flags():
     cli.define_path("data", "~/default", "a path")
     cli.define_paths("images", None, "paths")
     flags.DEFINE_integer("number", 1, "a number")
+    flags.DEFINE_float("share", 0.5, "a share", 0.0, 1.0)
 
 
 @pytest.fixture
@@ -41,6 +42,12 @@ def test_a_command_runs_twice_with_its_own_flags(run):
         assert run(values(seen), *arguments) is None
         assert seen["number"] == number
     assert "number" not in flags.FLAGS
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "2"])
+def test_numbers_out_of_range_are_refused_in_one_line(run, value):
+    message = run(values({}), f"--share={value}")
+    assert message.startswith("error: ") and "--share=" in message and "\n" not in message
 
 
 def test_paths_expand_the_home_directory(run, monkeypatch):
