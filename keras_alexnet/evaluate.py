@@ -7,9 +7,7 @@ python -m keras_alexnet.evaluate --model=bvlc_alexnet.npy --dataset=prepared_ima
 from __future__ import annotations
 
 import contextlib
-import csv
 import datetime
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from keras_alexnet.model_flags import define_model_flags, load_model
-from pipelines.atomic import FileLockedError, file_lock, write_file
 from pipelines.choices import CROPS, DATASET_FORMS
-from pipelines.cli import define_path, progress_bar, reason_of, run
+from pipelines.cli import define_path, progress_bar, run
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -29,13 +26,8 @@ if TYPE_CHECKING:
     from keras_alexnet.training.evaluation import ErrorRates
     from pipelines.datasets.source import Source
 
-# Of results.csv.
-COLUMNS = (
-    *("time", "model_dir", "steps", "dataset", "split", "crops", "images", "skipped"),
-    *("top1_error", "top5_error", "loss"),
-)
-_LOCK_TIMEOUT_S = 60.0
 _MAX_NAMED = 20
+_WORST_CLASSES = 5
 
 
 def define_flags() -> None:
@@ -106,14 +98,15 @@ def evaluate(
         check_crop_size(source, network.model.input_shape[1], source.size)
     batches = evaluation_batches(source, split, batch_size=batch_size, resize=network.resize, size=network.resized_size)
     options: dict[str, Any] = {"from_logits": network.from_logits, "preprocessing": network.preprocessing}
+    classes: dict[str, Any] = {"confusion_classes": len(network.class_names) or len(source.class_names)}
     with contextlib.ExitStack() as stack:
         if stochastic_passes:
             stack.enter_context(_random_masks(network, stochastic_passes))
-            evaluator = Evaluator(mean_of_passes(network.model, crops, stochastic_passes, **options))
+            evaluator = Evaluator(mean_of_passes(network.model, crops, stochastic_passes, **options), **classes)
         elif network.model is None:
-            evaluator = Evaluator(export_probabilities(network.signatures or {}, crops))
+            evaluator = Evaluator(export_probabilities(network.signatures or {}, crops), **classes)
         else:
-            evaluator = Evaluator(network.model, crops, **options)
+            evaluator = Evaluator(network.model, crops, **options, **classes)
         bar = stack.enter_context(progress_bar(f"{crops} crop{'s' if crops == 'ten' else ''}", images))
         rates = evaluator(batches, bar.update)
     for key in rates.bad[:_MAX_NAMED]:
@@ -205,64 +198,42 @@ def export_probabilities(signatures: Mapping[str, Any], crops: str) -> Callable[
     return ten_crop if crops == "ten" else center_crop
 
 
-def append_result(path: Path, result: Mapping[str, object]) -> None:
-    """Appends one row to a CSV file, after a header if the file is new. Several processes may append at once.
-
-    Args:
-      path: the file; its directory is created if necessary.
-      result: one value for each of `COLUMNS`.
-
-    Raises:
-      ValueError: the file cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_name(f".{path.name}.lock")
-        with file_lock(lock, timeout_s=_LOCK_TIMEOUT_S):
-            _rename_old_column(path)
-            with open(path, "a", newline="", encoding="utf-8") as file:
-                table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-                if file.seek(0, os.SEEK_END) == 0:
-                    table.writeheader()
-                table.writerow(result)
-    except FileLockedError as error:
-        raise ValueError(f"results_file={path}: {error}") from error
-    except OSError as error:
-        raise ValueError(f"results_file={path}: {reason_of(error)}; expected a file that can be written") from error
-
-
-def _rename_old_column(path: Path) -> None:
-    """Renames the column "crops" in a file of version 0.1, which called it "views"."""
-    if not path.exists():
-        return
-    header, newline, rows = path.read_bytes().partition(b"\n")
-    names = header.split(b",")
-    if b"views" in names:
-        write_file(path, b",".join(b"crops" if name == b"views" else name for name in names) + newline + rows)
+def print_rates(rates: ErrorRates, crops: str, where: str, names: Sequence[str]) -> None:
+    """Prints the error rates of one evaluation, and the classes with the largest errors."""
+    print(
+        f"{crops:6} {rates.images} images of {where} ({rates.skipped} skipped): top-1 error {rates.top1_error:.2%}, "
+        f"top-5 error {rates.top5_error:.2%}, mean over classes {rates.macro_error:.2%}, "
+        f"calibration error {rates.calibration_error:.2%}"
+    )
+    errors = {name: error for name, error in zip(names, rates.class_errors, strict=False) if error > 0}
+    worst = sorted(errors, key=lambda name: -errors[name])[:_WORST_CLASSES]
+    if worst and len(names) > 1:
+        print(f"       largest errors: {', '.join(f'{name} {errors[name]:.1%}' for name in worst)}", flush=True)
 
 
 def main(argv: Sequence[str]) -> None:
     """Evaluates, prints and appends one row for each kind of crops."""
     options = flags.FLAGS
+    from keras_alexnet.training.results_file import COLUMNS, append_result, write_class_errors
+
     network = load_model(options)
     source = open_evaluation_source(network, options.dataset, options.data_dir)
     is_run = Path(options.model, "model.json").is_file()
     results_file = Path(options.results_file or (Path(options.model, "results.csv") if is_run else "results.csv"))
     names = ("batch_size", "max_bad_fraction", "stochastic_passes")
     limits = {name: getattr(options, name) for name in names}
+    found: dict[str, ErrorRates] = {}
     for crops in dict.fromkeys(options.crops):
-        rates = evaluate(network, source, split=options.split, crops=crops, **limits)
+        rates = found[crops] = evaluate(network, source, split=options.split, crops=crops, **limits)
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         evaluated = f"{crops} x{options.stochastic_passes}" if options.stochastic_passes else crops
         row = (now, options.model, network.steps, source.name, options.split, evaluated, rates.images, rates.skipped)
-        numbers = (rates.top1_error, rates.top5_error, rates.loss)
+        numbers = (rates.top1_error, rates.top5_error, rates.loss, rates.macro_error, rates.calibration_error)
         append_result(results_file, dict(zip(COLUMNS, (*row, *numbers), strict=True)))
-        print(
-            f"{evaluated:6} {rates.images} images of {source.name} {options.split} ({rates.skipped} skipped): "
-            f"top-1 error {rates.top1_error:.2%}, top-5 error {rates.top5_error:.2%}",
-            flush=True,
-        )
-    print(f"appended to {results_file}")
+        print_rates(rates, evaluated, f"{source.name} {options.split}", source.class_names)
+    classes_file = results_file.with_name(f"{results_file.stem}_classes.csv")
+    write_class_errors(classes_file, source.class_names, found)
+    print(f"appended to {results_file}; the errors of all classes are in {classes_file}")
 
 
 def command() -> None:

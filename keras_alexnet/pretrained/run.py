@@ -11,6 +11,8 @@ from keras_alexnet.run_directory import RunConfig, RunDirectory
 
 # Columns of results.csv that a model card repeats.
 _RESULT_FIELDS = ("dataset", "split", "crops", "images", "skipped", "top1_error", "top5_error", "loss")
+# Those that files of older versions lack.
+_NEWER_FIELDS = ("macro_error", "calibration_error")
 
 
 def load_run(path: Path) -> LoadedNetwork:
@@ -61,7 +63,11 @@ def _error_rates(results: Path, steps: int) -> list[dict[str, Any]]:
     for row in rows:
         row["crops"] = row.get("crops") or row.get("views")  # its name in version 0.1
     newest = {(row.get("dataset"), row.get("split"), row["crops"]): row for row in rows}
-    return [{name: _number(row.get(name)) for name in _RESULT_FIELDS} for row in newest.values()]
+    return [
+        {name: _number(row.get(name)) for name in _RESULT_FIELDS}
+        | {name: _number(row[name]) for name in _NEWER_FIELDS if row.get(name)}
+        for row in newest.values()
+    ]
 
 
 def _number(text: str | None) -> str | int | float | None:

@@ -15,6 +15,9 @@ from keras_alexnet.ten_crop import Preprocessing, crop_probabilities
 # Resized images uint8 [N, R, R, 3] to probabilities [N, classes].
 Probabilities = Callable[[tf.Tensor], tf.Tensor]
 
+# Equal bins of the largest probability (Guo et al.: On Calibration of Modern Neural Networks, ICML 2017, section 2).
+CALIBRATION_BINS = 15
+
 
 @dataclass(frozen=True)
 class ErrorRates:
@@ -26,6 +29,8 @@ class ErrorRates:
       loss: their mean cross-entropy.
       skipped: number of images that could not be decoded.
       bad: keys of the skipped images of this process.
+      calibration_error: expected calibration error, 0..1: the mean difference of the largest probability from the
+        fraction of correct classes, in 15 bins of the largest probability.
       confusion: int64 `[classes, classes]`, images of each true class (rows) that were given each class; None if they
         were not counted.
     """
@@ -36,7 +41,25 @@ class ErrorRates:
     loss: float
     skipped: int
     bad: tuple[str, ...]
+    calibration_error: float = 0.0
     confusion: np.ndarray | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def class_errors(self) -> np.ndarray:
+        """Top-1 error of each class, `[classes]`; NaN for classes without images.
+
+        Raises:
+          ValueError: confusions were not counted.
+        """
+        if self.confusion is None:
+            raise ValueError("confusion_classes: the errors of classes were not counted; expected their number")
+        images = self.confusion.sum(1)
+        return np.where(images > 0, 1 - np.diag(self.confusion) / np.maximum(images, 1), np.nan)
+
+    @property
+    def macro_error(self) -> float:
+        """Mean of the errors of the classes that have images; each class counts alike."""
+        return float(np.nanmean(self.class_errors)) if self.images else 0.0
 
 
 def mean_of_passes(
@@ -113,15 +136,19 @@ class Evaluator:
           batches: elements (images uint8 `[N, R, R, 3]`, labels int32 `[N]`, valid bool `[N]`, keys string `[N]`).
           on_batch: called after each batch with the number of images seen so far.
         """
-        totals, bad = np.zeros(4 + self._classes**2), []
+        totals, bad = np.zeros(4 + 2 * CALIBRATION_BINS + self._classes**2), []
         for *examples, keys in batches:
             totals += self._step(*map(self._split, examples)).numpy()
             bad += [key.decode(errors="replace") for key in tf.boolean_mask(keys, ~examples[2]).numpy()]
             on_batch(int(totals[3]) + len(bad))
-        skipped, loss, top1, top5, images, *cells = self._cluster.gather([len(bad), *totals]).sum(0)
+        skipped, loss, top1, top5, images, *others = self._cluster.gather([len(bad), *totals]).sum(0)
+        bins, cells = others[: 2 * CALIBRATION_BINS], others[2 * CALIBRATION_BINS :]
+        confidence, correct = np.reshape(bins, [2, CALIBRATION_BINS])
         count = max(images, 1)
         confusion = np.array(cells, np.int64).reshape(self._classes, self._classes) if self._classes else None
-        return ErrorRates(int(images), top1 / count, top5 / count, loss / count, int(skipped), tuple(bad), confusion)
+        rates = (top1 / count, top5 / count, loss / count)
+        calibration_error = float(np.abs(correct - confidence).sum() / count)
+        return ErrorRates(int(images), *rates, int(skipped), tuple(bad), calibration_error, confusion)
 
     def _split(self, tensor: tf.Tensor) -> Any:
         """`tensor` in equal shards, one per replica of this process, padded with zeros."""
@@ -139,8 +166,8 @@ class Evaluator:
         return tf.add_n(self._strategy.experimental_local_results(counts))
 
     def _replica_count(self, images: tf.Tensor, labels: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
-        """float64 `[4 + confusion_classes ** 2]`: sum of the cross-entropies, top-1 errors, top-5 errors, images,
-        confusion matrix.
+        """float64: sum of the cross-entropies, top-1 errors, top-5 errors, images; of each calibration bin the
+        sum of the largest probabilities and how many of them are correct; confusion matrix.
         """
         probabilities = self._probabilities(images)
         of_label = tf.gather(probabilities, labels, batch_dims=1)
@@ -150,7 +177,13 @@ class Evaluator:
             *error_counts(probabilities, labels, valid),
             tf.math.count_nonzero(valid),
         )
-        totals = tf.stack([tf.cast(count, tf.float64) for count in counts])
+        totals = tf.concat(
+            [
+                tf.stack([tf.cast(count, tf.float64) for count in counts]),
+                _calibration_sums(probabilities, labels, valid),
+            ],
+            0,
+        )
         if not self._classes:
             return totals
         # A product of matrices, because scattering is not deterministic on GPUs.
@@ -164,3 +197,15 @@ class Evaluator:
         return crop_probabilities(
             self._model, images, self._crops, from_logits=self._from_logits, preprocessing=self._preprocessing
         )
+
+
+def _calibration_sums(probabilities: tf.Tensor, labels: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+    """float64 `[2 * CALIBRATION_BINS]`: of each bin the sum of the largest probabilities, and how many are correct."""
+    largest = tf.reduce_max(probabilities, 1)
+    # Bins are closed at their upper end, as in the reference; a NaN is in the first.
+    bins = tf.cast(tf.math.ceil(largest * CALIBRATION_BINS), tf.int32) - 1
+    members = tf.one_hot(tf.clip_by_value(bins, 0, CALIBRATION_BINS - 1), CALIBRATION_BINS, dtype=tf.float64)
+    members *= tf.cast(valid, tf.float64)[:, tf.newaxis]
+    correct = tf.cast(tf.argmax(probabilities, 1, tf.int32) == labels, tf.float64)
+    values = tf.stack([tf.cast(tf.math.multiply_no_nan(largest, tf.cast(valid, tf.float32)), tf.float64), correct])
+    return tf.reshape(tf.matmul(values, members), [-1])

@@ -6,10 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_alexnet import export_model
-from keras_alexnet.evaluate import COLUMNS, append_result, evaluate
+from keras_alexnet.evaluate import evaluate
 from keras_alexnet.pretrained import load_network
+from keras_alexnet.training.evaluation import ErrorRates, Evaluator
+from keras_alexnet.training.results_file import COLUMNS, append_result, write_class_errors
 from tests.helpers.commands import run_command
 
 pytestmark = pytest.mark.medium
@@ -109,13 +112,15 @@ def test_a_results_file_that_cannot_be_written_is_named(tmp_path):
 def test_the_command_appends_to_a_file_of_an_older_version(trained, tmp_path, model, crops):
     results = tmp_path / "results.csv"
     old = dict.fromkeys(COLUMNS, "old")
-    header = ",".join("views" if name == "crops" else name for name in COLUMNS)  # as version 0.1 wrote it
-    results.write_text(header + "\n" + ",".join(old.values()) + "\n")
+    columns = COLUMNS[: COLUMNS.index("macro_error")]  # as version 0.1 wrote it
+    header = ",".join("views" if name == "crops" else name for name in columns)
+    results.write_text(header + "\n" + ",".join(old[name] for name in columns) + "\n")
     run = run_command(COMMAND, f"{model}={trained}", f"{crops}=center", f"--results_file={results}")
     assert "center 9 images" in run.stdout and f"appended to {results}" in run.stdout, run.stderr
     with open(results, newline="") as file:
         _, row = csv.DictReader(file)
     assert row["crops"] == "center" and row["images"] == "9" and row["model_dir"] == str(trained)
+    assert 0 <= float(row["macro_error"]) <= 1 and 0 <= float(row["calibration_error"]) <= 1
 
 
 def test_the_results_of_a_run_go_into_its_directory(trained, tmp_path):
@@ -130,3 +135,33 @@ def test_the_command_reports_a_missing_model_in_one_line(tmp_path):
     run = run_command(COMMAND, f"--model={tmp_path / 'none'}")
     assert run.returncode == 1 and run.stdout == ""
     assert run.stderr.startswith("error: ") and run.stderr.count("\n") == 1 and str(tmp_path / "none") in run.stderr
+
+
+def test_the_errors_of_classes_are_a_table(tmp_path):
+    counts = np.array([[3, 1, 0], [0, 0, 0], [2, 0, 2]])
+    rates = ErrorRates(8, 3 / 8, 0.0, 1.0, 0, (), confusion=counts)
+    np.testing.assert_allclose(rates.class_errors, [0.25, np.nan, 0.5])
+    assert rates.macro_error == pytest.approx(0.375)
+    write_class_errors(tmp_path / "classes.csv", ["ant", "bee", "cat"], {"center": rates, "ten": rates})
+    assert (tmp_path / "classes.csv").read_text().splitlines() == [
+        "class,images,center_top1_error,ten_top1_error",
+        "ant,4,0.25,0.25",
+        "bee,0,,",
+        "cat,4,0.5,0.5",
+    ]
+
+
+def test_the_calibration_error_is_that_of_fifteen_bins():
+    random = np.random.default_rng(0)
+    scores = random.dirichlet(np.ones(4), 50).astype(np.float32)
+    labels = random.integers(0, 4, 50).astype(np.int32)
+    valid = np.arange(50) % 5 > 0
+    batches = [(tf.constant(scores), tf.constant(labels), tf.constant(valid), tf.fill([50], "key"))]
+    rates = Evaluator(lambda images: images)(batches)
+    expected, largest, correct = 0.0, scores.max(1), scores.argmax(1) == labels
+    for index in range(15):
+        members = valid & (largest > index / 15) & (largest <= (index + 1) / 15)
+        if members.any():
+            expected += members.sum() / valid.sum() * abs(correct[members].mean() - largest[members].mean())
+    assert rates.calibration_error == pytest.approx(expected, abs=1e-6)
+    assert expected > 0.05

@@ -48,9 +48,9 @@ def test_evaluation_refuses_an_empty_batch():
 
 @pytest.mark.parametrize("make", [prepared_source, unprepared_source])
 def test_unknown_options_are_refused_by_name(make):
-    with pytest.raises(ValueError, match=r"^resize=squash: expected one of shorter_side, warp$"):
+    with pytest.raises(ValueError, match=r"^resize=squash: expected one of shorter_side, warp, torchvision$"):
         training(make(), resize="squash")
-    with pytest.raises(ValueError, match=r"^resize=squash: expected one of shorter_side, warp$"):
+    with pytest.raises(ValueError, match=r"^resize=squash: expected one of shorter_side, warp, torchvision$"):
         input.evaluation_batches(make(), "validation", batch_size=1, resize="squash")
     with pytest.raises(ValueError, match=r"^color_augmentation=fancy: expected one of paper, source2012, none$"):
         training(make(), color_augmentation="fancy")
