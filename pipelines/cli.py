@@ -259,7 +259,8 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
         rest = flags.FLAGS([argv[0], *arguments])
         for name in flags.FLAGS:
             # absl lets it pass: it is neither below nor above a bound.
-            if isinstance(flags.FLAGS[name].value, float) and math.isnan(flags.FLAGS[name].value):
+            value = flags.FLAGS[name].value
+            if isinstance(value, float) and math.isnan(value):
                 raise flags.IllegalFlagValueError(f"--{name}=nan: expected a number")
         return rest
     except BrokenPipeError:
