@@ -44,7 +44,7 @@ test-fast: venv  ## the quick tests that start no other process
 
 test-all: venv  ## all tests, with PyTorch; then the numeric ones under other oneDNN settings
 	$(BIN)/pip install --quiet --editable '.[photos,dev,docs,demo,notebook,parquet,ray,torch]'
-	$(PYTEST) $(PARALLEL)
+	PYTHON_WITH_TENSORFLOW_2_20=$(abspath $(wildcard .venv-lowest/bin/python)) $(PYTEST) $(PARALLEL)
 	TF_ENABLE_ONEDNN_OPTS=0 $(PYTEST) $(PARALLEL) -m numeric
 	TF_ENABLE_ONEDNN_OPTS=1 $(PYTEST) $(PARALLEL) -m numeric
 	ONEDNN_MAX_CPU_ISA=AVX2 $(PYTEST) $(PARALLEL) -m numeric

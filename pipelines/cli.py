@@ -236,13 +236,14 @@ def progress_bar(
         TimeRemainingColumn(),
         TextColumn("{task.fields[status]}", markup=False),
     )
-    with Progress(
+    bar = Progress(
         *columns,
         console=console,
         transient=True,
         redirect_stdout=sys.stdout.isatty(),  # otherwise what a pipe should receive appears on stderr
-        disable=not console.is_terminal,
-    ) as bar:
+    )
+    # Up to version 14.0 of rich a bar that is disabled prints an empty line at its end.
+    with bar if console.is_terminal else contextlib.nullcontext():
         yield ProgressBar(bar, bar.add_task(description, total=total, completed=completed, status=""), completed)
 
 

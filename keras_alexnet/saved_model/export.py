@@ -27,6 +27,7 @@ from keras_alexnet.saved_model.versions import check_names, next_version, part_o
 from keras_alexnet.saved_model.warmup import WARMUP_FILE, probes, warmup_requests, write_logs
 from keras_alexnet.ten_crop import Preprocessing
 from pipelines.choices import MAX_PIXELS
+from pipelines.literal_path import literal_path
 from serving.signatures import CLASS_NAMES_ASSET, LABELS_ASSET, TOP_K
 
 # Allowed differences from the Keras model, relative to the largest value and absolute: float32 differs in the order of
@@ -146,11 +147,11 @@ def verify_export(version_dir: Path, expected: list[PredictionLog], relative: fl
     Raises:
       ValueError: it cannot be loaded, a request fails, or an output differs.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, literal_path(version_dir) as literal:
         probes_file = Path(folder) / "probes"
         write_logs(probes_file, expected)
         # -P: no module of this package must be taken for one of Python's own.
-        command = [sys.executable, "-P", verify.__file__, version_dir, relative, absolute]
+        command = [sys.executable, "-P", verify.__file__, literal, relative, absolute]
         command += [version_dir / WARMUP_FILE, probes_file]
         # No GPU: this process may hold all of its memory.
         environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}

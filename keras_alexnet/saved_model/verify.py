@@ -18,8 +18,6 @@ import tensorflow as tf
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog, PredictLog
 
-from pipelines.literal_path import literal_path
-
 
 class WrongPredictionError(Exception):
     """A prediction is not the expected one."""
@@ -35,8 +33,8 @@ def check(folder: Path, relative: float, absolute: float, files: list[str]) -> i
     records = [record.numpy() for record in tf.data.TFRecordDataset(files)]
     with tf.Graph().as_default():
         config = tf.compat.v1.ConfigProto(allow_soft_placement=False)
-        with tf.compat.v1.Session(config=config) as session, literal_path(folder) as literal:
-            graph = tf.compat.v1.saved_model.loader.load(session, [tf.saved_model.SERVING], literal)
+        with tf.compat.v1.Session(config=config) as session:
+            graph = tf.compat.v1.saved_model.loader.load(session, [tf.saved_model.SERVING], str(folder))
             names = (folder / "assets" / "labels.txt").read_text("utf-8").split("\n")[:-1]
             for record in records:
                 log = PredictionLog.FromString(record).predict_log

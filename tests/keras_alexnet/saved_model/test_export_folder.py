@@ -1,6 +1,8 @@
 """The files of an export; it is published only if it predicts as the Keras model does."""
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import keras
@@ -13,7 +15,7 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from keras_alexnet import AlexNet, export_model
-from keras_alexnet.saved_model import export, warmup
+from keras_alexnet.saved_model import export, verify, warmup
 from keras_alexnet.saved_model.module import ServingModule
 from keras_alexnet.saved_model.serving_network import ServingNetwork
 from serving import signatures as wire
@@ -24,10 +26,10 @@ pytestmark = pytest.mark.subprocess
 # Everything that the graph may be made of. A new operation is a question: does TensorFlow Serving have it, on a CPU?
 NETWORK_OPS = """Add AddN AddV2 BatchMatMulV2 BiasAdd Cast ConcatV2 Conv2D Fill FloorDiv GatherV2 MatMul MaxPool Mul Pad
     RealDiv Relu Reshape ReverseV2 Softmax Split Sqrt Square StridedSlice Sub Tile TopKV2 Transpose ZerosLike"""
-IMAGE_OPS = """All Any ArgMax Assert Bitcast Ceil Cumprod DecodeCompressed DecodeJpeg DecodePaddedRaw DecodePng
-    DecodeRaw Equal ExpandDims ExtractJpegShape Floor Greater GreaterEqual Less LessEqual LogicalAnd LogicalNot LogicalOr
-    Max Maximum Min Minimum NotEqual Pack PadV2 Pow Prod Range Rank ReduceJoin Round ScaleAndTranslate SelectV2 Shape Size
-    StringJoin StringLength StringSplitV2 Substr Sum Unpack"""
+IMAGE_OPS = """All Any ArgMax Assert Bitcast Ceil Cumprod DecodeCompressed DecodeJpeg DecodePaddedRaw DecodePng DecodeRaw
+    Equal ExpandDims ExtractJpegShape Floor Greater GreaterEqual Less LessEqual LogicalAnd LogicalNot LogicalOr
+    Max Maximum Min Minimum NotEqual Pack PadV2 Pow Prod Range Rank ReduceJoin Round ScaleAndTranslate SelectV2
+    Shape Size StringJoin StringLength StringSplitV2 Substr Sum Unpack"""
 DATASET_OPS = """BatchDatasetV2 ConcatenateDataset DatasetToSingleElement IgnoreErrorsDataset MapDataset
     ParallelMapDatasetV2 TakeDataset TensorDataset TensorSliceDataset"""
 CONTROL_OPS = """Case Const EnsureShape Identity NoOp ReadVariableOp StatefulPartitionedCall StatelessCase StatelessIf
@@ -173,3 +175,24 @@ def test_an_export_whose_warm_up_fails_is_not_published(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="nothing is published: ValueError: Cannot feed value of shape"):
         export_model(network(), tmp_path, ["a", "b", "c"])
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.subprocess
+@pytest.mark.slow
+def test_the_oldest_tensorflow_loads_an_export_and_predicts_the_same(tmp_path, monkeypatch):
+    python = os.environ.get("PYTHON_WITH_TENSORFLOW_2_20")
+    if not python:
+        pytest.skip("PYTHON_WITH_TENSORFLOW_2_20 names no interpreter (`make .venv-lowest/.installed` builds one)")
+    monkeypatch.setattr(
+        export, "verify_export", lambda part, expected, *_: warmup.write_logs(tmp_path / "log", expected)
+    )
+    version = Path(export_model(network(), tmp_path / "base", ["a", "b", "c"]))
+    program = (
+        "import runpy, sys, tensorflow; print(tensorflow.__version__); "
+        "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    arguments = [verify.__file__, version, "1e-4", "1e-6", version / warmup.WARMUP_FILE, tmp_path / "log"]
+    ran = subprocess.run([python, "-P", "-c", program, *map(str, arguments)], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    tensorflow, requests = ran.stdout.split()
+    assert tensorflow.startswith("2.20.") and int(requests) > 5
