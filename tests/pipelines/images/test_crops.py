@@ -1,3 +1,7 @@
+import importlib.util
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -129,11 +133,27 @@ def test_the_policy_torchvision_rounds_as_torchvision(size):
     assert grey_levels_apart(crops.center_crop(stored[tf.newaxis])[0], torchvision_crop(image)) <= 1
 
 
-def test_the_policy_torchvision_is_torchvision():
-    transforms = pytest.importorskip("torchvision.transforms")
-    both = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224)])
-    for size in [(300 + index, 500 - index) for index in range(24)]:
-        image = photograph(*size)
+# In a process of its own: TensorFlow and PyTorch in one may crash.
+TORCHVISION = """
+import sys
+import numpy as np
+from PIL import Image
+from torchvision import transforms
+both = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224)])
+images = np.load(sys.argv[1])
+np.savez(sys.argv[2], **{name: np.asarray(both(Image.fromarray(images[name]))) for name in images})
+"""
+
+
+@pytest.mark.subprocess
+@pytest.mark.medium
+@pytest.mark.skipif(importlib.util.find_spec("torchvision") is None, reason="needs torchvision")
+def test_the_policy_torchvision_is_torchvision(tmp_path):
+    images = {str(index): photograph(300 + index, 500 - index) for index in range(24)}
+    np.savez(tmp_path / "images.npz", **images)
+    files = [str(tmp_path / name) for name in ("images.npz", "crops.npz")]
+    subprocess.run([sys.executable, "-c", TORCHVISION, *files], check=True)
+    expected = np.load(tmp_path / "crops.npz")
+    for name, image in images.items():
         stored = crops.resize_image(tf.constant(image), "torchvision")
-        expected = np.asarray(both(Image.fromarray(image)))
-        assert grey_levels_apart(crops.center_crop(stored[tf.newaxis])[0], expected) <= 1
+        assert grey_levels_apart(crops.center_crop(stored[tf.newaxis])[0], expected[name]) <= 1
