@@ -137,15 +137,16 @@ def _photograph(network: LoadedNetwork, decode: Any, features_file: Path, name: 
 
 def _read_features(path: Path) -> Iterator[tuple[list[str], np.ndarray]]:
     """Paths and features `[N, F]` in batches; rows without features, of images that failed, are left out."""
-    if path.suffix == ".parquet":
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
         yield from _read_parquet(path)
         return
-    if path.suffix not in (".csv", ".jsonl"):
+    if suffix not in (".csv", ".jsonl"):
         raise ValueError("expected a .parquet, .csv or .jsonl file")
     with open(path, newline="", encoding="utf-8") as file:
         # A row of 4096 numbers is longer than the default limit allows.
         csv.field_size_limit(1 << 27)
-        lines: Iterable[dict[str, Any]] = csv.DictReader(file) if path.suffix == ".csv" else map(json.loads, file)
+        lines: Iterable[dict[str, Any]] = csv.DictReader(file) if suffix == ".csv" else map(json.loads, file)
         rows = ((row["path"], _features(row)) for row in lines)
         while batch := list(itertools.islice(rows, _BATCH)):
             kept = [(name, features) for name, features in batch if features]

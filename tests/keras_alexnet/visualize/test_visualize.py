@@ -1,12 +1,12 @@
-import csv
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from keras_alexnet.prediction.formats import Columns, find_format
+from keras_alexnet.prediction.predictor import Prediction
 from keras_alexnet.pretrained import load_network
 from keras_alexnet.visualize import neighbours
 from serving import signatures as wire
@@ -107,25 +107,24 @@ def test_the_nearest_rows_are_found_over_batches():
 
 
 def write_features(path: Path, rows: list[tuple[str, list[float] | None]]) -> None:
-    """A file as `keras_alexnet.predict --features` writes it."""
-    if path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps({"path": name, "features": row}) + "\n" for name, row in rows))
-    elif path.suffix == ".csv":
-        with open(path, "w", newline="") as file:
-            table = csv.writer(file)
-            size = len(rows[0][1] or [])
-            table.writerow(["path", "valid", *(f"feature_{index}" for index in range(size))])
-            table.writerows([name, row is not None, *(row or [""] * size)] for name, row in rows)
-    else:
-        pyarrow = pytest.importorskip("pyarrow")
-        from pyarrow import parquet
-
-        names, values = zip(*rows, strict=True)
-        values = pyarrow.array(values, pyarrow.list_(pyarrow.float32()))
-        parquet.write_table(pyarrow.table({"path": list(names), "features": values}), path)
+    """Writes a file with the writer of `keras_alexnet.predict --features`; rows without features are invalid images."""
+    if path.suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    part, columns = path.with_name("part"), Columns(top_k=1, features=len(rows[0][1] or ()))
+    written = find_format(path)
+    written.write([prediction(*row) for row in rows], columns, part)
+    written.join([part], columns, path)
 
 
-@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def prediction(name: str, features: list[float] | None) -> Prediction:
+    if features is None:
+        return Prediction(name, False, "broken")
+    return Prediction(
+        name, True, labels=("blue",), classes=(0,), scores=(1.0,), features=np.array(features, np.float32)
+    )
+
+
+@pytest.mark.parametrize("suffix", ["csv", "CSV", "jsonl", "parquet"])
 def test_neighbours_among_the_rows_of_a_file_of_features(network, photographs, tmp_path, suffix, capsys):
     rows = [(str(photographs / "train" / "blue" / f"{n}.jpg"), [float(n)] * 8) for n in range(3)]
     rows += [("broken.jpg", None), ("gone.jpg", [9.0] * 8)]
@@ -151,6 +150,7 @@ def test_the_figure_of_a_file_of_features_names_its_files(trained, network, phot
         ("f.jsonl", '{"path": "a", "features": [1, 2]}\n', "2 features per image; expected"),
         ("f.jsonl", '{"path": "a"}\n', "found no column 'features'"),
         ("f.csv", "path,feature_0\n", "found no row with features"),
+        ("f.csv", "path,valid,reason\na,true,\n", "found no column 'features'"),
         ("f.csv", "path,feature_0\na,no number\n", "could not convert"),
         ("f.txt", "", "expected a .parquet, .csv or .jsonl file"),
         ("missing.csv", None, "No such file"),
