@@ -5,7 +5,7 @@ import yaml
 
 from keras_alexnet.saved_model.model_card import model_card_markdown
 
-RATES = {"dataset": "/home/me/photos", "split": "validation", "crops": "ten", "images": 400, "skipped": 0}
+RATES = {"dataset": "/somewhere/photos", "split": "validation", "crops": "ten", "images": 400, "skipped": 0}
 RATES |= {"top1_error": 0.2, "top5_error": 0.05, "loss": 0.7}
 CARD = {
     "model": "alexnet_paper",
@@ -27,7 +27,7 @@ def header(text: str) -> dict:
 
 
 def test_the_header_is_what_the_hub_reads():
-    text = markdown(dataset="/home/me/photos", error_rates=[RATES])
+    text = markdown(dataset="/somewhere/photos", error_rates=[RATES])
     found = header(text)
     assert found["library_name"] == "keras" and "license" in found and "image-classification" in found["tags"]
     (result,) = found["model-index"][0]["results"]
@@ -36,7 +36,7 @@ def test_the_header_is_what_the_hub_reads():
 
 
 def test_errors_have_their_standard_error_and_no_directory_is_named():
-    text = markdown(dataset="/home/me/photos", learning_rate=0.01, data_dir="/secret/tfds", error_rates=[RATES])
+    text = markdown(dataset="/somewhere/photos", learning_rate=0.01, data_dir="/secret/tfds", error_rates=[RATES])
     assert f"20.00% ± {math.sqrt(0.2 * 0.8 / 400):.2%}" in text
     assert "| `learning_rate` | 0.01 |" in text
     assert "/home" not in text and "secret" not in text
