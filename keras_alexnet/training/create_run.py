@@ -105,7 +105,10 @@ def _changed_settings(saved: RunConfig, new: RunConfig) -> list[str]:
     fixed = [field.name for field in dataclasses.fields(TrainingConfig) if setting_of(field).resume is Resume.REFUSE]
     names = [name for name in (*fixed, "class_names", "resize") if hasattr(saved, name)]
     names += ["resized_size"] if saved.resized_size is not None else []
-    return [name for name in names if getattr(saved, name) != getattr(new, name)]
+    changed = [name for name in names if getattr(saved, name) != getattr(new, name)]
+    # Runs of 0.1.0 have no rounding of torchvision's; they keep theirs.
+    is_older = (saved.resize, new.resize) == ("shorter_side", "torchvision")
+    return [name for name in changed if not (name == "resize" and is_older)]
 
 
 def _with_kept_settings(directory: RunDirectory, saved: RunConfig, new: RunConfig) -> RunConfig:

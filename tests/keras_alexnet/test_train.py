@@ -239,3 +239,13 @@ def test_a_loss_that_is_not_finite_stops_the_run(photographs, tmp_path):
     says = r"learning_rate=1e\+12: training has diverged: the (loss|weights of \w+) (is|are) not finite at step \d+"
     with pytest.raises(ValueError, match=says):
         train_and_evaluate(tiny(photographs, tmp_path / "run", learning_rate=1e12, epochs=20))
+
+
+@pytest.mark.medium
+def test_a_run_of_the_variant_torchvision_from_before_its_rounding_resumes_with_its_own(photographs, tmp_path):
+    network = {"network": "torchvision", "width": 1 / 32}
+    train_and_evaluate(tiny(photographs, tmp_path, epochs=1, **network))
+    model_json = tmp_path / "model.json"
+    model_json.write_text(model_json.read_text().replace('"resize": "torchvision"', '"resize": "shorter_side"'))
+    train_and_evaluate(tiny(photographs, tmp_path, epochs=2, **network))
+    assert '"resize": "shorter_side"' in model_json.read_text()
