@@ -82,7 +82,6 @@ def _run(experiment: Experiment, seeds: Sequence[int], results_dir: Path, option
     from keras_alexnet.experiments.costs import measured
     from keras_alexnet.experiments.runner import prepared_dataset, run_directory, run_experiment
     from pipelines.datasets.registry import open_source
-    from pipelines.input import check_crop_size
 
     work_dir = Path(options.work_dir)
     prepared = prepared_dataset(experiment, options.dataset, work_dir, options.data_dir)
@@ -90,7 +89,11 @@ def _run(experiment: Experiment, seeds: Sequence[int], results_dir: Path, option
     entries = [parse_entry(name) for name in options.networks]
     for entry in entries:
         # Before hours are spent on the networks before it.
-        check_crop_size(source, entry.network.image_size, source.size)
+        if entry.image_size > source.size:
+            raise UsageError(
+                f"networks={entry.text}: takes images of {entry.image_size} pixels; expected at most {source.size}, as "
+                f"in {options.dataset}"
+            )
     failed = []
     for seed in seeds:
         for entry in entries:

@@ -49,6 +49,11 @@ class Entry:
         return "".join(c if c.isalnum() else "_" for c in self.text)
 
     @property
+    def image_size(self) -> int:
+        """Side of the network's images in pixels."""
+        return int(self.built_with.get("image_size", self.network.image_size))
+
+    @property
     def built_with(self) -> dict[str, Any]:
         """The keywords of `networks.create`."""
         own = [flag for flag in self.flags if flag.partition("=")[0] in (*self.network.options, "image_size")]
