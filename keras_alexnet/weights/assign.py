@@ -1,8 +1,10 @@
 """Loads the weights of a file into a model: all of them, or none."""
 
 import os
+import re
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import TypeVar
 
 import keras
 import numpy as np
@@ -23,6 +25,8 @@ from keras_alexnet.weights.formats import Kind, WeightFile, recognise
 from keras_alexnet.weights.keras_file import read_h5, read_keras
 from keras_alexnet.weights.layout import WeightLayer, kernel_shape, per_tower
 from keras_alexnet.weights.torch_file import read_torch
+
+_Weights = TypeVar("_Weights")
 
 _READERS: dict[Kind, Callable[[Path], WeightFile]] = {
     "keras_h5": read_h5,
@@ -109,17 +113,46 @@ def load_weights_by_name(model: keras.Model, path: str | os.PathLike, skip: Coll
 def assign_by_name(model: keras.Model, file: WeightFile, skip: Collection[str] = ()) -> None:
     """Loads the weights of `file` into `model`; arguments and errors as for `load_weights_by_name`."""
     # Not `model.load_weights`: it accepts files that lack some of the layers.
-    layers = {layer.name: layer for layer in model.layers if layer.weights and layer.name not in skip}
-    found = {name: arrays for name, arrays in file.layers.items() if name not in skip}
+    layers = {name: own for name, own in _weights_by_name(model).items() if name.partition("/")[0] not in skip}
+    found = {name: arrays for name, arrays in file.layers.items() if name.partition("/")[0] not in skip}
+    renumbered = _renumbered(layers), _renumbered(found)
+    if layers.keys() != found.keys() and renumbered[0].keys() == renumbered[1].keys():
+        layers, found = renumbered
     for name in sorted(layers.keys() ^ found.keys()):
         reason = "found no such layer" if name in layers else "found a layer that the network does not have"
         raise ValueError(f"{file.path}: {name}: {reason}; expected weights of {model.name}")
-    for name, layer in layers.items():
-        shapes, expected = ([array.shape for array in arrays] for arrays in (found[name], layer.get_weights()))
+    for name, weights in layers.items():
+        shapes, expected = [array.shape for array in found[name]], [tuple(weight.shape) for weight in weights]
         if shapes != expected:
             raise ValueError(f"{file.path}: {name}: found {shapes}; expected {expected}")
-    for name, layer in layers.items():
-        layer.set_weights(found[name])
+    for name, weights in layers.items():
+        for weight, array in zip(weights, found[name], strict=True):
+            weight.assign(array)
+
+
+def _weights_by_name(layer: keras.layers.Layer, prefix: str = "") -> dict[str, list[keras.Variable]]:
+    """The weights of the layers within a layer or model, apart from those of layers within them; see `WeightFile`."""
+    found: dict[str, list[keras.Variable]] = {}
+    # Keras has no public list of a layer's layers.
+    for below in layer._flatten_layers(include_self=False, recursive=False):
+        inner = _weights_by_name(below, f"{prefix}{below.name}/")
+        of_inner = {id(weight) for weights in inner.values() for weight in weights}
+        own = [weight for weight in below.weights if id(weight) not in of_inner]
+        found |= ({prefix + below.name: own} if own else {}) | inner
+    return found
+
+
+def _renumbered(layers: dict[str, _Weights]) -> dict[str, _Weights]:
+    """The layers with names such as dense_7 and dense_9, which Keras gives to unnamed ones, counted from 0 again."""
+    ranked: dict[str, list[tuple[list[int], str]]] = {}
+    for name in layers:
+        numbers = [int(number) for number in re.findall(r"_(\d+)(?=/|$)", name)]
+        ranked.setdefault(re.sub(r"_\d+(?=/|$)", "", name), []).append((numbers, name))
+    return {
+        f"{base}_{rank}" if rank else base: layers[name]
+        for base, names in ranked.items()
+        for rank, (_, name) in enumerate(sorted(names))
+    }
 
 
 def _checked(

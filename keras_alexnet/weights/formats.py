@@ -57,7 +57,8 @@ class WeightFile:
 
     Attributes:
       layers: name in the file -> arrays, in the file's order: a kernel and a bias in files of other frameworks, and
-        the arrays of `layer.get_weights()` in Keras' files.
+        the arrays of `layer.get_weights()` in Keras' files. There a layer within another, or within a model that is a
+        layer, is called `<outer>/<inner>`.
       layout: of the kernels of other frameworks; None for Keras' files.
       operations: normalization and pooling layers in the order in which the network applies them; empty if the file
         does not describe them.

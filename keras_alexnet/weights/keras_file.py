@@ -68,20 +68,31 @@ def _layers(path: Path, file: BinaryIO, size: int) -> dict[str, list[np.ndarray]
         # A Python file: HDF5's own driver would open whatever files the content names.
         with h5py.File(file, "r") as content:
             _check_content(path, content, size)
-            groups = content["layers"].values() if "layers" in content else ()
-            for group in groups:
-                variables = group["vars"]
-                arrays = [variables[str(index)][()] for index in range(len(variables))]
-                name = str(variables.attrs["name"])
-                if arrays and name in layers:
-                    raise ValueError(f"two layers are called {name!r}")
-                if arrays:
-                    layers[name] = arrays
+            if "layers" in content:
+                _read_group(content["layers"], "", layers)
     except _UNREADABLE as error:
         raise _damaged(path, error) from error
     if not layers:
         raise ValueError(f"{path}: found an HDF5 file without Keras 3's group 'layers'; expected {KINDS['keras_h5']}")
     return layers
+
+
+def _read_group(group: h5py.Group, prefix: str, layers: dict[str, list[np.ndarray]]) -> None:
+    """Adds the arrays of the layers in a group, and of the layers within them, to `layers` by their names."""
+    for link, below in group.items():
+        # The states of generators of random numbers are no weights.
+        if not isinstance(below, h5py.Group) or link in ("vars", "seed_generator"):
+            continue
+        name = prefix
+        if "vars" in below:
+            variables = below["vars"]
+            name += str(variables.attrs["name"])
+            arrays = [variables[str(index)][()] for index in range(len(variables))]
+            if arrays and name in layers:
+                raise ValueError(f"two layers are called {name!r}")
+            if arrays:
+                layers[name] = arrays
+        _read_group(below, f"{name}/" if name != prefix else prefix, layers)
 
 
 def _damaged(path: Path, error: BaseException) -> ValueError:
