@@ -10,6 +10,7 @@ from keras_alexnet.networks import (
     fire,
     fractal,
     googlenet,
+    hub_classifiers,
     inception_v4,
     keras_applications,
     keras_hub,
@@ -39,27 +40,39 @@ def names() -> tuple[str, ...]:
 def name_forms() -> str:
     """The names that `find` accepts, for the help of flags."""
     own = ", ".join(name for name in names() if not name.startswith(keras_applications.PREFIX))
-    return f"{own}, {keras_applications.PREFIX}<constructor>, or package.module:function"
+    return (
+        f"{own}, {keras_applications.PREFIX}<constructor>, {hub_classifiers.PREFIX}<class or preset>, "
+        "or package.module:function"
+    )
 
 
 def find(name: str) -> Network:
     """The network called `name`.
 
     Args:
-      name: one of `names()`, or `package.module:function` for a function with the signature of `Network.build`.
+      name: one of `names()`, `package.module:function` for a function with the signature of `Network.build`, or
+        `keras_hub.<class or preset>`.
 
     Raises:
       ValueError: if there is no such network; the message lists those that exist.
     """
     if ":" in name:
         return user_factory.network(name)
+    if name.startswith(hub_classifiers.PREFIX):
+        return _hub_classifier(name)
     if name not in _registered():
         own = ", ".join(other for other in _registered() if not other.startswith(keras_applications.PREFIX))
         raise ValueError(
             f"network={name}: expected one of {own}, {keras_applications.PREFIX}<constructor> "
-            f"({', '.join(keras_applications.CONSTRUCTORS)}), or package.module:function"
+            f"({', '.join(keras_applications.CONSTRUCTORS)}), {hub_classifiers.PREFIX}<class or preset>, or "
+            "package.module:function"
         )
     return _registered()[name]
+
+
+@functools.cache
+def _hub_classifier(name: str) -> Network:
+    return hub_classifiers.network(name)
 
 
 def create(

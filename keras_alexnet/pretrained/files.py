@@ -1,5 +1,6 @@
 """The networks of `.keras` files and of files of weights."""
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from keras_alexnet.variants import VARIANTS, find_variant
 from keras_alexnet.weights import check_keras_file
 from keras_alexnet.weights.assign import assign, assign_by_name, read_weights
 from keras_alexnet.weights.compatibility import classifier, named_as_ours, same_filters, variants_of
-from keras_alexnet.weights.formats import FAMILIES, WeightFile
+from keras_alexnet.weights.formats import FAMILIES, WeightFile, open_archive
 from pipelines.cli import reason_of
 
 
@@ -36,6 +37,7 @@ def load_keras_file(path: Path, given: dict[str, Any]) -> LoadedNetwork:
     image_size = given.pop("image_size", None)
     refuse(given, path, "the file")
     check_keras_file(path)
+    _register_keras_hub(path)
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     # A config of other software can raise anything.
@@ -61,6 +63,15 @@ def load_keras_file(path: Path, given: dict[str, Any]) -> LoadedNetwork:
         class_names=names,
         display_names=labels,
     )
+
+
+def _register_keras_hub(path: Path) -> None:
+    """Lets Keras find the layers of a file that has some of keras-hub, if it is installed."""
+    with open_archive(path) as archive:
+        needed = "config.json" in archive.namelist() and b'"keras_hub' in archive.read("config.json")
+    if needed:
+        with contextlib.suppress(ImportError):
+            import keras_hub  # noqa: F401
 
 
 def load_weights_file(path: Path, given: dict[str, Any]) -> LoadedNetwork:

@@ -115,9 +115,7 @@ def assign_by_name(model: keras.Model, file: WeightFile, skip: Collection[str] =
     # Not `model.load_weights`: it accepts files that lack some of the layers.
     layers = {name: own for name, own in _weights_by_name(model).items() if name.partition("/")[0] not in skip}
     found = {name: arrays for name, arrays in file.layers.items() if name.partition("/")[0] not in skip}
-    renumbered = _renumbered(layers), _renumbered(found)
-    if layers.keys() != found.keys() and renumbered[0].keys() == renumbered[1].keys():
-        layers, found = renumbered
+    layers, found = _matched(layers, found, [layer.name for layer in model.layers if isinstance(layer, keras.Model)])
     for name in sorted(layers.keys() ^ found.keys()):
         reason = "found no such layer" if name in layers else "found a layer that the network does not have"
         raise ValueError(f"{file.path}: {name}: {reason}; expected weights of {model.name}")
@@ -140,6 +138,26 @@ def _weights_by_name(layer: keras.layers.Layer, prefix: str = "") -> dict[str, l
         own = [weight for weight in below.weights if id(weight) not in of_inner]
         found |= ({prefix + below.name: own} if own else {}) | inner
     return found
+
+
+def _matched(
+    layers: dict[str, list[keras.Variable]], found: dict[str, list[np.ndarray]], models: Collection[str]
+) -> tuple[dict[str, list[keras.Variable]], dict[str, list[np.ndarray]]]:
+    """Layers of a network and of a file with common names, where they differ in what does not matter; else as they are.
+
+    Args:
+      layers, found: of the network and of the file.
+      models: names of models that are layers of the network; the file may be of such a model's layers.
+    """
+    prefixes = tuple(f"{name}/" for name in models)
+    inside = {name.partition("/")[2] if name.startswith(prefixes) else name: own for name, own in layers.items()}
+    for ours, theirs in (
+        *((layers, found), (inside, found)),
+        *((_renumbered(layers), _renumbered(found)), (_renumbered(inside), _renumbered(found))),
+    ):
+        if ours.keys() == theirs.keys():
+            return ours, theirs
+    return layers, found
 
 
 def _renumbered(layers: dict[str, _Weights]) -> dict[str, _Weights]:
