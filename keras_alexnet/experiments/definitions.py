@@ -14,12 +14,12 @@ _HALF_WIDTH = (
     "--warmup_epochs=2",
     "--epochs=16",
 )
+# The learning rate of cuda-convnet's layer-params files; crops of 24 pixels and flips as in the paper's code.
 _CONVNET = (
     "--batch_size=128",
-    "--learning_rate=0.01",
+    "--learning_rate=0.001",
     "--schedule=cosine",
-    "--warmup_epochs=1",
-    "--epochs=20",
+    "--epochs=15",
 )
 # Figure 1: "regularization was not used", so neither decay nor augmentation, and a constant learning rate.
 _FIGURE_1 = ("--network=figure1_convnet", "--augmentation=none", "--batch_size=128", "--schedule=constant")
