@@ -158,6 +158,8 @@ def _write_figure(results_dir: Path, experiment: Experiment, results: Sequence[R
         for row in _of(results, run)[:1]:
             curves[run.title] = read_curve(curve_path(results_dir, *row.key))
     figure = plots.learning_curves_figure(curves, experiment.title)
+    if experiment.target:
+        figure.axes[0].axhline(100 * experiment.target, color="black", linewidth=0.8, linestyle="dashed")
     # Without a date the file changes only with the results.
     figure.savefig(results_dir / figure_name(experiment), metadata={"Date": None})
 
