@@ -19,6 +19,7 @@ _LICENCES = {
 }
 # Of the training record, but shown elsewhere in the card or too long.
 _NOT_IN_RECIPE = ("dataset", "data_dir", "error_rates", "statistics", "init_from", "weights", "label_names")
+_PATHS_IN_RECIPE = ("class_weights",)
 _MOST_NAMED = 20
 _NUMBERS = ("images", "top1_error", "top5_error", "loss")
 
@@ -144,7 +145,7 @@ def _calibration(rates: Sequence[Mapping[str, Any]]) -> str:
 
 def _recipe(training: Mapping[str, Any]) -> str:
     rows = [
-        (f"`{name}`", f"{value}")
+        (f"`{name}`", _name(value) if name in _PATHS_IN_RECIPE else f"{value}")
         for name, value in training.items()
         if name not in _NOT_IN_RECIPE and isinstance(value, str | int | float) and value != ""
     ]

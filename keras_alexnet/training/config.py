@@ -166,8 +166,20 @@ class TrainingConfig:
         upper=0.99,
         resume=Resume.REFUSE,
     )
+    class_weights: str = _field(
+        "none",
+        COMMON,
+        "factors of the training losses of the classes. auto: inversely proportional to their numbers of training "
+        "images, with a mean of 1 over the images; or a CSV or TSV file of lines class,weight. Validation is not "
+        "affected",
+        resume=Resume.REFUSE,
+        is_path=True,
+    )
     step_epochs: list[str] | None = _field(
         None, COMMON, "schedule step: epochs at which it divides by 10, such as 150,225, in place of the four stages"
+    )
+    early_stopping_epochs: int = _field(
+        0, COMMON, "stop when the validation top-1 error has not fallen for so many epochs; 0 does not stop early"
     )
     patience: int = _field(5, COMMON, "epochs without improvement before schedule plateau divides", lower=1)
     validation_fraction: float = _field(
