@@ -220,4 +220,5 @@ def _evaluated(
         revision=revision(),
         processor=processor(),
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        nine_crop_top1_error=float(errors["nine"]["top1_error"]) if "nine" in errors else None,
     )

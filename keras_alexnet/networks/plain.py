@@ -40,6 +40,7 @@ class Stack:
       least: smallest side of an image.
       lrn: depth radius, bias, alpha and beta of "lrn".
       options: of `width`, `init` and `activation`.
+      published_crops: see `Network`.
     """
 
     layers: tuple[Weights | str, ...]
@@ -51,6 +52,7 @@ class Stack:
     resize_size: int = 256
     features_layer: str | None = None
     options: tuple[str, ...] = ("width", "init")
+    published_crops: str | None = None
 
 
 def network(name: str, stack: Stack) -> Network:
@@ -64,6 +66,7 @@ def network(name: str, stack: Stack) -> Network:
         weight_decay=stack.weight_decay,
         features_layer=stack.features_layer,
         options=stack.options,
+        published_crops=stack.published_crops,
     )
 
 

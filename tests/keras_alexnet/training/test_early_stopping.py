@@ -1,6 +1,7 @@
 """A run that ends when the validation error no longer falls."""
 
 import dataclasses
+import shutil
 
 import pytest
 
@@ -77,7 +78,8 @@ def test_a_resumed_run_keeps_the_count(photographs, tmp_path, validation_errors,
 
 
 def test_it_needs_a_validation_split(photographs, tmp_path):
-    config = tiny(photographs / "train", tmp_path / "run", early_stopping_epochs=3)
+    shutil.copytree(photographs / "train", tmp_path / "data" / "train")
+    config = tiny(tmp_path / "data", tmp_path / "run", early_stopping_epochs=3)
     with pytest.raises(ValueError, match=r"^early_stopping_epochs=3: needs a validation split, but .* has only train"):
         train_and_evaluate(config)
     assert not (tmp_path / "run" / "model.json").exists()
