@@ -70,6 +70,7 @@ class RunConfig:
     class_weights: str = "none"
     class_weight_values: tuple[float, ...] = ()
     augmentation: str = "crop"
+    color_augmentation: str | None = None
     cutout: int = 0
     random_erasing: float = 0.0
     network_options: Mapping[str, Any] = field(default_factory=dict)

@@ -98,11 +98,13 @@ def _table(experiment: Experiment, results: Sequence[Result]) -> list[str]:
 
 def _verdicts(experiment: Experiment, results: Sequence[Result]) -> list[str]:
     """One sentence for each run beside the baseline: the difference, and whether the spread resolves it."""
-    baseline = _of(results, experiment.runs[0])
+    first = experiment.runs[0]
+    baseline = _of(results, first)
     lines = []
     for run in experiment.runs[1:]:
         rows = _of(results, run)
-        if rows and baseline:
+        # Errors on other classes cannot be compared.
+        if rows and baseline and run.subset == first.subset:
             lines.append(f"- {run.title}: {_verdict(experiment, baseline, rows)}")
     return [*lines, ""] if lines else []
 

@@ -38,6 +38,7 @@ _CONVNET_13PCT = Stack(
     preprocessing=blocks.CIFAR_MEAN,
     least=8,
     weight_decay=0.0,
+    options=("width", "init", "pool_size"),
     published_crops="nine",
 )
 _STACKS = {

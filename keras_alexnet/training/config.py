@@ -18,7 +18,7 @@ from typing import Any
 from keras_alexnet.distribute import STRATEGIES
 from keras_alexnet.networks import find, parse_options
 from keras_alexnet.variants import VARIANTS
-from pipelines.choices import AUGMENTATIONS
+from pipelines.choices import AUGMENTATIONS, COLOR_AUGMENTATIONS
 
 COMMON, DEVICES, DETAILS_2012, DEBUGGING = "common", "devices and clusters", "2012 details", "debugging"
 GROUPS = (COMMON, DEVICES, DETAILS_2012, DEBUGGING)
@@ -196,6 +196,13 @@ class TrainingConfig:
         "random_resized: a window of 35 to 100 % of its area and of aspect ratio 3/4 to 4/3, resized; pad4: a random "
         "crop of the image padded by 4 pixels of the mean colour on each side; none: the centre, without flips",
         choices=AUGMENTATIONS,
+        resume=Resume.REFUSE,
+    )
+    color_augmentation: str | None = _field(
+        None,
+        COMMON,
+        "PCA colour augmentation; the network's own if not set. paper: as printed; source2012: as in the 2012 code",
+        choices=COLOR_AUGMENTATIONS,
         resume=Resume.REFUSE,
     )
     cutout: int = _field(

@@ -37,7 +37,7 @@ from pipelines.statistics import Statistics
 # Settings without effect on noise.
 _NEED_IMAGES = (
     *("dataset", "data_dir", "data_service", "max_bad_fraction", "crop_chunk", "class_order", "take"),
-    *("validation_fraction", "augmentation", "cutout", "random_erasing", "class_weights"),
+    *("validation_fraction", "augmentation", "cutout", "random_erasing", "class_weights", "color_augmentation"),
 )
 
 
