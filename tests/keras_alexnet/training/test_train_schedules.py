@@ -76,7 +76,7 @@ def test_a_run_resumed_within_its_warmup_and_its_cosine_ends_alike(photographs, 
             train_and_evaluate(tiny(photographs, tmp_path / "parts", **options | {name: value}))
 
 
-class Seen(Exception):
+class SeenError(Exception):
     pass
 
 
@@ -87,9 +87,9 @@ def test_colours_are_augmented_as_the_config_or_the_network_says(
     photographs, tmp_path, monkeypatch, network, given, expected
 ):
     def crop_batches(*arguments, **options):
-        raise Seen(options["color_augmentation"])
+        raise SeenError(options["color_augmentation"])
 
     monkeypatch.setattr(training_input, "crop_batches", crop_batches)
-    with pytest.raises(Seen, match=f"^{expected}$"):
+    with pytest.raises(SeenError, match=f"^{expected}$"):
         train_and_evaluate(tiny(photographs, tmp_path, network=network, color_augmentation=given))
     assert RunDirectory(tmp_path).config.color_augmentation == given
