@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from keras_alexnet.variants import VARIANTS
-from pipelines.cli import UsageError, define_path, reason_of
+from pipelines.cli import UsageError, define_path, define_paths, reason_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,11 +21,18 @@ if TYPE_CHECKING:
 flags.disclaim_key_flags()
 
 
-def define_model_flags() -> None:
+def define_model_flags(several: bool = False) -> None:
     """Defines --model (also --model_dir, --weights), and what weight files do not contain: --network (also --variant),
     --width, --init, --mean, --image_size, --classes, --preprocessing, --from_logits, --class_names.
+
+    Args:
+      several: whether --model may be repeated; `load_models` loads them.
     """
-    define_path("model", None, "run directory, export, .keras file, or weight file of any kind", required=True)
+    model = "run directory, export, .keras file, or weight file of any kind"
+    if several:
+        define_paths("model", None, f"{model}; several are averaged after the softmax", required=True)
+    else:
+        define_path("model", None, model, required=True)
     flags.DEFINE_alias("model_dir", "model")
     flags.DEFINE_alias("weights", "model")
     flags.DEFINE_string(
@@ -92,15 +99,25 @@ def model_arguments(options: flags.FlagValues) -> ModelArguments:
     Raises:
       UsageError: --mean cannot be read.
     """
-    names = ("network", "classes", "width", "init", "image_size", "preprocessing", "from_logits")
-    given: dict[str, Any] = {name: options[name].value for name in names}
-    given["mean"] = None if options.mean is None else _mean(options.mean)
-    return ModelArguments(options.model, given, options.class_names)
+    return ModelArguments(options.model, _keywords(options), options.class_names)
 
 
 def load_model(options: flags.FlagValues) -> LoadedNetwork:
     """Loads the network that the flags of `define_model_flags` name; see `ModelArguments.load` for the errors."""
     return model_arguments(options).load()
+
+
+def load_models(options: flags.FlagValues) -> list[LoadedNetwork]:
+    """Loads the networks that the flags of `define_model_flags(several=True)` name, with the same other flags."""
+    keywords = _keywords(options)
+    return [ModelArguments(path, keywords, options.class_names).load() for path in options.model]
+
+
+def _keywords(options: flags.FlagValues) -> dict[str, Any]:
+    names = ("network", "classes", "width", "init", "image_size", "preprocessing", "from_logits")
+    given: dict[str, Any] = {name: options[name].value for name in names}
+    given["mean"] = None if options.mean is None else _mean(options.mean)
+    return given
 
 
 def _mean(text: str) -> np.ndarray[Any, Any]:

@@ -31,6 +31,7 @@ class Result:
       revision: of the code.
       processor: name, number of cores and what decides the speed.
       date: of the evaluation, YYYY-MM-DD.
+      nine_crop_top1_error: as `ten_crop_top1_error`, of networks whose authors test so; else None.
     """
 
     experiment: str
@@ -51,6 +52,7 @@ class Result:
     revision: str
     processor: str
     date: str
+    nine_crop_top1_error: float | None = None
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -59,6 +61,8 @@ class Result:
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Result))
+# Files without them are older, or of experiments that do not have them.
+_NEWER_COLUMNS = ("nine_crop_top1_error",)
 
 
 def read_results(directory: Path, experiment: str) -> list[Result]:
@@ -72,7 +76,8 @@ def read_results(directory: Path, experiment: str) -> list[Result]:
         return []
     with open(path, newline="", encoding="utf-8") as file:
         table = csv.DictReader(file)
-        if tuple(table.fieldnames or ()) != COLUMNS:
+        found = (*(table.fieldnames or ()), *_NEWER_COLUMNS)
+        if tuple(dict.fromkeys(found)) != COLUMNS:
             raise ValueError(f"{path}: found columns {table.fieldnames}; expected {', '.join(COLUMNS)}")
         return [_result(row) for row in table]
 
@@ -104,10 +109,12 @@ def _csv(rows: Sequence[Result]) -> str:
     import io
 
     text = io.StringIO()
-    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    unused = {name for name in _NEWER_COLUMNS if all(getattr(row, name) is None for row in rows)}
+    columns = [name for name in COLUMNS if name not in unused]
+    table = csv.DictWriter(text, columns, lineterminator="\n")
     table.writeheader()
     for row in rows:
-        values = {name: getattr(row, name) for name in COLUMNS}
+        values = {name: getattr(row, name) for name in columns}
         table.writerow({name: _text(value) for name, value in values.items()})
     return text.getvalue()
 
@@ -121,7 +128,7 @@ def _text(value: object) -> object:
 def _result(row: dict[str, str]) -> Result:
     values: dict[str, object] = {}
     for field in dataclasses.fields(Result):
-        text = row[field.name]
+        text = row.get(field.name, "")
         if field.type is int:
             values[field.name] = int(text)
         elif field.type is float:
