@@ -5,12 +5,14 @@ Only these files are the source of the report. They hold no path of the machine 
 
 import csv
 import dataclasses
+import io
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.atomic import file_lock, write_file
+from pipelines.regular_files import read_text
 
 _LOCK_TIMEOUT_S = 60.0
 
@@ -70,11 +72,10 @@ def read_results(directory: Path, experiment: str) -> list[Result]:
     path = directory / f"{experiment}.csv"
     if not path.exists():
         return []
-    with open(path, newline="", encoding="utf-8") as file:
-        table = csv.DictReader(file)
-        if tuple(table.fieldnames or ()) != COLUMNS:
-            raise ValueError(f"{path}: found columns {table.fieldnames}; expected {', '.join(COLUMNS)}")
-        return [_result(row) for row in table]
+    table = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    if tuple(table.fieldnames or ()) != COLUMNS:
+        raise ValueError(f"{path}: found columns {table.fieldnames}; expected {', '.join(COLUMNS)}")
+    return [_result(row) for row in table]
 
 
 def write_result(directory: Path, result: Result, metrics_file: Path) -> None:
@@ -96,13 +97,11 @@ def curve_path(directory: Path, experiment: str, run: str, seed: int) -> Path:
 
 def read_curve(path: Path) -> list[dict[str, float]]:
     """Reads a `metrics.csv`, or a copy of one: a row for each epoch, without the values that are missing in it."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(file)]
+    table = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    return [{name: float(text) for name, text in row.items() if text} for row in table]
 
 
 def _csv(rows: Sequence[Result]) -> str:
-    import io
-
     text = io.StringIO()
     table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     table.writeheader()

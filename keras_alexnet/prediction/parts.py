@@ -17,6 +17,7 @@ from keras_alexnet.prediction.formats import Columns, find_format
 from keras_alexnet.prediction.predictor import Prediction
 from pipelines.atomic import FileLockedError, atomic_path, file_lock, write_file
 from pipelines.cli import reason_of
+from pipelines.regular_files import read_text
 
 _MANIFEST = "manifest.json"
 _LOCK_TIMEOUT_S = 60.0
@@ -78,7 +79,7 @@ class PartStore:
         if manifest is not None and not path.exists():
             write_file(path, json.dumps(manifest, indent=1))
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = json.loads(read_text(path))
         except (FileNotFoundError, ValueError):
             raise ValueError(f"output={self.output}: {self.directory} has no parts of a prediction") from None
         for name, value in (manifest or {}).items():
