@@ -67,7 +67,8 @@ class Statistics:
           ValueError: `path` is missing, broken, or something else.
         """
         try:
-            with open_file(path, _MOST_BYTES) as file, np.load(file, allow_pickle=False) as archive:
+            with open_file(path, _MOST_BYTES) as file:
+                archive = np.load(file, allow_pickle=False)
                 if sum(entry.file_size for entry in archive.zip.infolist()) > _MOST_BYTES:
                     raise ValueError("more than any statistics")
                 fields = {name: archive[name] for name in _FIELDS}

@@ -7,6 +7,7 @@ rename, when all parts are there.
 
 import contextlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ class PartStore:
           ValueError: the output exists, cannot be written, has parts with another manifest or none, or is locked.
         """
         if not self.directory.exists():
-            if self.output.exists():
+            if os.path.lexists(self.output):
                 raise ValueError(f"output={self.output}: exists already; expected a path that does not")
             if manifest is None:
                 raise ValueError(f"output={self.output}: found no parts to join in {self.directory}")

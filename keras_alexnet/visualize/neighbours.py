@@ -48,8 +48,8 @@ class Nearest:
         """Adds rows `[N, F]`, each with an item; of equal distances the earlier row is nearer."""
         items = list(items)
         for place, query in enumerate(self._queries):
-            distances = np.sqrt(np.square(features - query).sum(1, dtype=np.float64)).tolist()
-            merged = [*self.best[place], *zip(distances, items, strict=True)]
+            distances = np.sqrt(np.square(features - query).sum(1, dtype=np.float64))
+            merged = [*self.best[place], *zip(np.nan_to_num(distances, nan=np.inf).tolist(), items, strict=True)]
             self.best[place] = sorted(merged, key=lambda entry: entry[0])[: self._count]
 
 
@@ -171,7 +171,8 @@ def _csv_rows(file: BinaryIO) -> Iterator[Row]:
         if "feature_0" not in row:
             raise KeyError("feature_0")
         texts = [text for name, text in row.items() if name and name.startswith("feature_")]
-        yield cell_text(row["path"]), [float(text) for text in texts] if texts[0] else None
+        # A feature that is not a number is an empty cell, and a failed image has empty cells only.
+        yield cell_text(row["path"]), [float(text or "nan") for text in texts] if any(texts) else None
 
 
 def _jsonl_rows(file: BinaryIO) -> Iterator[Row]:
