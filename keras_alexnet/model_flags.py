@@ -11,6 +11,7 @@ from absl import flags
 
 from keras_alexnet.networks import name_forms, parse_options
 from pipelines.cli import UsageError, define_path, define_paths, reason_of
+from pipelines.regular_files import MAX_TEXT_BYTES, open_file, read_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -150,7 +151,8 @@ def _mean(text: str) -> np.ndarray[Any, Any]:
 
     try:
         if text.endswith(".npy"):
-            return np.load(Path(text).expanduser(), allow_pickle=False)
+            with open_file(Path(text).expanduser(), MAX_TEXT_BYTES) as file:
+                return np.load(file, allow_pickle=False)
         return np.array([float(part) for part in text.split(",")], np.float32)
     except (OSError, ValueError, EOFError) as error:
         raise UsageError(f"mean={text}: {reason_of(error)}; expected R,G,B or a .npy file") from error
@@ -158,7 +160,7 @@ def _mean(text: str) -> np.ndarray[Any, Any]:
 
 def _class_names(path: str) -> tuple[str, ...]:
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = read_text(path, "utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"class_names={path}: {reason_of(error)}; expected a text file") from error
     return tuple(line.strip() for line in lines if line.strip())
