@@ -10,6 +10,7 @@ Reads whatever `load_network` reads, except for exports: Caffe's `.caffemodel` a
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shlex
 import shutil
@@ -77,7 +78,7 @@ def check_output(output: Path) -> None:
     """Raises ValueError unless `output` is the name of a new `.weights.h5` or `.keras` in an existing directory."""
     if not output.name.endswith((_WEIGHTS, _MODEL)):
         raise ValueError(f"output={output}: expected a name that ends in {_WEIGHTS} or {_MODEL}")
-    if output.exists():
+    if os.path.lexists(output):
         raise ValueError(f"output={output}: found a file; expected a name that does not exist yet")
     if not output.parent.is_dir():
         raise ValueError(f"output={output}: found no directory {output.parent}; expected one that exists")
@@ -88,7 +89,7 @@ def _write(model: keras.Model, output: Path) -> None:
     with file_lock(lock):
         try:
             # Of conversions that were killed: `atomic_path` gives such names.
-            for leftover in output.parent.glob(f".????????.{output.name}"):
+            for leftover in output.parent.glob(f".????????.{glob.escape(output.name)}"):
                 leftover.unlink(missing_ok=True)
             with atomic_path(output) as temporary:
                 (model.save_weights if output.name.endswith(_WEIGHTS) else model.save)(temporary)

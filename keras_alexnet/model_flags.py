@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from keras_alexnet.networks import name_forms, parse_options
-from pipelines.cli import UsageError, define_path, reason_of
+from pipelines.cli import UsageError, define_path, define_paths, reason_of
+from pipelines.regular_files import MAX_TEXT_BYTES, open_file, read_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,11 +22,18 @@ if TYPE_CHECKING:
 flags.disclaim_key_flags()
 
 
-def define_model_flags() -> None:
+def define_model_flags(several: bool = False) -> None:
     """Defines --model (also --model_dir, --weights), and what weight files do not contain: --network (also --variant),
     --network_options, --width, --init, --mean, --image_size, --classes, --preprocessing, --from_logits, --class_names.
+
+    Args:
+      several: whether --model may be repeated; `load_models` loads them.
     """
-    define_path("model", None, "run directory, export, .keras file, or weight file of any kind", required=True)
+    model = "run directory, export, .keras file, or weight file of any kind"
+    if several:
+        define_paths("model", None, f"{model}; several are averaged after the softmax", required=True)
+    else:
+        define_path("model", None, model, required=True)
     flags.DEFINE_alias("model_dir", "model")
     flags.DEFINE_alias("weights", "model")
     flags.DEFINE_string(
@@ -117,11 +125,7 @@ def model_arguments(options: flags.FlagValues) -> ModelArguments:
     Raises:
       UsageError: --mean or --network_options cannot be read.
     """
-    names = ("network", "classes", "width", "init", "image_size", "preprocessing", "from_logits")
-    given: dict[str, Any] = {name: options[name].value for name in names}
-    given["mean"] = None if options.mean is None else _mean(options.mean)
-    given |= network_options(options)
-    return ModelArguments(options.model, given, options.class_names)
+    return ModelArguments(options.model, _keywords(options), options.class_names)
 
 
 def load_model(options: flags.FlagValues) -> LoadedNetwork:
@@ -129,12 +133,26 @@ def load_model(options: flags.FlagValues) -> LoadedNetwork:
     return model_arguments(options).load()
 
 
+def load_models(options: flags.FlagValues) -> list[LoadedNetwork]:
+    """Loads the networks that the flags of `define_model_flags(several=True)` name, with the same other flags."""
+    keywords = _keywords(options)
+    return [ModelArguments(path, keywords, options.class_names).load() for path in options.model]
+
+
+def _keywords(options: flags.FlagValues) -> dict[str, Any]:
+    names = ("network", "classes", "width", "init", "image_size", "preprocessing", "from_logits")
+    given: dict[str, Any] = {name: options[name].value for name in names}
+    given["mean"] = None if options.mean is None else _mean(options.mean)
+    return given | network_options(options)
+
+
 def _mean(text: str) -> np.ndarray[Any, Any]:
     import numpy as np
 
     try:
         if text.endswith(".npy"):
-            return np.load(Path(text).expanduser(), allow_pickle=False)
+            with open_file(Path(text).expanduser(), MAX_TEXT_BYTES) as file:
+                return np.load(file, allow_pickle=False)
         return np.array([float(part) for part in text.split(",")], np.float32)
     except (OSError, ValueError, EOFError) as error:
         raise UsageError(f"mean={text}: {reason_of(error)}; expected R,G,B or a .npy file") from error
@@ -142,7 +160,7 @@ def _mean(text: str) -> np.ndarray[Any, Any]:
 
 def _class_names(path: str) -> tuple[str, ...]:
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = read_text(path, "utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"class_names={path}: {reason_of(error)}; expected a text file") from error
     return tuple(line.strip() for line in lines if line.strip())

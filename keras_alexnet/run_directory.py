@@ -26,6 +26,7 @@ from keras_alexnet import networks
 from keras_alexnet.classifier import alexnet_input
 from pipelines.atomic import FileLockedError, atomic_path, file_lock, write_file
 from pipelines.cli import reason_of
+from pipelines.regular_files import MAX_TEXT_BYTES, check_directory, open_file, read_text
 from pipelines.statistics import Statistics
 
 
@@ -41,6 +42,8 @@ class RunConfig:
       bad_images: keys of the training images that cannot be decoded; training leaves them out.
       label_names: display names of the classes, in the same order; empty if the dataset has none.
       learning_rate: the initial one; None in runs of older versions.
+      class_weight_values: the weights of the classes that `class_weights` names, in the order of the dataset's classes;
+        empty if that is "none".
 
     The others are those of `TrainingConfig`.
     """
@@ -65,7 +68,10 @@ class RunConfig:
     learning_rate: float | None = None
     warmup_epochs: float = 0.0
     label_smoothing: float = 0.0
+    class_weights: str = "none"
+    class_weight_values: tuple[float, ...] = ()
     augmentation: str = "crop"
+    color_augmentation: str | None = None
     cutout: int = 0
     random_erasing: float = 0.0
     network_options: Mapping[str, Any] = field(default_factory=dict)
@@ -153,17 +159,21 @@ class RunDirectory:
           ValueError: if there is none, or it cannot be read.
         """
         try:
-            fields = json.loads(self._config.read_text(encoding="utf-8"))
+            fields = json.loads(read_text(self._config))
+            check_directory(self.checkpoints_dir)
             if "variant" in fields:  # versions up to 0.1 knew AlexNet's variants only
                 fields["network"] = fields.pop("variant")
-            lists = {k: tuple(fields[k]) for k in ("class_names", "bad_images", "label_names") if k in fields}
+            names = ("class_names", "bad_images", "label_names", "class_weight_values")
+            lists = {name: tuple(fields[name]) for name in names if name in fields}
             return RunConfig(**fields | lists)
         except FileNotFoundError:
             found = "a directory without model.json" if self.path.is_dir() else "no such directory"
             raise ValueError(
                 f"model_dir={self.path}: found {found}, expected one written by `python -m keras_alexnet.train`"
             ) from None
-        except (ValueError, TypeError, KeyError, OSError) as error:
+        except OSError as error:
+            raise ValueError(f"{error.filename}: {reason_of(error)}, expected a file of keras_alexnet.train") from error
+        except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"{self._config}: found {error!r}, expected a file of keras_alexnet.train") from error
 
     @property
@@ -181,7 +191,8 @@ class RunDirectory:
         if networks.find(self.config.network).mean is None:
             return None
         try:
-            return np.load(self._mean, allow_pickle=False)
+            with open_file(self._mean, MAX_TEXT_BYTES) as file:
+                return np.load(file, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise ValueError(f"{self._mean}: {reason_of(error)}; expected the mean that training writes") from error
 

@@ -68,7 +68,9 @@ def _section(experiment: Experiment, results: Sequence[Result], directory: str) 
 def _table(experiment: Experiment, results: Sequence[Result]) -> list[str]:
     timed = experiment.measure == "epochs_to_target"
     measure = [f"epochs to {experiment.target:.0%} training error"] if timed else []
-    columns = ["run", "seeds", "epochs", *measure, "ten-crop error", "centre error", "training error", "published"]
+    nine = ["nine-crop error"] if any(row.nine_crop_top1_error is not None for row in results) else []
+    errors = ["ten-crop error", "centre error", *nine, "training error"]
+    columns = ["run", "seeds", "epochs", *measure, *errors, "published"]
     lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
     for run in experiment.runs:
         rows = _of(results, run)
@@ -82,9 +84,11 @@ def _table(experiment: Experiment, results: Sequence[Result]) -> list[str]:
             cells.append(
                 (f"{statistics.mean(reached):.1f}" if reached else "") + (f" ({missed} never)" if missed else "")
             )
+        nine_errors = [row.nine_crop_top1_error for row in rows if row.nine_crop_top1_error is not None]
         cells += [
             percent([row.ten_crop_top1_error for row in rows]),
             percent([row.center_top1_error for row in rows]),
+            *([percent(nine_errors)] if nine else []),
             percent([row.train_top1_error for row in rows]),
             run.published,
         ]
@@ -94,11 +98,13 @@ def _table(experiment: Experiment, results: Sequence[Result]) -> list[str]:
 
 def _verdicts(experiment: Experiment, results: Sequence[Result]) -> list[str]:
     """One sentence for each run beside the baseline: the difference, and whether the spread resolves it."""
-    baseline = _of(results, experiment.runs[0])
+    first = experiment.runs[0]
+    baseline = _of(results, first)
     lines = []
     for run in experiment.runs[1:]:
         rows = _of(results, run)
-        if rows and baseline:
+        # Errors on other classes cannot be compared.
+        if rows and baseline and run.subset == first.subset:
             lines.append(f"- {run.title}: {_verdict(experiment, baseline, rows)}")
     return [*lines, ""] if lines else []
 
@@ -121,6 +127,8 @@ def _write_figure(results_dir: Path, experiment: Experiment, results: Sequence[R
         for row in _of(results, run)[:1]:
             curves[run.title] = read_curve(curve_path(results_dir, *row.key))
     figure = plots.learning_curves_figure(curves, experiment.title)
+    if experiment.target:
+        figure.axes[0].axhline(100 * experiment.target, color="black", linewidth=0.8, linestyle="dashed")
     # Without a date the file changes only with the results.
     figure.savefig(results_dir / figure_name(experiment), metadata={"Date": None})
 

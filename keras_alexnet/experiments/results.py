@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipelines.atomic import file_lock, write_file
+from pipelines.regular_files import read_text
 
 _LOCK_TIMEOUT_S = 60.0
 _Row = TypeVar("_Row")
@@ -34,6 +35,7 @@ class Result:
       revision: of the code.
       processor: name, number of cores and what decides the speed.
       date: of the evaluation, YYYY-MM-DD.
+      nine_crop_top1_error: as `ten_crop_top1_error`, of networks whose authors test so; else None.
     """
 
     experiment: str
@@ -54,6 +56,7 @@ class Result:
     revision: str
     processor: str
     date: str
+    nine_crop_top1_error: float | None = None
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -88,24 +91,27 @@ def curve_path(directory: Path, experiment: str, run: str, seed: int) -> Path:
 
 def read_curve(path: Path) -> list[dict[str, float]]:
     """Reads a `metrics.csv`, or a copy of one: a row for each epoch, without the values that are missing in it."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(file)]
+    table = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    return [{name: float(text) for name, text in row.items() if text} for row in table]
 
 
 def read_rows(path: Path, kind: type[_Row]) -> list[_Row]:
     """The rows of a CSV file as dataclasses of one kind; empty if there is no such file.
+
+    Columns of fields with a default may be missing: the file is older than they are.
 
     Raises:
       ValueError: the file does not have the columns of `kind`.
     """
     if not path.exists():
         return []
-    columns = tuple(field.name for field in dataclasses.fields(kind))  # type: ignore[arg-type]  # a dataclass
-    with open(path, newline="", encoding="utf-8") as file:
-        table = csv.DictReader(file)
-        if tuple(table.fieldnames or ()) != columns:
-            raise ValueError(f"{path}: found columns {table.fieldnames}; expected {', '.join(columns)}")
-        return [kind(**_values(row, kind)) for row in table]
+    fields: Sequence[Any] = dataclasses.fields(kind)  # type: ignore[arg-type]  # a dataclass
+    columns = [field.name for field in fields]
+    newer = [field.name for field in fields if field.default is not dataclasses.MISSING]
+    table = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    if list(dict.fromkeys([*(table.fieldnames or ()), *newer])) != columns:
+        raise ValueError(f"{path}: found columns {table.fieldnames}; expected {', '.join(columns)}")
+    return [kind(**_values(row, kind)) for row in table]
 
 
 def add_row(path: Path, row: Any) -> None:
@@ -135,7 +141,7 @@ def _text(value: object) -> object:
 def _values(row: dict[str, str], kind: Any) -> dict[str, object]:
     values: dict[str, object] = {}
     for field in dataclasses.fields(kind):
-        text = row[field.name]
+        text = row.get(field.name, "")
         if field.type is int:
             values[field.name] = int(text)
         elif field.type is float:
