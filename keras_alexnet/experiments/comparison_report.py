@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from keras_alexnet.experiments.comparison import PREFIX
 from keras_alexnet.experiments.costs import Costs, read_costs
@@ -26,8 +27,8 @@ convolutional networks, 2017) trained 300 epochs, the authors as long or longer:
 not a reproduction of theirs. Times are not comparable with the survey's, which used a GPU.
 
 Times of requests are those of one image sent to the exported model in the same process, decoding a JPEG of 256 x 256
-pixels included: the fastest of ten, and the processor time of all cores. "Recipe only": not trained here; the tests
-train it for a step, export it and send it requests, and `configs/survey_cifar.flags` trains it as the survey did.
+pixels included: the fastest of ten or more, and the processor time of all cores. "Recipe only": not trained here; the
+tests train it for a step, export it and send it requests; `configs/survey_cifar.flags` trains it as the survey did.
 """
 _DATASETS = {"cifar10": "CIFAR-10", "imagenette": "Imagenette"}
 _RECIPE_ONLY, _REMARK = "recipe only", "remark"
@@ -115,7 +116,7 @@ def write_figures(results_dir: Path, name: str) -> bool:
 
     curves = {line.network: read_curve(curve_path(results_dir, *line.results[0].key)) for line in trained}
     # Without a date the files change only with the results.
-    options = {"metadata": {"Date": None}}
+    options: dict[str, Any] = {"metadata": {"Date": None}}
     plots.comparison_curves_figure(curves).savefig(results_dir / f"{name}_curves.svg", **options)
     shown = [(line.network, line.error, line.costs) for line in trained if line.costs]
     if shown:

@@ -49,6 +49,7 @@ CIFAR10: dict[str, Published] = {
     "survey_wide_resnet": Published(survey=4.8),
     "survey_pyramidnet": Published(survey=4.3),
     "survey_senet": Published(survey=4.8),
+    "survey_densenet": Published(survey=5.1),
 }
 
 # Of networks for small images, in the order of the page: those without a row are "recipe only" there.

@@ -30,7 +30,7 @@ def network(name: str) -> Network:
     """
     hub = _keras_hub(name)
     what = name.removeprefix(PREFIX)
-    classifiers = {
+    classifiers: dict[str, Any] = {
         kind.__name__: kind for kind in vars(hub).values() if inspect.isclass(kind) and _is_classifier(kind, hub)
     }
     options: tuple[str, ...] = ()

@@ -2,8 +2,8 @@
 
 References: Szegedy, Ioffe, Vanhoucke, Alemi, Inception-v4, Inception-ResNet and the Impact of Residual Connections on
 Learning, AAAI 2017, Figures 3 to 9; TensorFlow-Slim, nets/inception_v4.py (batch normalization, dropout, weight decay,
-He initialization). Batch normalization has gamma, as in the published PyTorch ports; Slim has none. Slim's auxiliary
-head is left out.
+He initialization, the auxiliary head and the weight of its loss: train_image_classifier.py). Batch normalization has
+gamma, as in the published PyTorch ports; Slim has none.
 """
 
 import functools
@@ -36,6 +36,8 @@ _MODULES = (
     ("reduction_b", _REDUCTION_B),
     *((f"c{index}", _C) for index in range(1, 4)),
 )
+# The last of the modules with 17 x 17 maps.
+_WITH_HEAD = "b7"
 
 
 def networks() -> list[Network]:
@@ -49,6 +51,7 @@ def networks() -> list[Network]:
             resize_policy="shorter_side",
             weight_decay=0.00004,
             features_layer="global_pool",
+            aux_loss_weights=(0.4,),
             options=("width",),
         )
     ]
@@ -61,8 +64,24 @@ def _build(classes: int, image_size: int, classifier_activation: str | None = "s
     unit = functools.partial(blocks.normalized_convolution, constants=_BATCH_NORM)
     scale = functools.partial(blocks.scaled, width=width)
     maps = sequence(maps, _STEM, unit, scale, "stem")
+    head = None
     for name, branches in _MODULES:
         maps = module(maps, branches, unit, scale, name)
+        head = _head(maps, classes, unit, scale) if name == _WITH_HEAD else head
     features = keras.layers.GlobalAveragePooling2D(name="global_pool")(maps)
     logits = blocks.classifier(blocks.dropout(features, 0.2, "dropout"), classes)
-    return keras.Model(images, blocks.output(logits, classifier_activation), name="inception_v4")
+    outputs = [
+        blocks.output(logits, classifier_activation),
+        blocks.output(head, classifier_activation, "aux_predictions"),
+    ]
+    return keras.Model(images, outputs, name="inception_v4")
+
+
+def _head(maps: Any, classes: int, unit: Any, scale: Any) -> Any:
+    """The logits of the auxiliary head. Smaller images leave maps smaller than its pooling window."""
+    import keras
+
+    maps = keras.layers.AveragePooling2D(min(5, maps.shape[1]), 3, name="aux_pool")(maps)
+    maps = unit(maps, scale(128), 1, name="aux_conv1")
+    maps = unit(maps, scale(768), maps.shape[1], padding="valid", name="aux_conv2")
+    return blocks.classifier(keras.layers.Flatten(name="aux_flatten")(maps), classes, name="aux_fc")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -43,11 +42,10 @@ def comparison_figure(
     rows = -(-len(costs) // columns)
     figure = new_figure(4.2 * columns + 2.2, 3.2 * rows)
     figure.suptitle(title, x=0.01, ha="left")
-    panels = figure.subplots(rows, columns, squeeze=False).flat
-    for axes, (label, values) in itertools.zip_longest(panels, costs.items(), fillvalue=("", {})):
-        if not label:
-            axes.set_visible(False)
-            continue
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in panels[len(costs) :]:
+        axes.set_visible(False)
+    for axes, (label, values) in zip(panels, costs.items(), strict=False):
         for index, (name, error) in enumerate(errors.items()):
             color, marker, _ = _style(index)
             axes.scatter(values[name], 100 * error, color=color, marker=marker, s=34, label=_label(name))

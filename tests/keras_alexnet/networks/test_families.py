@@ -26,6 +26,8 @@ LARGE_PARAMETERS = {
     ("inception_v4", 1000): 42_679_816,
     ("densenet_bc_100_12", 10): 769_162,
     ("densenet_bc_190_40", 10): 25_624_430,
+    ("survey_densenet", 10): 3_638_322,
+    ("survey_densenet", 100): 3_714_372,
 }
 
 
@@ -179,6 +181,18 @@ def test_inception_v4():
 
 
 @pytest.mark.medium
+def test_the_auxiliary_head_of_inception_v4():
+    """TensorFlow-Slim's: a convolution over the whole of the pooled maps, and a loss that counts 0.4."""
+    network = networks.find("inception_v4")
+    model = networks.create_for_training("inception_v4", 3, width=1 / 32)
+    assert model.output_shape == [(None, 3)] * 2 and network.aux_loss_weights == (0.4,)
+    head = "concat average5/3 conv1x1/1-4 bn relu conv5x5/1-24 bn relu flatten fc linear"
+    assert path_to(model.get_layer("aux_predictions")) == head
+    assert before(model.get_layer("aux_pool"))[0].name.startswith("b7")
+    assert not [layer for layer in networks.create("inception_v4", 3, width=1 / 32).layers if "aux" in layer.name]
+
+
+@pytest.mark.medium
 def test_a_layer_of_a_densenet():
     model = networks.create("densenet_bc_100_12", 3, width=1 / 4)
     maps, new = before(model.get_layer("block1_layer2_concat"))
@@ -190,6 +204,16 @@ def test_a_layer_of_a_densenet():
     plain = networks.create("densenet_40_12", 3, dropout=0.2)
     assert path_to(before(plain.get_layer("block1_layer2_concat"))[1]) == "concat bn relu conv3x3/1-12 dropout"
     assert path_to(plain.get_layer("transition1_pool")) == "concat bn relu conv1x1/1-160 dropout average2/2"
+
+
+@pytest.mark.medium
+def test_a_layer_of_the_surveys_densenet():
+    """As takedarts/resnetfamily: batch normalization after convolutions too, bare transitions, a ReLU at the end."""
+    model = networks.create("survey_densenet", 3, width=1 / 12)
+    assert path_to(before(model.get_layer("block1_layer2_concat"))[1]) == "concat bn relu conv3x3/1-1 bn"
+    assert path_to(model.get_layer("transition1_pool")) == "concat conv1x1/1-24 average2/2"
+    assert path_to(model.layers[-1]) == "concat relu global fc softmax"
+    assert model.get_layer("conv0").use_bias and sum(word(layer) == "concat" for layer in model.layers) == 69
 
 
 def test_a_block_of_a_fractalnet():
