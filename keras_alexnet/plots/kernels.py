@@ -92,7 +92,8 @@ def kernels_figure(
     """
     mosaics = _mosaics(towers)
     heights = [image.shape[0] / image.shape[1] for image in mosaics]
-    width = max(4.0, _WIDTH_INCHES * min(1.0, np.shape(towers[0])[-1] / 8))
+    # The caption needs 6 inches.
+    width = max(6.2, _WIDTH_INCHES * min(1.0, np.shape(towers[0])[-1] / 8))
     figure = figure or new_figure(width, kernels_height(towers, width))
     figure.suptitle(title, x=0.01, ha="left")
     panels = figure.subplots(len(mosaics), 1, squeeze=False, height_ratios=heights)[:, 0]

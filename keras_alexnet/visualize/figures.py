@@ -88,6 +88,10 @@ class Request:
         pairs = zip(names, prefixes, strict=True)
         return [name.removeprefix(f"{prefix} ") for name, prefix in pairs]
 
+    def title(self, model: keras.Model) -> str:
+        """The network's name, or that of a model whose network is unknown."""
+        return self.network.network or model.name
+
     def where(self) -> str:
         """The crops and images that a figure shows, for its caption."""
         crops = "ten crops" if self.crops == "ten" else "centre crop"
@@ -98,7 +102,7 @@ def kernels(request: Request) -> Figure:
     """The kernels of the first convolution."""
     model = request.keras_model()
     towers = trace.first_convolution(model, request.network.preprocessing)
-    return plots.kernels_figure(towers, f"Kernels of the first convolution of {model.name}")
+    return plots.kernels_figure(towers, f"Kernels of the first convolution of {request.title(model)}")
 
 
 def predictions(request: Request) -> Figure:
@@ -160,7 +164,7 @@ def activations(request: Request) -> Figure:
     layers = trace.activations(calls, request.layer)
     names, label = request.class_names(model.output_shape[-1]), photograph.label
     name = photograph.name if label is None else f"an image of class {names[label]}"
-    return plots.activations_figure(np.asarray(crop[0]), layers, f"Activations of {model.name} for {name}")
+    return plots.activations_figure(np.asarray(crop[0]), layers, f"Activations of {request.title(model)} for {name}")
 
 
 def confusion(request: Request) -> Figure:
@@ -220,7 +224,7 @@ def _scored(request: Request) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarr
 def architecture(request: Request) -> Figure:
     """The layers as boxes."""
     model = request.keras_model()
-    title = f"{model.name}: {model.count_params():,} parameters"
+    title = f"{request.title(model)}: {model.count_params():,} parameters"
     return plots.architecture_figure(trace.blocks(model, request.network.preprocessing), title)
 
 
@@ -248,7 +252,10 @@ def summary(request: Request) -> Figure:
     rows, model = _rows(request), request.keras_model()
     towers = trace.first_convolution(model, request.network.preprocessing)
     return plots.summary_figure(
-        towers, _predictions(request, _SUMMARY), {"": rows}, f"{model.name}: {model.count_params():,} parameters"
+        towers,
+        _predictions(request, _SUMMARY),
+        {"": rows},
+        f"{request.title(model)}: {model.count_params():,} parameters",
     )
 
 
