@@ -113,8 +113,11 @@ def load_weights_by_name(model: keras.Model, path: str | os.PathLike, skip: Coll
 def assign_by_name(model: keras.Model, file: WeightFile, skip: Collection[str] = ()) -> None:
     """Loads the weights of `file` into `model`; arguments and errors as for `load_weights_by_name`."""
     # Not `model.load_weights`: it accepts files that lack some of the layers.
-    layers = {name: own for name, own in _weights_by_name(model).items() if name.partition("/")[0] not in skip}
-    found = {name: arrays for name, arrays in file.layers.items() if name.partition("/")[0] not in skip}
+    layers, found = _weights_by_name(model), file.layers
+    if file.is_in_order and len(layers) == len(found):
+        found = dict(zip(layers, found.values(), strict=True))
+    layers = {name: own for name, own in layers.items() if name.partition("/")[0] not in skip}
+    found = {name: arrays for name, arrays in found.items() if name.partition("/")[0] not in skip}
     layers, found = _matched(layers, found, [layer.name for layer in model.layers if isinstance(layer, keras.Model)])
     for name in sorted(layers.keys() ^ found.keys()):
         reason = "found no such layer" if name in layers else "found a layer that the network does not have"

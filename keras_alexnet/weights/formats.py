@@ -62,6 +62,7 @@ class WeightFile:
       layout: of the kernels of other frameworks; None for Keras' files.
       operations: normalization and pooling layers in the order in which the network applies them; empty if the file
         does not describe them.
+      is_in_order: whether the layers are in the order of the network, so that their names do not matter.
     """
 
     path: Path
@@ -69,6 +70,7 @@ class WeightFile:
     layers: dict[str, list[np.ndarray]]
     layout: Layout | None = None
     operations: tuple[Operation, ...] = ()
+    is_in_order: bool = False
 
 
 # References: HDF5 and ZIP specifications; numpy.lib.format; torch/serialization.py (MAGIC_NUMBER, pickled as LONG1).

@@ -1,6 +1,7 @@
-"""Keras' own files: `.weights.h5`, and the weights inside `.keras`."""
+"""Keras' own files: `.weights.h5`, the weights inside `.keras`, and `.h5` files of Keras 2 and keras.applications."""
 
 import io
+import itertools
 import zipfile
 import zlib
 from pathlib import Path
@@ -20,13 +21,14 @@ _STORED_IN_THE_FILE = (h5py.h5d.COMPACT, h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED)
 
 
 def read_h5(path: Path) -> WeightFile:
-    """Reads a `.weights.h5`.
+    """Reads a `.weights.h5`, or a `.h5` of weights as Keras 2 wrote them and keras.applications distributes them.
 
     Raises:
-      ValueError: if it is damaged, or was not written by Keras 3's `save_weights`.
+      ValueError: if it is damaged, or was not written by Keras' `save_weights`.
     """
     with path.open("rb") as file:
-        return WeightFile(path, "keras_h5", _layers(path, file, path.stat().st_size))
+        layers, is_in_order = _layers(path, file, path.stat().st_size)
+    return WeightFile(path, "keras_h5", layers, is_in_order=is_in_order)
 
 
 def read_keras(path: Path) -> WeightFile:
@@ -36,7 +38,7 @@ def read_keras(path: Path) -> WeightFile:
       ValueError: if it is damaged, or was not written by Keras 3's `model.save`.
     """
     content = _weights_of_archive(path)
-    return WeightFile(path, "keras", _layers(path, io.BytesIO(content), len(content)))
+    return WeightFile(path, "keras", _layers(path, io.BytesIO(content), len(content))[0])
 
 
 def check_keras_file(path: Path) -> None:
@@ -62,19 +64,23 @@ def _weights_of_archive(path: Path) -> bytes:
         raise ValueError(f"{path}: found a damaged {KINDS['keras']} ({error})") from error
 
 
-def _layers(path: Path, file: BinaryIO, size: int) -> dict[str, list[np.ndarray]]:
+def _layers(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, list[np.ndarray]], bool]:
+    """The arrays of the layers, and whether they are in the order of the network."""
     layers: dict[str, list[np.ndarray]] = {}
+    is_keras_2 = False
     try:
         # A Python file: HDF5's own driver would open whatever files the content names.
         with h5py.File(file, "r") as content:
             _check_content(path, content, size)
             if "layers" in content:
                 _read_group(content["layers"], "", layers)
+            else:
+                is_keras_2, layers = True, _layers_of_keras_2(content)
     except _UNREADABLE as error:
         raise _damaged(path, error) from error
     if not layers:
-        raise ValueError(f"{path}: found an HDF5 file without Keras 3's group 'layers'; expected {KINDS['keras_h5']}")
-    return layers
+        raise ValueError(f"{path}: found an HDF5 file without Keras' layers; expected {KINDS['keras_h5']}")
+    return layers, is_keras_2
 
 
 def _read_group(group: h5py.Group, prefix: str, layers: dict[str, list[np.ndarray]]) -> None:
@@ -95,8 +101,29 @@ def _read_group(group: h5py.Group, prefix: str, layers: dict[str, list[np.ndarra
         _read_group(below, f"{name}/" if name != prefix else prefix, layers)
 
 
+def _layers_of_keras_2(content: h5py.File) -> dict[str, list[np.ndarray]]:
+    """The arrays of the layers, in the order of the network."""
+    layers: dict[str, list[np.ndarray]] = {}
+    for name in _names(content, "layer_names"):
+        group = content[name]
+        names = _names(group, "weight_names")
+        if name in layers or len(set(names)) < len(names):
+            raise ValueError(f"two layers or weights of {name!r} have one name")
+        if names:
+            layers[name] = [group[weight][()] for weight in names]
+    return layers
+
+
+def _names(group: h5py.Group, attribute: str) -> list[str]:
+    """A list of names in an attribute, which Keras divides into several (`layer_names0`, ...) if it is too long."""
+    numbered = (f"{attribute}{number}" for number in itertools.count())
+    parts = [attribute] if attribute in group.attrs else itertools.takewhile(group.attrs.__contains__, numbered)
+    names = [name for part in parts for name in group.attrs[part]]
+    return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
+
+
 def _damaged(path: Path, error: BaseException) -> ValueError:
-    return ValueError(f"{path}: found an HDF5 file that is damaged or not written by Keras 3 ({error})")
+    return ValueError(f"{path}: found an HDF5 file that is damaged or not written by Keras ({error})")
 
 
 def _check_content(path: Path, content: h5py.File, size: int) -> None:

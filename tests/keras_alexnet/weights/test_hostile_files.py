@@ -165,9 +165,9 @@ def test_arrays_that_are_not_in_the_file_are_refused(tmp_path, paper, weights_h5
         with zipfile.ZipFile(tmp_path / "w.keras", "w") as archive:
             archive.write(path, "model.weights.h5")
         path = tmp_path / "w.keras"
-        with pytest.raises(ValueError, match="HDF5 file that is damaged or not written by Keras 3"):
+        with pytest.raises(ValueError, match="HDF5 file that is damaged or not written by Keras"):
             check_keras_file(path)
-    refused(paper, path, PAPER, "HDF5 file that is damaged or not written by Keras 3", "not")
+    refused(paper, path, PAPER, "HDF5 file that is damaged or not written by Keras", "not")
 
 
 def test_the_files_that_keras_writes_pass(tmp_path, paper):
