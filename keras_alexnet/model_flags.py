@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from keras_alexnet.variants import VARIANTS
+from keras_alexnet.networks import name_forms, parse_options
 from pipelines.cli import UsageError, define_path, define_paths, reason_of
+from pipelines.regular_files import MAX_TEXT_BYTES, open_file, read_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +24,7 @@ flags.disclaim_key_flags()
 
 def define_model_flags(several: bool = False) -> None:
     """Defines --model (also --model_dir, --weights), and what weight files do not contain: --network (also --variant),
-    --width, --init, --mean, --image_size, --classes, --preprocessing, --from_logits, --class_names.
+    --network_options, --width, --init, --mean, --image_size, --classes, --preprocessing, --from_logits, --class_names.
 
     Args:
       several: whether --model may be repeated; `load_models` loads them.
@@ -38,12 +39,12 @@ def define_model_flags(several: bool = False) -> None:
     flags.DEFINE_string(
         "network",
         None,
-        f"of a weight file: {', '.join(VARIANTS)}, keras.applications.<constructor>, or package.module:function; "
-        "detected from the weights if possible",
+        f"of a weight file: {name_forms()}; detected from the weights of an AlexNet if possible",
     )
     flags.DEFINE_alias("variant", "network")
-    flags.DEFINE_float("width", None, "of a weight file: multiplier of filters and units of an AlexNet", 0.001, 16)
-    flags.DEFINE_enum("init", None, ["paper", "he"], "of a .weights.h5 of an AlexNet: its --init in training")
+    define_network_options("of a weight file: ")
+    flags.DEFINE_float("width", None, "of a weight file: its --width in training", 0.001, 16)
+    flags.DEFINE_enum("init", None, ["paper", "he"], "of a .weights.h5: its --init in training")
     flags.DEFINE_string(
         "mean", None, "of a weight file of an AlexNet: the mean that it subtracts, R,G,B or a .npy file"
     )
@@ -59,6 +60,31 @@ def define_model_flags(several: bool = False) -> None:
     )
     flags.DEFINE_boolean("from_logits", None, "of a .keras file that is not an AlexNet: whether it returns logits")
     define_path("class_names", None, "text file with one class name per line; ImageNet's wnids by default")
+
+
+def define_network_options(prefix: str = "") -> None:
+    """Defines --network_options, which `network_options` reads; `prefix` begins its help."""
+    flags.DEFINE_string(
+        "network_options",
+        None,
+        f"{prefix}options of the network other than width, init and mean, such as depth=20,dropout=0.5",
+    )
+
+
+def network_options(options: flags.FlagValues) -> dict[str, Any]:
+    """The options that --network_options gives.
+
+    Raises:
+      UsageError: it has another form, or names what has a flag of its own.
+    """
+    try:
+        given = parse_options(options.network_options)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    for name in ("width", "init", "mean", "image_size"):
+        if name in given:
+            raise UsageError(f"network_options={name}={given[name]}: expected the flag --{name}={given[name]}")
+    return given
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +123,7 @@ def model_arguments(options: flags.FlagValues) -> ModelArguments:
     """What the flags name.
 
     Raises:
-      UsageError: --mean cannot be read.
+      UsageError: --mean or --network_options cannot be read.
     """
     return ModelArguments(options.model, _keywords(options), options.class_names)
 
@@ -117,7 +143,7 @@ def _keywords(options: flags.FlagValues) -> dict[str, Any]:
     names = ("network", "classes", "width", "init", "image_size", "preprocessing", "from_logits")
     given: dict[str, Any] = {name: options[name].value for name in names}
     given["mean"] = None if options.mean is None else _mean(options.mean)
-    return given
+    return given | network_options(options)
 
 
 def _mean(text: str) -> np.ndarray[Any, Any]:
@@ -125,7 +151,8 @@ def _mean(text: str) -> np.ndarray[Any, Any]:
 
     try:
         if text.endswith(".npy"):
-            return np.load(Path(text).expanduser(), allow_pickle=False)
+            with open_file(Path(text).expanduser(), MAX_TEXT_BYTES) as file:
+                return np.load(file, allow_pickle=False)
         return np.array([float(part) for part in text.split(",")], np.float32)
     except (OSError, ValueError, EOFError) as error:
         raise UsageError(f"mean={text}: {reason_of(error)}; expected R,G,B or a .npy file") from error
@@ -133,7 +160,7 @@ def _mean(text: str) -> np.ndarray[Any, Any]:
 
 def _class_names(path: str) -> tuple[str, ...]:
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = read_text(path, "utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"class_names={path}: {reason_of(error)}; expected a text file") from error
     return tuple(line.strip() for line in lines if line.strip())

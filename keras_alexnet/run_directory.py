@@ -26,6 +26,7 @@ from keras_alexnet import networks
 from keras_alexnet.classifier import alexnet_input
 from pipelines.atomic import FileLockedError, atomic_path, file_lock, write_file
 from pipelines.cli import reason_of
+from pipelines.regular_files import MAX_TEXT_BYTES, check_directory, open_file, read_text
 from pipelines.statistics import Statistics
 
 
@@ -158,7 +159,8 @@ class RunDirectory:
           ValueError: if there is none, or it cannot be read.
         """
         try:
-            fields = json.loads(self._config.read_text(encoding="utf-8"))
+            fields = json.loads(read_text(self._config))
+            check_directory(self.checkpoints_dir)
             if "variant" in fields:  # versions up to 0.1 knew AlexNet's variants only
                 fields["network"] = fields.pop("variant")
             names = ("class_names", "bad_images", "label_names", "class_weight_values")
@@ -169,7 +171,9 @@ class RunDirectory:
             raise ValueError(
                 f"model_dir={self.path}: found {found}, expected one written by `python -m keras_alexnet.train`"
             ) from None
-        except (ValueError, TypeError, KeyError, OSError) as error:
+        except OSError as error:
+            raise ValueError(f"{error.filename}: {reason_of(error)}, expected a file of keras_alexnet.train") from error
+        except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"{self._config}: found {error!r}, expected a file of keras_alexnet.train") from error
 
     @property
@@ -187,7 +191,8 @@ class RunDirectory:
         if networks.find(self.config.network).mean is None:
             return None
         try:
-            return np.load(self._mean, allow_pickle=False)
+            with open_file(self._mean, MAX_TEXT_BYTES) as file:
+                return np.load(file, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise ValueError(f"{self._mean}: {reason_of(error)}; expected the mean that training writes") from error
 

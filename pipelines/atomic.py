@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
+
+from pipelines.regular_files import unreadable
 
 
 class FileLockedError(BlockingIOError):
@@ -44,7 +47,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
       A path that does not exist.
 
     Raises:
-      OSError: `path` cannot be written.
+      OSError: `path` cannot be written, or is a device, a named pipe or the like, which a rename would replace.
 
     Example:
 
@@ -54,6 +57,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     ```
     """
     target = Path(os.path.realpath(path))
+    reason = unreadable(target) if target.exists() and not target.is_dir() else None
+    if reason is not None:
+        raise OSError(errno.EINVAL, reason, os.fspath(path))
     temporary = target.with_name(f".{secrets.token_hex(4)}.{target.name}")
     try:
         yield temporary

@@ -251,8 +251,6 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
     """Parses `argv` into absl's FLAGS; a wrong flag, value or flagfile ends the process with one line."""
     try:
         arguments = expand_flagfiles(argv[1:])
-    except (OSError, UnicodeDecodeError) as error:
-        sys.exit(f"error: --flagfile: {error}")
     except flags.Error as error:
         sys.exit(f"error: {error}")
     try:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from absl import flags
 
+from pipelines.regular_files import read_text
+
 # Where our own flagfiles are, which --flagfile finds by name. Not imported: this package knows nothing of that one.
 _OUR_FLAGFILES = Path(__file__).parents[1] / "keras_alexnet" / "configs"
 
@@ -29,7 +31,11 @@ def expand_flagfiles(arguments: Sequence[str], parents: tuple[Path, ...] = ()) -
         path = _flagfile(match[1] if match[1] is not None else next(rest, ""))
         if path in parents:
             raise flags.IllegalFlagValueError(f"--flagfile={path} includes itself")
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        try:
+            lines = [line.strip() for line in read_text(path, "utf-8-sig").splitlines()]
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not a text file (UTF-8)"
+            raise flags.IllegalFlagValueError(f"--flagfile={path}: {reason}") from error
         given = [line for line in lines if line and not line.startswith(("#", "//"))]
         expanded += expand_flagfiles(given, (*parents, path))
     return expanded
@@ -37,7 +43,7 @@ def expand_flagfiles(arguments: Sequence[str], parents: tuple[Path, ...] = ()) -
 
 def _flagfile(name: str) -> Path:
     path = Path(name).expanduser()
-    if path.is_file():
+    if path.exists():
         return path
     if (_OUR_FLAGFILES / name).is_file():
         return _OUR_FLAGFILES / name

@@ -24,6 +24,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.atomic import atomic_path
 from pipelines.choices import DATASET_FORMS
 from pipelines.cli import UsageError, define_path, progress_bar, reason_of, run
 
@@ -133,17 +134,19 @@ def main(argv: Sequence[str]) -> None:
     source = open_source(names[0], values.data_dir)
     report_ignored(source.ignored_files)
     findings = inspect(source)
-    console = Console()
+    # Names of classes and files may look like rich's markup.
+    console = Console(markup=False, emoji=False, highlight=False)
     console.print(_splits_table(source.name, findings))
     console.print(_classes_table(source.class_names, findings))
     for line in _complaints(findings):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     if values.output:
         try:
-            contact_sheet(source, values.seed).save(values.output)
+            with atomic_path(values.output) as temporary:
+                contact_sheet(source, values.seed).save(temporary)
         except OSError as error:
             raise ValueError(f"output={values.output}: cannot be written: {reason_of(error)}") from None
-        console.print(f"contact sheet: {values.output}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"contact sheet: {values.output}", soft_wrap=True)
 
 
 def _splits_table(name: str, findings: dict[str, Findings]) -> Table:

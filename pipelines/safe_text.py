@@ -2,10 +2,13 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
-_FORMULA_STARTS = ("=", "+", "-", "@")
+# What a spreadsheet takes for a formula, behind any number of the quotes that stand for text.
+_FORMULA = re.compile(r"'*[=+\-@]")
+_ESCAPE = re.compile(r"\\(?:[nrt]|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
 
 
 def printable(text: str) -> str:
@@ -15,10 +18,20 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def from_printable(text: str) -> str:
+    """What `printable` has made `text` of, if that had no backslash itself."""
+    return _ESCAPE.sub(lambda escape: escape[0].encode().decode("unicode_escape"), text)
+
+
 def spreadsheet_cell(text: str) -> str:
-    """A cell that a spreadsheet shows as text."""
+    """A cell that a spreadsheet shows as text: `printable`, and a quote in front of what would be a formula."""
     shown = printable(text)
-    return f"'{shown}" if shown.startswith(_FORMULA_STARTS) else shown
+    return f"'{shown}" if _FORMULA.match(shown) else shown
+
+
+def cell_text(cell: str) -> str:
+    """The printable text of which `spreadsheet_cell` has made `cell`."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def json_line(record: Mapping[str, Any]) -> str:

@@ -14,10 +14,13 @@ from os import PathLike
 import numpy as np
 
 from pipelines.atomic import atomic_path
+from pipelines.regular_files import open_file
 
 _FIELDS = ("count", "mean_image", "rgb_mean", "rgb_covariance")
 # Components of a unit vector below this are rounding errors; their sign is arbitrary.
 _NO_COMPONENT = 1e-6
+# Of a file, before and after it is inflated: twice a mean image of 4096 pixels.
+_MOST_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -64,12 +67,14 @@ class Statistics:
           ValueError: `path` is missing, broken, or something else.
         """
         try:
-            with open(path, "rb") as file:
+            with open_file(path, _MOST_BYTES) as file:
                 archive = np.load(file, allow_pickle=False)
+                if sum(entry.file_size for entry in archive.zip.infolist()) > _MOST_BYTES:
+                    raise ValueError("more than any statistics")
                 fields = {name: archive[name] for name in _FIELDS}
         except FileNotFoundError:
             raise ValueError(f"{path}: no such file, expected image statistics") from None
-        except (OSError, ValueError, IndexError, KeyError, EOFError, zipfile.BadZipFile):
+        except (AttributeError, OSError, ValueError, IndexError, KeyError, EOFError, MemoryError, zipfile.BadZipFile):
             raise ValueError(f"{path}: broken or foreign, expected image statistics (.npz)") from None
         side = len(fields["mean_image"]) if fields["mean_image"].ndim == 3 else 1
         shapes: tuple[tuple[int, ...], ...] = ((), (max(side, 1), max(side, 1), 3), (3,), (3, 3))

@@ -14,12 +14,12 @@ _HALF_WIDTH = (
     "--warmup_epochs=2",
     "--epochs=16",
 )
+# The learning rate of cuda-convnet's layer-params files; crops of 24 pixels and flips as in the paper's code.
 _CONVNET = (
     "--batch_size=128",
-    "--learning_rate=0.01",
+    "--learning_rate=0.001",
     "--schedule=cosine",
-    "--warmup_epochs=1",
-    "--epochs=20",
+    "--epochs=10",
 )
 # Figure 1: "regularization was not used", so neither decay nor augmentation, and a constant learning rate.
 _FIGURE_1 = ("--network=figure1_convnet", "--augmentation=none", "--batch_size=128", "--schedule=constant")
@@ -91,12 +91,14 @@ EXPERIMENTS = (
         image_size=32,
         flags=_FIGURE_1,
         runs=(
-            Run("relu", ("--network_options=activation=relu", "--learning_rate=0.001", "--epochs=12"), "ReLU"),
-            Run("tanh", ("--network_options=activation=tanh", "--learning_rate=0.001", "--epochs=40"), "tanh"),
+            Run("relu", ("--network_options=activation=relu", "--learning_rate=0.003", "--epochs=8"), "ReLU"),
+            Run("tanh", ("--network_options=activation=tanh", "--learning_rate=0.01", "--epochs=30"), "tanh"),
         ),
         measure="epochs_to_target",
         target=0.25,
         budget="about 15 minutes for one run on two cores",
+        remarks="Each learning rate is the best of 0.001, 0.003 and 0.01 by training error after three epochs "
+        "(ReLU: 42 %, 35 % and 54 %; tanh: 61 %, 55 % and 50 %).",
     ),
     Experiment(
         name="lrn",
@@ -112,7 +114,7 @@ EXPERIMENTS = (
             Run("wider", ("--network=convnet_11pct",), "convnet_11pct (LRN and a wider layer)", "11 %"),
         ),
         seeds=(0, 1, 2),
-        budget="about 20 minutes for one run on two cores; the originals trained 160 to 520 epochs",
+        budget="about 10 minutes for one run on two cores; the originals trained 160 to 520 epochs",
     ),
     Experiment(
         name="pooling",

@@ -5,14 +5,18 @@ Only these files are the source of the report. They hold no path of the machine 
 
 import csv
 import dataclasses
+import io
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from pipelines.atomic import file_lock, write_file
+from pipelines.regular_files import read_text
 
 _LOCK_TIMEOUT_S = 60.0
+_Row = TypeVar("_Row")
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,6 @@ class Result:
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Result))
-# Files without them are older, or of experiments that do not have them.
-_NEWER_COLUMNS = ("nine_crop_top1_error",)
 
 
 def read_results(directory: Path, experiment: str) -> list[Result]:
@@ -71,27 +73,15 @@ def read_results(directory: Path, experiment: str) -> list[Result]:
     Raises:
       ValueError: the file does not have the columns of `Result`.
     """
-    path = directory / f"{experiment}.csv"
-    if not path.exists():
-        return []
-    with open(path, newline="", encoding="utf-8") as file:
-        table = csv.DictReader(file)
-        found = (*(table.fieldnames or ()), *_NEWER_COLUMNS)
-        if tuple(dict.fromkeys(found)) != COLUMNS:
-            raise ValueError(f"{path}: found columns {table.fieldnames}; expected {', '.join(COLUMNS)}")
-        return [_result(row) for row in table]
+    return read_rows(directory / f"{experiment}.csv", Result)
 
 
 def write_result(directory: Path, result: Result, metrics_file: Path) -> None:
     """Adds the row of a run, in place of an earlier one with the same key, and copies its learning curve."""
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"{result.experiment}.csv"
     curve = curve_path(directory, *result.key)
-    curve.parent.mkdir(exist_ok=True)
+    curve.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(metrics_file, curve)
-    with file_lock(directory / f".{result.experiment}.lock", timeout_s=_LOCK_TIMEOUT_S):
-        rows = [row for row in read_results(directory, result.experiment) if row.key != result.key]
-        write_file(path, _csv([*rows, result]))
+    add_row(directory / f"{result.experiment}.csv", result)
 
 
 def curve_path(directory: Path, experiment: str, run: str, seed: int) -> Path:
@@ -101,21 +91,44 @@ def curve_path(directory: Path, experiment: str, run: str, seed: int) -> Path:
 
 def read_curve(path: Path) -> list[dict[str, float]]:
     """Reads a `metrics.csv`, or a copy of one: a row for each epoch, without the values that are missing in it."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(file)]
+    table = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    return [{name: float(text) for name, text in row.items() if text} for row in table]
 
 
-def _csv(rows: Sequence[Result]) -> str:
-    import io
+def read_rows(path: Path, kind: type[_Row]) -> list[_Row]:
+    """The rows of a CSV file as dataclasses of one kind; empty if there is no such file.
 
+    Columns of fields with a default may be missing: the file is older than they are.
+
+    Raises:
+      ValueError: the file does not have the columns of `kind`.
+    """
+    if not path.exists():
+        return []
+    fields: Sequence[Any] = dataclasses.fields(kind)  # type: ignore[arg-type]  # a dataclass
+    columns = [field.name for field in fields]
+    newer = [field.name for field in fields if field.default is not dataclasses.MISSING]
+    table = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    if list(dict.fromkeys([*(table.fieldnames or ()), *newer])) != columns:
+        raise ValueError(f"{path}: found columns {table.fieldnames}; expected {', '.join(columns)}")
+    return [kind(**_values(row, kind)) for row in table]
+
+
+def add_row(path: Path, row: Any) -> None:
+    """Adds a dataclass with a `key` to a CSV file, in place of an earlier one with the same key."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with file_lock(path.with_name(f".{path.stem}.lock"), timeout_s=_LOCK_TIMEOUT_S):
+        rows = [other for other in read_rows(path, type(row)) if other.key != row.key]
+        write_file(path, _csv([*rows, row]))
+
+
+def _csv(rows: Sequence[Any]) -> str:
     text = io.StringIO()
-    unused = {name for name in _NEWER_COLUMNS if all(getattr(row, name) is None for row in rows)}
-    columns = [name for name in COLUMNS if name not in unused]
+    columns = [field.name for field in dataclasses.fields(rows[0])]
     table = csv.DictWriter(text, columns, lineterminator="\n")
     table.writeheader()
     for row in rows:
-        values = {name: getattr(row, name) for name in columns}
-        table.writerow({name: _text(value) for name, value in values.items()})
+        table.writerow({name: _text(getattr(row, name)) for name in columns})
     return text.getvalue()
 
 
@@ -125,9 +138,9 @@ def _text(value: object) -> object:
     return f"{value:.6g}" if isinstance(value, float) else value
 
 
-def _result(row: dict[str, str]) -> Result:
+def _values(row: dict[str, str], kind: Any) -> dict[str, object]:
     values: dict[str, object] = {}
-    for field in dataclasses.fields(Result):
+    for field in dataclasses.fields(kind):
         text = row.get(field.name, "")
         if field.type is int:
             values[field.name] = int(text)
@@ -137,4 +150,4 @@ def _result(row: dict[str, str]) -> Result:
             values[field.name] = text
         else:
             values[field.name] = float(text) if text else None
-    return Result(**values)  # type: ignore[arg-type]  # each has the type of its field
+    return values

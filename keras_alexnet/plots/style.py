@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 
+from pipelines.safe_text import printable
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -115,7 +117,7 @@ def mosaic(tiles: np.ndarray, columns: int, gap: int = 1, background: float = 1.
 
 def shortened(text: str, limit: int) -> str:
     """`text` in one line with at most `limit` characters; an ellipsis replaces the rest."""
-    text = " ".join(text.split())
+    text = printable(" ".join(text.split()))
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 

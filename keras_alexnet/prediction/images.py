@@ -11,6 +11,7 @@ from typing import Any
 from pipelines.images.find import FIRST_BYTES, IMAGE_SUFFIXES, find_image_files, image_format
 from pipelines.images.read import check_image_bytes, read_image_file
 from pipelines.preparation.convert import in_order, report_ignored
+from pipelines.regular_files import MAX_TEXT_BYTES, read_file
 
 # Images of a part: what is computed again after an interruption at most. Fewer of small inputs, so that these can be
 # divided among machines too.
@@ -184,7 +185,10 @@ def _lines(argument: str) -> list[str]:
     path = Path(argument).expanduser()
     if path.suffix.lower() != _LIST_SUFFIX or not path.is_file():
         return [argument]
-    content = path.read_bytes()
+    try:
+        content = read_file(path, MAX_TEXT_BYTES)
+    except OSError as error:
+        raise ValueError(f"images={path}: {error.strerror}; expected a list of images") from error
     if image_format(content[: max(map(len, FIRST_BYTES.values()))]):
         return [argument]
     # As the names of files are decoded; a byte order mark is what Windows' editor puts in front.

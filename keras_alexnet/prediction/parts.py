@@ -7,6 +7,7 @@ rename, when all parts are there.
 
 import contextlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from keras_alexnet.prediction.formats import Columns, find_format
 from keras_alexnet.prediction.predictor import Prediction
 from pipelines.atomic import FileLockedError, atomic_path, file_lock, write_file
 from pipelines.cli import reason_of
+from pipelines.regular_files import read_text
 
 _MANIFEST = "manifest.json"
 _LOCK_TIMEOUT_S = 60.0
@@ -52,7 +54,7 @@ class PartStore:
           ValueError: the output exists, cannot be written, has parts with another manifest or none, or is locked.
         """
         if not self.directory.exists():
-            if self.output.exists():
+            if os.path.lexists(self.output):
                 raise ValueError(f"output={self.output}: exists already; expected a path that does not")
             if manifest is None:
                 raise ValueError(f"output={self.output}: found no parts to join in {self.directory}")
@@ -78,7 +80,7 @@ class PartStore:
         if manifest is not None and not path.exists():
             write_file(path, json.dumps(manifest, indent=1))
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = json.loads(read_text(path))
         except (FileNotFoundError, ValueError):
             raise ValueError(f"output={self.output}: {self.directory} has no parts of a prediction") from None
         for name, value in (manifest or {}).items():

@@ -9,11 +9,13 @@ import tensorflow as tf
 from keras_alexnet.pretrained.loaded_network import LoadedNetwork, Signature
 from pipelines.cli import reason_of
 from pipelines.literal_path import literal_path
+from pipelines.regular_files import check_directory, open_file
 from serving import signatures as wire
 
 # Where an export came from and what it was trained on, as JSON.
 CARD_FILE = Path("assets.extra") / "model_card.json"
 SAVED_MODEL_FILE = "saved_model.pb"
+_MOST_GRAPH_BYTES = 2**28
 
 
 def export_version(path: Path) -> Path | None:
@@ -35,6 +37,8 @@ def load_export(path: Path, version: Path) -> LoadedNetwork:
       ValueError: it cannot be loaded, or is not an export of this project.
     """
     try:
+        check_directory(version)
+        open_file(version / SAVED_MODEL_FILE, _MOST_GRAPH_BYTES).close()
         with literal_path(version) as literal:
             exported = tf.saved_model.load(literal)
         class_names, display_names = (

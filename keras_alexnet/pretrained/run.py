@@ -8,6 +8,7 @@ from typing import Any
 from keras_alexnet.checkpoints import load_trained
 from keras_alexnet.pretrained.loaded_network import LoadedNetwork
 from keras_alexnet.run_directory import RunConfig, RunDirectory
+from pipelines.regular_files import read_text
 
 # Columns of results.csv that a model card repeats.
 _RESULT_FIELDS = ("dataset", "split", "crops", "images", "skipped", "top1_error", "top5_error", "loss")
@@ -58,8 +59,8 @@ def training_record(model_dir: Path, config: RunConfig, steps: int) -> dict[str,
 def _error_rates(results: Path, steps: int) -> list[dict[str, Any]]:
     if not results.exists():
         return []
-    with open(results, newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("steps") == str(steps)]
+    table = csv.DictReader(read_text(results).splitlines())
+    rows = [row for row in table if row.get("steps") == str(steps)]
     for row in rows:
         row["crops"] = row.get("crops") or row.get("views")  # its name in version 0.1
     newest = {(row.get("dataset"), row.get("split"), row["crops"]): row for row in rows}

@@ -9,6 +9,7 @@ from pathlib import Path
 from keras_alexnet.training.evaluation import ErrorRates
 from pipelines.atomic import FileLockedError, file_lock, write_file
 from pipelines.cli import reason_of
+from pipelines.regular_files import open_file, read_text
 
 COLUMNS = (
     *("time", "model_dir", "steps", "dataset", "split", "crops", "images", "skipped"),
@@ -34,6 +35,8 @@ def append_result(path: Path, result: Mapping[str, object]) -> None:
         lock = path.with_name(f".{path.name}.lock")
         with file_lock(lock, timeout_s=_LOCK_TIMEOUT_S):
             _convert_old_columns(path)
+            if path.exists():
+                open_file(path).close()
             with open(path, "a", newline="", encoding="utf-8") as file:
                 table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
                 if file.seek(0, os.SEEK_END) == 0:
@@ -49,13 +52,12 @@ def _convert_old_columns(path: Path) -> None:
     """Gives a file of an older version the columns of this one: "crops" was called "views", and some are new."""
     if not path.exists() or not path.stat().st_size:
         return
-    with open(path, newline="", encoding="utf-8") as file:
-        table = csv.DictReader(file)
-        header = list(table.fieldnames or ())
-        names = [_OLD_NAMES.get(name, name) for name in header]
-        if header == list(COLUMNS) or not set(names) <= set(COLUMNS):
-            return
-        rows = [dict(zip(names, row.values(), strict=False)) for row in table]
+    table = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    header = list(table.fieldnames or ())
+    names = [_OLD_NAMES.get(name, name) for name in header]
+    if header == list(COLUMNS) or not set(names) <= set(COLUMNS):
+        return
+    rows = [dict(zip(names, row.values(), strict=False)) for row in table]
     text = io.StringIO()
     converted = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     converted.writeheader()

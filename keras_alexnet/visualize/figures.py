@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import heapq
+import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from pipelines.cli import progress_bar
 from pipelines.datasets.source import Source
 from pipelines.images.crops import center_crop
 from pipelines.input import evaluation_batches
+from pipelines.regular_files import read_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -234,8 +236,8 @@ def _rows(request: Request) -> list[dict[str, float]]:
         raise ValueError(
             f"model={request.model}: found no metrics.csv; expected a run directory of keras_alexnet.train"
         )
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(file)]
+    table = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    rows = [{name: float(text) for name, text in row.items() if text} for row in table]
     if not rows:
         raise ValueError(f"model={request.model}: found no finished epoch in metrics.csv")
     return rows

@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -18,8 +18,14 @@ from keras_alexnet.visualize.scoring import Scores
 from pipelines.cli import progress_bar, reason_of
 from pipelines.datasets.source import Source
 from pipelines.input import evaluation_batches
+from pipelines.regular_files import MAX_IMAGE_BYTES, open_file, unreadable
+from pipelines.safe_text import cell_text, from_printable
 
 _BATCH = 256
+_MOST_LINE_BYTES = 2**24
+
+# Path and features of an image; None if it failed.
+Row = tuple[str, list[float] | None]
 
 
 class Nearest:
@@ -42,8 +48,8 @@ class Nearest:
         """Adds rows `[N, F]`, each with an item; of equal distances the earlier row is nearer."""
         items = list(items)
         for place, query in enumerate(self._queries):
-            distances = np.sqrt(np.square(features - query).sum(1, dtype=np.float64)).tolist()
-            merged = [*self.best[place], *zip(distances, items, strict=True)]
+            distances = np.sqrt(np.square(features - query).sum(1, dtype=np.float64))
+            merged = [*self.best[place], *zip(np.nan_to_num(distances, nan=np.inf).tolist(), items, strict=True)]
             self.best[place] = sorted(merged, key=lambda entry: entry[0])[: self._count]
 
 
@@ -117,7 +123,7 @@ def add_file(path: Path, nearest: Nearest) -> None:
                 )
             nearest.add(features, paths)
             rows += len(paths)
-    except (OSError, ImportError, KeyError, TypeError, ValueError) as error:
+    except (OSError, ImportError, KeyError, TypeError, ValueError, csv.Error) as error:
         reason = f"found no column {error}" if isinstance(error, KeyError) else reason_of(error)
         raise ValueError(f"features_file={path}: {reason}") from error
     if not rows:
@@ -125,8 +131,9 @@ def add_file(path: Path, nearest: Nearest) -> None:
 
 
 def _photograph(network: LoadedNetwork, decode: Any, features_file: Path, name: str) -> Photograph:
-    for path in (Path(name), features_file.parent / name):
-        if path.is_file():
+    paths = [Path(folder, text) for text in (name, from_printable(name)) for folder in ("", features_file.parent)]
+    for path in paths:
+        if unreadable(path, MAX_IMAGE_BYTES) is None:
             image, valid = decode(path.read_bytes())
             if valid:
                 return Photograph(image.numpy(), path.name)
@@ -138,35 +145,47 @@ def _photograph(network: LoadedNetwork, decode: Any, features_file: Path, name: 
 def _read_features(path: Path) -> Iterator[tuple[list[str], np.ndarray]]:
     """Paths and features `[N, F]` in batches; rows without features, of images that failed, are left out."""
     suffix = path.suffix.lower()
-    if suffix == ".parquet":
-        yield from _read_parquet(path)
-        return
-    if suffix not in (".csv", ".jsonl"):
+    if suffix not in (".parquet", ".csv", ".jsonl"):
         raise ValueError("expected a .parquet, .csv or .jsonl file")
-    with open(path, newline="", encoding="utf-8") as file:
-        # A row of 4096 numbers is longer than the default limit allows.
-        csv.field_size_limit(1 << 27)
-        lines: Iterable[dict[str, Any]] = csv.DictReader(file) if suffix == ".csv" else map(json.loads, file)
-        rows = ((row["path"], _features(row)) for row in lines)
+    with open_file(path) as file:
+        if suffix == ".parquet":
+            yield from _read_parquet(file)
+            return
+        rows = _csv_rows(file) if suffix == ".csv" else _jsonl_rows(file)
         while batch := list(itertools.islice(rows, _BATCH)):
             kept = [(name, features) for name, features in batch if features]
             if kept:
                 yield [name for name, _ in kept], np.array([row for _, row in kept], np.float32)
 
 
-def _features(row: dict[str, Any]) -> list[float] | None:
-    """The features of a row: a list, or in a CSV file the columns feature_0, feature_1, ...; None of a failed image."""
-    if "feature_0" not in row:
-        return row["features"]
-    texts = [text for name, text in row.items() if name.startswith("feature_")]
-    return [float(text) for text in texts] if texts[0] else None
+def _lines(file: BinaryIO) -> Iterator[str]:
+    """The lines of a file of any size, of which a line is in memory at a time."""
+    while line := file.readline(_MOST_LINE_BYTES + 1):
+        if len(line) > _MOST_LINE_BYTES:
+            raise ValueError(f"found a line of more than {_MOST_LINE_BYTES:,} bytes")
+        yield line.decode()
 
 
-def _read_parquet(path: Path) -> Iterator[tuple[list[str], np.ndarray]]:
+def _csv_rows(file: BinaryIO) -> Iterator[Row]:
+    for row in csv.DictReader(_lines(file)):
+        if "feature_0" not in row:
+            raise KeyError("feature_0")
+        texts = [text for name, text in row.items() if name and name.startswith("feature_")]
+        # A feature that is not a number is an empty cell, and a failed image has empty cells only.
+        yield cell_text(row["path"]), [float(text or "nan") for text in texts] if any(texts) else None
+
+
+def _jsonl_rows(file: BinaryIO) -> Iterator[Row]:
+    for line in _lines(file):
+        row = json.loads(line)
+        yield row["path"], row["features"]
+
+
+def _read_parquet(source: BinaryIO) -> Iterator[tuple[list[str], np.ndarray]]:
     # An optional dependency, of the command that writes these files.
     from pyarrow import parquet
 
-    with parquet.ParquetFile(path) as file:
+    with parquet.ParquetFile(source) as file:
         for name in ("path", "features"):
             if name not in file.schema_arrow.names:
                 raise KeyError(name)

@@ -16,6 +16,7 @@ from pipelines.cli import reason_of
 from pipelines.datasets.source import Source
 from pipelines.images.decode import FORMATS, resized_image_or_zeros
 from pipelines.images.find import find_image_files
+from pipelines.regular_files import MAX_IMAGE_BYTES, read_file
 
 # Images that are read in search of one of each class.
 _SEARCHED = 2000
@@ -73,7 +74,7 @@ def _decoded_files(network: LoadedNetwork, paths: Iterable[str]) -> Iterator[Pho
     decode = decoder(network)
     for path in paths:
         try:
-            image, valid = decode(Path(path).read_bytes())
+            image, valid = decode(read_file(path, MAX_IMAGE_BYTES))
         except OSError as error:
             print(f"skipped {path}: {reason_of(error)}", file=sys.stderr)
             continue

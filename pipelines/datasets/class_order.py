@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from pipelines.choices import CLASS_ORDERS
 from pipelines.datasets.source import Source, SourceShard
+from pipelines.regular_files import read_text
 
 _LEFT_OUT = -1
 
@@ -136,8 +137,8 @@ def read_label_names(path: str | os.PathLike, class_names: Sequence[str]) -> dic
 def _lines(argument: str, path: str | os.PathLike) -> list[str]:
     """The lines of a text file that are not blank."""
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            return [line.strip() for line in file if line.strip()]
+        lines = read_text(path, "utf-8-sig").splitlines()
+        return [line.strip() for line in lines if line.strip()]
     except OSError as error:
         raise ValueError(f"{argument}={path}: {error.strerror}") from None
     except UnicodeDecodeError:

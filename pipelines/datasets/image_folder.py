@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.images.find import IMAGE_SUFFIXES, find_image_files
+from pipelines.regular_files import MAX_IMAGE_BYTES, unreadable
 
 LAYOUT = "train/<class>/* and val/<class>/*"
 
@@ -28,7 +29,8 @@ class Listing:
     Attributes:
       keys: paths below the root, such as "train/cat/1.jpg".
       labels: int32 [N].
-      bad: key -> reason, of image files that cannot be read: no regular files, broken links. They are not in `keys`.
+      bad: key -> reason, of image files that cannot be read: no regular files, broken links, too large. They are not in
+        `keys`.
       ignored: path -> reason, of other files: no image suffix, or the same file a second time.
     """
 
@@ -218,10 +220,12 @@ def _list_split(root: str, folder: str, class_names: tuple[str, ...], where: str
             found = find_image_files([os.path.join(root, folder, name)])
         except ValueError:
             raise ValueError(f"{where}: no image in {folder}/{name}, expected {' '.join(IMAGE_SUFFIXES)}") from None
+        # What reads them, a graph, reads files of any size.
+        found.bad.update({path: why for path in found.files if (why := unreadable(path, MAX_IMAGE_BYTES))})
         files = sorted(found.files)
-        unreadable = next((path for path in files if not _is_unicode(path)), None)
-        if unreadable:
-            raise ValueError(f"{where}: the name {unreadable!a} is not UTF-8, rename it")
+        foreign = next((path for path in files if not _is_unicode(path)), None)
+        if foreign:
+            raise ValueError(f"{where}: the name {foreign!a} is not UTF-8, rename it")
         keys += (path.removeprefix(prefix) for path in files)
         labels += [class_names.index(name)] * len(files)
         bad |= {path.removeprefix(prefix): reason for path, reason in found.bad.items()}

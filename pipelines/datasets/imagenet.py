@@ -11,6 +11,7 @@ The images may also be in <dir>/ILSVRC/Data/CLS-LOC, as Kaggle packs them.
 from __future__ import annotations
 
 import csv
+import io
 import os
 import re
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ import numpy as np
 
 from pipelines.datasets import image_folder as folders
 from pipelines.datasets.class_order import devkit_wnids
-from pipelines.images.find import not_regular
+from pipelines.regular_files import MAX_IMAGE_BYTES, read_text, unreadable
 
 LAYOUT = "train/<wnid>/*.JPEG and val/*.JPEG (or val/<wnid>/*.JPEG)"
 
@@ -66,7 +67,7 @@ def _list_flat(folder: Path, wnids: Mapping[int, str], class_names: tuple[str, .
         if wnid is None or wnid not in labels:
             raise ValueError(f"{where}: {name} is of class {wnid}, which is not in train/")
         key = f"{folder.name}/{name}"
-        reason = not_regular(folder / name)
+        reason = unreadable(folder / name, MAX_IMAGE_BYTES)
         if reason:
             bad[key] = reason
         else:
@@ -94,13 +95,12 @@ def _validation_wnids(root: Path, where: str) -> dict[int, str]:
 
 def _read_ground_truth(path: Path) -> dict[int, str]:
     wnids = devkit_wnids()
-    ids = [int(line) for line in path.read_text("ascii").split()]
+    ids = [int(line) for line in read_text(path, "ascii").split()]
     if min(ids) < 1:
         raise ValueError("ILSVRC2012_IDs count from 1")
     return {number: wnids[devkit_id - 1] for number, devkit_id in enumerate(ids, 1)}
 
 
 def _read_solution(path: Path) -> dict[int, str]:
-    with path.open(encoding="ascii", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = csv.DictReader(io.StringIO(read_text(path, "ascii"), newline=""))
     return {int(row["ImageId"].rsplit("_", 1)[1]): row["PredictionString"].split()[0] for row in rows}

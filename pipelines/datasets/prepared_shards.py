@@ -24,6 +24,7 @@ from pipelines.choices import RESIZED_SIZE
 from pipelines.datasets import image_folder
 from pipelines.datasets.source import Source
 from pipelines.datasets.tfds_records import open_records
+from pipelines.regular_files import check_directory, read_text
 from pipelines.statistics import Statistics
 
 STATISTICS_FILE = "statistics.npz"
@@ -49,8 +50,8 @@ def open_prepared(directory: str) -> Source:
       ValueError: it is another directory, or damaged.
     """
     try:
-        with open(os.path.join(directory, SUMMARY_FILE), encoding="utf-8") as file:
-            summary = json.load(file)
+        summary = json.loads(read_text(os.path.join(directory, SUMMARY_FILE)))
+        check_directory(directory)
         resize, labels = summary["resize"], summary.get("label_names", {})
         # Version 0.1 stored neither; its records were all alike.
         size, encoding = int(summary.get("size", RESIZED_SIZE)), summary.get("encoding", "jpeg")

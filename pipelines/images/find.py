@@ -5,10 +5,11 @@ caller can count and name it.
 """
 
 import os
-import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from pipelines.regular_files import unreadable
 
 # Files with these suffixes are taken for images, in upper or lower case. The content decides whether they are.
 IMAGE_SUFFIXES = (
@@ -20,13 +21,6 @@ IMAGE_SUFFIXES = (
 FIRST_BYTES = {"jpeg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n", "bmp": b"BM", "gif": b"GIF8", "webp": b"RIFF"}
 
 _GLOB_CHARACTERS = frozenset("*?[")
-_KINDS = {
-    stat.S_IFDIR: "a directory",
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-    stat.S_IFSOCK: "a socket",
-}
 
 
 @dataclass(frozen=True)
@@ -52,17 +46,6 @@ class ImageFiles:
 def image_format(first_bytes: bytes) -> str | None:
     """The key of FIRST_BYTES for a file that begins so (8 bytes are enough), or None for any other file."""
     return next((name for name, magic in FIRST_BYTES.items() if first_bytes.startswith(magic)), None)
-
-
-def not_regular(path: str | os.PathLike[str]) -> str | None:
-    """Why `path` cannot be read as a file, or None for a regular file or a link to one. Opens nothing."""
-    try:
-        kind = stat.S_IFMT(os.stat(path).st_mode)
-    except ValueError:
-        return "not a path"
-    except OSError as error:
-        return "a broken link" if os.path.islink(path) else str(error.strerror)
-    return None if kind == stat.S_IFREG else f"{_KINDS.get(kind, 'not a regular file')}, not a regular file"
 
 
 def find_image_files(arguments: Iterable[str], suffixes: Sequence[str] = IMAGE_SUFFIXES) -> ImageFiles:
@@ -165,7 +148,7 @@ class _Search:
 
     def _add_path(self, path: str) -> None:
         self.found.paths.append(path)
-        reason = not_regular(path)
+        reason = unreadable(path)
         if reason is not None:
             self.found.bad[path] = reason
 

@@ -2,7 +2,8 @@
 
 import os
 
-from pipelines.images.find import image_format, not_regular
+from pipelines.images.find import image_format
+from pipelines.regular_files import MAX_IMAGE_BYTES, open_file
 
 _FORMATS = ("jpeg", "png")
 
@@ -11,15 +12,11 @@ def read_image_file(path: str | os.PathLike[str]) -> bytes:
     """Returns the content of a JPEG or PNG file. It is not decoded.
 
     Raises:
-        ValueError: the file is not a regular file, cannot be read, or does not begin as a JPEG or PNG file.
+        ValueError: the file cannot be read, has more than MAX_IMAGE_BYTES, or does not begin as a JPEG or PNG file.
     """
-    reason = not_regular(path)
-    if reason is not None:
-        raise ValueError(f"{os.fspath(path)}: {reason}; expected a JPEG or PNG file")
     try:
-        with open(path, "rb") as file:
+        with open_file(path, MAX_IMAGE_BYTES) as file:
             first = file.read(8)
-            # A file of another kind may have any size: no more of it is read.
             return check_image_bytes(first + file.read() if image_format(first) in _FORMATS else first, os.fspath(path))
     except OSError as error:
         raise ValueError(f"{os.fspath(path)}: {error.strerror}; expected a JPEG or PNG file") from error

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import grpc
 
+from pipelines.regular_files import MAX_TEXT_BYTES, open_file
 from pipelines.safe_text import printable
 
 _LOOPBACK = re.compile(r"(https?://|dns:///|ipv[46]:)?(localhost|127\.[0-9.]+|\[::1\])(:|/|$)")
@@ -92,12 +93,15 @@ class Endpoint:
             ValueError: the certificates cannot be read.
         """
         try:
+            _check_file(self.ca_certificate)
             context = ssl.create_default_context(cafile=self.ca_certificate)
         except OSError as error:  # SSLError is one
             reason = "no PEM certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
             raise ValueError(f"ca_certificate={self.ca_certificate}: {reason}; expected a PEM file") from error
         if self.client_certificate is not None:
             try:
+                _check_file(self.client_certificate)
+                _check_file(self.client_key)
                 # Without a password argument, OpenSSL would prompt for one on the terminal.
                 context.load_cert_chain(self.client_certificate, self.client_key, password=lambda: b"")
             except OSError as error:
@@ -150,3 +154,9 @@ class Endpoint:
         if self.is_rest:
             return "start TensorFlow Serving with a REST port, or use that port (8501, not 8500, by default)"
         return "start one with `python -m serving.server`, or use its gRPC port (8500, not 8501, by default)"
+
+
+def _check_file(path: str | None) -> None:
+    """Raises OSError for a file that OpenSSL would not come to the end of, such as a named pipe."""
+    if path is not None:
+        open_file(path, MAX_TEXT_BYTES).close()

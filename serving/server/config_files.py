@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from pipelines.cli import reason_of
+from pipelines.regular_files import MAX_TEXT_BYTES, read_file
 
 _Field = descriptor_pb2.FieldDescriptorProto
 _SSL_FIELDS = {
@@ -52,7 +53,7 @@ def read_text_proto(path: str | Path, message: type[_Text], argument: str) -> _T
         ValueError: the file cannot be read, or is not such a message.
     """
     try:
-        return text_format.Parse(Path(path).read_bytes(), message())
+        return text_format.Parse(read_file(path, MAX_TEXT_BYTES), message())
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{argument}={path}: cannot be read: {reason_of(error)}") from error
     except text_format.ParseError as error:

@@ -18,12 +18,16 @@ from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 
 from pipelines.literal_path import literal_path
+from pipelines.regular_files import read_file
 from serving.server.status import RequestError, from_tensorflow
 from serving.signatures import SIGNATURE_TEN_CROP
 
 Tensors = dict[str, tf.Tensor]
 
 GRAPH_FILE = tf.saved_model.SAVED_MODEL_FILENAME_PB
+
+# Of protocol buffers (google::protobuf::MessageLite).
+_MOST_GRAPH_BYTES = 2**31 - 1
 
 # Initialises lookup tables and the like; not for clients.
 _HIDDEN_SIGNATURES = {"__saved_model_init_op", "__saved_model_train_op"}
@@ -94,7 +98,7 @@ class Servable:
 
 
 def _read_signature_defs(folder: Path) -> dict[str, SignatureDef]:
-    graphs = SavedModel.FromString((folder / GRAPH_FILE).read_bytes()).meta_graphs
+    graphs = SavedModel.FromString(read_file(folder / GRAPH_FILE, _MOST_GRAPH_BYTES)).meta_graphs
     serving = next(graph for graph in graphs if tf.saved_model.SERVING in graph.meta_info_def.tags)
     return dict(serving.signature_def)
 

@@ -11,7 +11,7 @@ from absl import logging
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig
 
-from pipelines.images.find import not_regular
+from pipelines.regular_files import unreadable
 from serving.server.servable import GRAPH_FILE, Servable
 from serving.server.status import RequestError
 
@@ -148,7 +148,7 @@ def _contents(folder: Path, base_path: Path) -> _Contents:
     base, found = base_path.resolve(), set()
     for parent, directories, names in os.walk(folder.resolve(), onerror=_raise):
         for path in (Path(parent, name) for name in names + directories):
-            reason = None if path.is_dir() and not path.is_symlink() else not_regular(path)
+            reason = None if path.is_dir() and not path.is_symlink() else unreadable(path)
             if reason is not None or not path.resolve().is_relative_to(base):
                 raise ValueError(f"{path}: {reason or 'a link out of the base path'}; expected a regular file")
             if path.name in names:

@@ -1,4 +1,5 @@
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,18 @@ def test_neighbours_among_the_rows_of_a_file_of_features(network, photographs, t
     assert (found[3][1].image == 200).all() and "gone.jpg: found no image there" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_files_are_found_by_what_is_written_of_their_names(network, photographs, tmp_path, suffix, capsys):
+    names = ["=1+1", "'=1+1", "''@a", "+a", "-a", "@a", "'a", 'a, "b"', "a b", "a\tb\n", "é\x1b[31m", "\\x41", "a$b$"]
+    names = [f"{name}.jpg" for name in names] + [os.fsdecode(b"\xff.jpg")]
+    for name in names:
+        (tmp_path / name).symlink_to(photographs / "train" / "blue" / "0.jpg")
+    write_features(tmp_path / f"features.{suffix}", [(name, [float(n)]) for n, name in enumerate(names)])
+    (found,) = neighbours.in_file(network, tmp_path / f"features.{suffix}", neighbours.Nearest(np.zeros((1, 1)), 99))
+    assert [photograph.name for _, photograph in found] == names
+    assert capsys.readouterr().err == ""
+
+
 def test_the_figure_of_a_file_of_features_names_its_files(trained, network, photographs, tmp_path):
     write_features(tmp_path / "features.jsonl", [("train/blue/0.jpg", [0.0] * network.model.get_layer("fc7").size)])
     (tmp_path / "train").symlink_to(photographs / "train")
@@ -150,7 +163,7 @@ def test_the_figure_of_a_file_of_features_names_its_files(trained, network, phot
         ("f.jsonl", '{"path": "a", "features": [1, 2]}\n', "2 features per image; expected"),
         ("f.jsonl", '{"path": "a"}\n', "found no column 'features'"),
         ("f.csv", "path,feature_0\n", "found no row with features"),
-        ("f.csv", "path,valid,reason\na,true,\n", "found no column 'features'"),
+        ("f.csv", "path,valid,reason\na,true,\n", "found no column 'feature_0'"),
         ("f.csv", "path,feature_0\na,no number\n", "could not convert"),
         ("f.txt", "", "expected a .parquet, .csv or .jsonl file"),
         ("missing.csv", None, "No such file"),

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.images.find import find_image_files, image_format, not_regular
+from pipelines.images.find import find_image_files, image_format
+from pipelines.regular_files import unreadable
 
 
 @pytest.fixture
@@ -67,8 +68,8 @@ def test_only_regular_files_are_found_and_the_others_are_bad(photos):
         "photos/missing.jpg": "No such file or directory",
         "photos/*.tiff": "No such file or directory",
     }
-    assert not_regular("photos/a.jpg") is None
-    assert not_regular("photos\0") == "not a path"
+    assert unreadable("photos/a.jpg") is None
+    assert unreadable("photos\0") == "not a path"
 
 
 @pytest.mark.parametrize("argument", ["photos", "photos/**/*"])
