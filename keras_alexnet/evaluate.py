@@ -171,7 +171,7 @@ def open_evaluation_source(
     first, *others = _as_list(network)
     trained_on = first.training.get("dataset")
     for name in ("dataset", "validation_fraction") if not dataset else ():
-        if any(other.training.get(name) != first.training.get(name) for other in others):
+        if any((other.training.get(name) or None) != (first.training.get(name) or None) for other in others):
             raise ValueError(f"dataset is missing: the models were not trained with the same {name}")
     dataset = dataset or trained_on
     if not dataset:
