@@ -137,7 +137,7 @@ def test_results_are_appended_below_one_header_even_by_many_at_once(tmp_path):
 
 
 def test_a_results_file_that_cannot_be_written_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"results_file=.*: Is a directory"):
+    with pytest.raises(ValueError, match=r"results_file=.*: a directory"):
         append_result(tmp_path, dict.fromkeys(COLUMNS, 0))
 
 
