@@ -168,23 +168,24 @@ def open_evaluation_source(
     from pipelines.datasets.class_order import reordered
     from pipelines.datasets.registry import open_source
 
-    network, *others = _as_list(network)
-    trained_on = network.training.get("dataset")
-    if not dataset and any(other.training.get("dataset") != trained_on for other in others):
-        raise ValueError("dataset is missing: the models do not name the same dataset of their trainings")
+    first, *others = _as_list(network)
+    trained_on = first.training.get("dataset")
+    for name in ("dataset", "validation_fraction") if not dataset else ():
+        if any((other.training.get(name) or None) != (first.training.get(name) or None) for other in others):
+            raise ValueError(f"dataset is missing: the models were not trained with the same {name}")
     dataset = dataset or trained_on
     if not dataset:
         raise ValueError("dataset is missing: the model does not name the dataset of its training")
     if isinstance(dataset, str):
-        fraction = network.training.get("validation_fraction") if dataset == trained_on else None
-        data_dir = data_dir or network.training.get("data_dir")
+        fraction = first.training.get("validation_fraction") if dataset == trained_on else None
+        data_dir = data_dir or first.training.get("data_dir")
         source = open_source(dataset, data_dir, validation_fraction=fraction or None)
     else:
         source = dataset
-    known = network.class_names
-    if not known and network.model is not None:
+    known = first.class_names
+    if not known and first.model is not None:
         # Without names only their number can be checked.
-        known = source.class_names[: network.model.output_shape[-1]]
+        known = source.class_names[: first.model.output_shape[-1]]
     known = known[: len(source.class_names)]
     if sorted(known) == sorted(source.class_names):
         source = reordered(source, known)

@@ -11,7 +11,7 @@ from absl import flags
 
 from keras_alexnet.networks import name_forms, parse_options
 from pipelines.cli import UsageError, define_path, define_paths, reason_of
-from pipelines.regular_files import MAX_TEXT_BYTES, open_file, read_text
+from pipelines.regular_files import MAX_TEXT_BYTES, open_file, read_lines
 
 if TYPE_CHECKING:
     import numpy as np
@@ -160,7 +160,7 @@ def _mean(text: str) -> np.ndarray[Any, Any]:
 
 def _class_names(path: str) -> tuple[str, ...]:
     try:
-        lines = read_text(path, "utf-8-sig").splitlines()
+        lines = read_lines(path, "utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"class_names={path}: {reason_of(error)}; expected a text file") from error
     return tuple(line.strip() for line in lines if line.strip())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from absl import flags
 
-from pipelines.regular_files import read_text
+from pipelines.regular_files import read_lines
 
 # Where our own flagfiles are, which --flagfile finds by name. Not imported: this package knows nothing of that one.
 _OUR_FLAGFILES = Path(__file__).parents[1] / "keras_alexnet" / "configs"
@@ -32,7 +32,7 @@ def expand_flagfiles(arguments: Sequence[str], parents: tuple[Path, ...] = ()) -
         if path in parents:
             raise flags.IllegalFlagValueError(f"--flagfile={path} includes itself")
         try:
-            lines = [line.strip() for line in read_text(path, "utf-8-sig").splitlines()]
+            lines = [line.strip() for line in read_lines(path, "utf-8-sig")]
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not a text file (UTF-8)"
             raise flags.IllegalFlagValueError(f"--flagfile={path}: {reason}") from error

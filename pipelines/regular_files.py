@@ -66,6 +66,11 @@ def read_text(path: str | os.PathLike[str], encoding: str = "utf-8") -> str:
     return read_file(path, MAX_TEXT_BYTES).decode(encoding)
 
 
+def read_lines(path: str | os.PathLike[str], encoding: str = "utf-8") -> list[str]:
+    """The lines of a text file, which end in LF, CR LF or CR and nothing else; errors as of `read_text`."""
+    return read_text(path, encoding).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
 def check_directory(directory: str | os.PathLike[str]) -> None:
     """Raises OSError if a file in or below `directory`, which a library will open, is not a regular file."""
     for parent, _, names in os.walk(directory):

@@ -67,7 +67,7 @@ def _section(experiment: Experiment, results: Sequence[Result], directory: str) 
 
 def _table(experiment: Experiment, results: Sequence[Result]) -> list[str]:
     timed = experiment.measure == "epochs_to_target"
-    measure = [f"epochs to {experiment.target:.0%} training error"] if timed else []
+    measure = [f"epochs to {100 * experiment.target:.0f} % training error"] if timed else []
     nine = ["nine-crop error"] if any(row.nine_crop_top1_error is not None for row in results) else []
     errors = ["ten-crop error", "centre error", *nine, "training error"]
     columns = ["run", "seeds", "epochs", *measure, *errors, "published"]
@@ -112,8 +112,15 @@ def _verdicts(experiment: Experiment, results: Sequence[Result]) -> list[str]:
 def _verdict(experiment: Experiment, baseline: Sequence[Result], rows: Sequence[Result]) -> str:
     if experiment.measure == "epochs_to_target":
         epochs = [[row.epochs_to_target for row in group if row.epochs_to_target] for group in (baseline, rows)]
-        if not all(epochs):
-            return f"{experiment.target:.0%} training error was not reached within the budget."
+        if not epochs[0]:
+            return f"{experiment.runs[0].title} did not reach {100 * experiment.target:.0f} % training error."
+        if not epochs[1]:
+            trained = min(row.epochs for row in rows)
+            times = trained / statistics.mean(epochs[0])
+            return (
+                f"{100 * experiment.target:.0f} % training error was not reached in {trained} epochs, {times:.1f} "
+                f"times as many as {experiment.runs[0].title} needs."
+            )
         ratio = statistics.mean(epochs[1]) / statistics.mean(epochs[0])
         return f"{ratio:.1f} times as many epochs as {experiment.runs[0].title}."
     return error_difference(baseline, rows)

@@ -17,6 +17,7 @@ from keras_alexnet.environment import processor
 from keras_alexnet.experiments.experiment import Experiment, Run
 from keras_alexnet.experiments.results import Result, read_curve, read_results, write_result
 from pipelines.cli import stop_signals
+from pipelines.regular_files import read_text
 
 _SECONDS_FILE = "seconds.csv"
 _POLL_S = 0.5
@@ -123,7 +124,7 @@ def prepared_dataset(
     if summary.is_file() and not subset:
         return Path(dataset)
     # The images of a dataset that is prepared already are copied as they are.
-    own = json.loads(summary.read_text(encoding="utf-8")) if summary.is_file() else {}
+    own = json.loads(read_text(summary)) if summary.is_file() else {}
     size = own.get("size", experiment.image_size)
     name = "".join(c if c.isalnum() else "_" for c in dataset)
     prepared = work_dir / "-".join(["data", name, str(size), *([experiment.name, subset] if subset else [])])

@@ -60,6 +60,8 @@ def number_range(numbers: Sequence[int]) -> str:
 
 
 def percent(values: Sequence[float]) -> str:
-    """The mean of fractions in percent, with the standard deviation of several."""
+    """The mean of fractions in percent, with the standard deviation of several; empty if there are none."""
+    if not values:
+        return ""
     text = f"{100 * statistics.mean(values):.1f} %"
     return f"{text} ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else text

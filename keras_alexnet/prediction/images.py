@@ -192,4 +192,5 @@ def _lines(argument: str) -> list[str]:
     if image_format(content[: max(map(len, FIRST_BYTES.values()))]):
         return [argument]
     # As the names of files are decoded; a byte order mark is what Windows' editor puts in front.
-    return [line for line in os.fsdecode(content.removeprefix(b"\xef\xbb\xbf")).splitlines() if line.strip()]
+    lines = (line.removesuffix("\r") for line in os.fsdecode(content.removeprefix(b"\xef\xbb\xbf")).split("\n"))
+    return [line for line in lines if line.strip()]

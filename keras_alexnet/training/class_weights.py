@@ -9,6 +9,7 @@ import numpy as np
 
 from pipelines.cli import reason_of
 from pipelines.datasets.source import Source, read_errors
+from pipelines.regular_files import read_text
 
 # Labels and keys are read this many at a time.
 _BATCH = 1024
@@ -86,8 +87,7 @@ def read_class_weights(path: str | os.PathLike[str], class_names: Sequence[str])
 def _rows(what: str, path: str | os.PathLike[str]) -> list[tuple[int, str, str]]:
     """Number of the line, class and weight of each line that is not blank."""
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            text = file.read()
+        text = read_text(path, "utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = reason_of(error) if isinstance(error, OSError) else "not a text file (UTF-8)"
         raise ValueError(f"{what}: {reason}; expected none, auto, or a file of lines class,weight") from None

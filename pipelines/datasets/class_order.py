@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib import resources
 
@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from pipelines.choices import CLASS_ORDERS
 from pipelines.datasets.source import Source, SourceShard
-from pipelines.regular_files import read_text
+from pipelines.regular_files import read_lines
 
 _LEFT_OUT = -1
 
@@ -95,17 +95,17 @@ class RelabelledShard:
 
 
 def read_class_list(path: str | os.PathLike, class_names: Sequence[str]) -> tuple[str, ...]:
-    """Those of `class_names` that the file lists, one a line; what follows the first word is a remark.
+    """Those of `class_names` that the file lists, one a line; what follows the name and a blank is a remark.
 
     Raises:
       ValueError: the file cannot be read, is empty, or names another class.
     """
-    # A class name may have blanks in it; then it has its line for itself.
-    lines = _lines("classes_file", path)
-    listed = {line if line in class_names else line.split()[0] for line in lines}
-    foreign = sorted(listed - set(class_names))
-    if foreign:
-        raise ValueError(f"classes_file={path}: found {foreign[0]!r}, expected classes of the dataset")
+    listed, known = set(), frozenset(class_names)
+    for line in _lines("classes_file", path):
+        name, _ = next(_begins_with(line, known), (None, ""))
+        if name is None:
+            raise ValueError(f"classes_file={path}: found {line.split()[0]!r}, expected classes of the dataset")
+        listed.add(name)
     if not listed:
         raise ValueError(f"classes_file={path}: found no class, expected one a line")
     return tuple(name for name in class_names if name in listed)
@@ -114,18 +114,16 @@ def read_class_list(path: str | os.PathLike, class_names: Sequence[str]) -> tupl
 def read_label_names(path: str | os.PathLike, class_names: Sequence[str]) -> dict[str, str]:
     """Display names from a file: a line has a class, a tab or blanks, and its display name.
 
-    A class name with blanks in it needs the tab. Lines for other classes are ignored, so that one list of all synsets
+    Class names may have blanks and tabs in them. Lines for other classes are ignored, so that one list of all synsets
     serves every subset of them.
 
     Raises:
       ValueError: the file cannot be read, or lacks one of `class_names`.
     """
-    names = {}
+    names, known = {}, frozenset(class_names)
     for line in _lines("label_names_file", path):
-        before, tab, after = line.partition("\t")
-        pair = (before.strip(), after.strip()) if tab else line.split(maxsplit=1)
-        if len(pair) == 2:
-            names[pair[0]] = pair[1]
+        name, display_name = next((found for found in _begins_with(line, known) if found[1]), ("", ""))
+        names[name] = display_name
     missing = [name for name in class_names if name not in names]
     if missing:
         raise ValueError(
@@ -134,11 +132,19 @@ def read_label_names(path: str | os.PathLike, class_names: Sequence[str]) -> dic
     return {name: names[name] for name in class_names}
 
 
+def _begins_with(line: str, names: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """Those of `names` that `line` begins with, the longest first, and what follows each and a blank."""
+    longest = max(map(len, names))
+    for text in (line, line.strip()):
+        for end in range(min(len(text), longest), 0, -1):
+            if text[:end] in names and (end == len(text) or text[end].isspace()):
+                yield text[:end], text[end:].strip()
+
+
 def _lines(argument: str, path: str | os.PathLike) -> list[str]:
     """The lines of a text file that are not blank."""
     try:
-        lines = read_text(path, "utf-8-sig").splitlines()
-        return [line.strip() for line in lines if line.strip()]
+        return [line for line in read_lines(path, "utf-8-sig") if line.strip()]
     except OSError as error:
         raise ValueError(f"{argument}={path}: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -75,9 +75,10 @@ def test_a_network_is_tested_with_its_authors_crops_too(network):
 
 
 def test_networks_of_different_datasets_need_one_to_be_named(network):
-    other = dataclasses.replace(network, training={"dataset": "another"})
-    with pytest.raises(ValueError, match=r"^dataset is missing: the models do not name the same dataset"):
-        evaluate([network, other])
+    for name, value in (("dataset", "another"), ("validation_fraction", 0.5)):
+        other = dataclasses.replace(network, training={**network.training, name: value})
+        with pytest.raises(ValueError, match=rf"^dataset is missing: the models were not trained with the same {name}"):
+            evaluate([network, other])
 
 
 def test_a_network_of_another_size_gets_images_resized_for_it(photographs, tmp_path):
@@ -136,7 +137,7 @@ def test_results_are_appended_below_one_header_even_by_many_at_once(tmp_path):
 
 
 def test_a_results_file_that_cannot_be_written_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"results_file=.*: Is a directory"):
+    with pytest.raises(ValueError, match=r"results_file=.*: a directory"):
         append_result(tmp_path, dict.fromkeys(COLUMNS, 0))
 
 

@@ -84,7 +84,7 @@ def test_a_file_with_other_contents_is_refused(tmp_path, text, says):
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path):
-    for content, says in ((None, "Is a directory"), (b"\xff\xfe\x00", "not a text file")):
+    for content, says in ((None, "a directory, not a regular file"), (b"\xff\xfe\x00", "not a text file")):
         path = tmp_path if content is None else tmp_path / "binary"
         if content:
             path.write_bytes(content)

@@ -116,6 +116,19 @@ def test_class_names_may_have_blanks_in_them(tmp_path):
     }
 
 
+ODD_NAMES = ("a tab\there", "a tab", "a,b", 'q"', "größe 🐟", "k=v", "=1", "[red]", "#no", " lead", "tail ", "a\u2028b")
+
+
+@pytest.mark.parametrize("blank", ["\t", " ", "  \t "])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_class_names_may_have_any_characters_in_them(blank, end, tmp_path):
+    (tmp_path / "classes").write_bytes(end.join(ODD_NAMES).encode())
+    assert read_class_list(tmp_path / "classes", ("other", *ODD_NAMES)) == ODD_NAMES
+    shown = {name: f"{index}, the name" for index, name in enumerate(ODD_NAMES)}
+    (tmp_path / "names").write_bytes("".join(f"{name}{blank}{shown[name]}{end}" for name in shown).encode())
+    assert read_label_names(tmp_path / "names", ODD_NAMES) == shown
+
+
 @pytest.mark.parametrize(
     ("read", "content", "expected"),
     [

@@ -67,6 +67,8 @@ def test_a_name_that_cannot_be_used_is_explained_in_one_line(dataset: str, expec
         (("train/cat/1.jpg", "val/dog/2.jpg"), "class 'dog' is in val/ but not in train/"),
         (("train/cat/1.jpg", "val/2.jpg"), "no class folders in val/"),
         (("train/cat/1.jpg", "val/cat/2.jpg", "validation/cat/3.jpg"), "found both val and validation"),
+        (("train/cat\nfish/1.jpg",), r"class 'cat.*fish' has a line break in its name"),
+        (("train/cat /1.jpg",), "class 'cat ' has .* a blank at its end; rename it"),
     ],
 )
 def test_a_folder_of_another_layout_is_refused(files: tuple[str, ...], expected: str, tmp_path):
