@@ -5,6 +5,7 @@
     python -m keras_alexnet.benchmark --part=input --batch=128
     python -m keras_alexnet.benchmark --part=inference
     python -m keras_alexnet.benchmark --part=strategies    (with two GPUs; otherwise add --virtual_devices=2)
+    python -m keras_alexnet.benchmark --part=train --profile --batch=32 --output_dir=build/benchmark
     python -m keras_alexnet.benchmark --part=serving --server=127.0.0.1:8500 --model_name=alexnet
 
 The contenders of a part take turns in one process, so compare the ratios. On a CPU those of processor time vary less
@@ -41,6 +42,9 @@ def define_flags() -> None:
     )
     flags.DEFINE_integer("repeats", 7, "timed runs of each contender, or requests per connection", 1, 1_000_000)
     flags.DEFINE_boolean("peers", False, "also measure Keras' own layers, PyTorch, ONNX Runtime and OpenVINO")
+    flags.DEFINE_boolean(
+        "profile", False, "train, inference: time, GFLOP/s, bytes and part of the roofline of each operation instead"
+    )
     define_path("output_dir", None, "where benchmark.csv and, with matplotlib, benchmark.png are written")
     flags.DEFINE_string("server", None, "serving: host:port of TensorFlow Serving or serving.server")
     flags.DEFINE_string("model_name", "alexnet", "serving: name of the model on the server")
@@ -92,6 +96,8 @@ def main(argv: Sequence[str]) -> int:
 
         report_serving(options.server, options.model_name, options.batch, options.repeats)
         return 0
+    if options.profile:
+        return _profile(options)
     devices = _devices(options)
     from keras_alexnet.benchmark.machine import convolution_peak, header
     from keras_alexnet.benchmark.report import Report
@@ -106,9 +112,35 @@ def main(argv: Sequence[str]) -> int:
     return 0 if is_equal else 1
 
 
-def _measure(options: flags.FlagValues, devices: Sequence[str], report: Report) -> bool:
+def _profile(options: flags.FlagValues) -> int:
+    if options.part not in ("train", "inference", "all"):
+        raise UsageError(f"--profile is for --part=train, inference or all; found --part={options.part}")
+    from keras_alexnet.benchmark.machine import convolution_peak, header, memory_bandwidth
+    from keras_alexnet.benchmark.profile import ProfileReport, Roofline, profile_inference, profile_training
+
+    roofline = Roofline(convolution_peak() * 1e9, memory_bandwidth() * 1e9)
+    about = (
+        f"{header()}\nroofline of one thread: {roofline.flops / 1e9:.0f} GFLOP/s, {roofline.bandwidth / 1e9:.1f} GB/s"
+    )
+    print(about)
+    report = ProfileReport(roofline, options.output_dir)
+    variant, subject = _subject(options)
+    if options.part in ("train", "all"):
+        profile_training(variant, subject, options.batch, options.repeats, report)
+    if options.part in ("inference", "all"):
+        profile_inference(variant, subject, options.batch, options.repeats, report)
+    for path in report.write(about):
+        print(f"wrote {path}")
+    return 0
+
+
+def _subject(options: flags.FlagValues) -> tuple[Variant, str]:
     variant = find_variant(options.variant).scaled(options.width)
-    subject = f"{variant.name}, width {options.width:g}"
+    return variant, f"{variant.name}, width {options.width:g}"
+
+
+def _measure(options: flags.FlagValues, devices: Sequence[str], report: Report) -> bool:
+    variant, subject = _subject(options)
     if options.part == "strategies" or (options.part == "all" and len(devices) > 1):
         from keras_alexnet.benchmark.strategies import report_strategies
 

@@ -67,6 +67,17 @@ def convolution_peak(turns: int = 5) -> float:
     return best
 
 
+def memory_bandwidth(turns: int = 5) -> float:
+    """GB per CPU second that one thread reads and writes when it copies an array larger than the caches."""
+    source = np.ones(32_000_000, np.float32)
+    target, best = np.empty_like(source), 0.0
+    for _ in range(turns):
+        started = time.process_time()
+        np.copyto(target, source)
+        best = max(best, 2 * source.nbytes / (time.process_time() - started) / 1e9)
+    return best
+
+
 def _cpuinfo(key: str) -> str:
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []

@@ -61,15 +61,16 @@ def _our_step(variant: Variant, images: tf.Tensor, labels: tf.Tensor) -> Callabl
     model, optimizer = AlexNet(variant, classes=CLASSES, classifier_activation=None), PaperSGD()
     optimizer.build(model.trainable_variables)
 
-    @tf.function
-    def step() -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            logits = model(images, training=True)
-            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
-        optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
-        return loss
+    return tf.function(lambda: gradient_step(model, optimizer, images, labels))
 
-    return step
+
+def gradient_step(model: keras.Model, optimizer: PaperSGD, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Forward, gradients and update of a model that gives logits; returns the loss."""
+    with tf.GradientTape() as tape:
+        logits = model(images, training=True)
+        loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+    optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+    return loss
 
 
 def _fit_step(variant: Variant, images: tf.Tensor, labels: tf.Tensor, policy: str = "float32") -> Callable[[], object]:
