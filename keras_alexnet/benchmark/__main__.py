@@ -66,8 +66,9 @@ def _devices(options: flags.FlagValues) -> list[str]:
 
 
 def _measure_training(variant: Variant, subject: str, options: flags.FlagValues, report: Report) -> None:
+    from keras_alexnet.benchmark.strategies import training_flop
     from keras_alexnet.benchmark.timing import interleaved
-    from keras_alexnet.benchmark.training import training_flop, training_steps
+    from keras_alexnet.benchmark.training import training_steps
 
     times = interleaved(training_steps(variant, options.batch, options.peers), options.repeats)
     title = f"{subject}, batch {options.batch}: one training step"

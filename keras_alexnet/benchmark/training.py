@@ -11,7 +11,6 @@ from keras_alexnet.benchmark.machine import bfloat16_instructions
 from keras_alexnet.benchmark.plain_ops import plain_step
 from keras_alexnet.benchmark.strategies import CLASSES, Training, timed_steps
 from keras_alexnet.benchmark.with_torch import has_torch
-from keras_alexnet.describe import multiply_adds
 from keras_alexnet.model import AlexNet
 from keras_alexnet.optimizer import PaperSGD
 from keras_alexnet.variants import Variant
@@ -46,15 +45,6 @@ def training_steps(variant: Variant, batch: int, peers: bool = False) -> dict[st
 
         steps |= torch_steps(variant, CLASSES, noise - 120, classes, has_bfloat16)
     return steps
-
-
-def training_flop(variant: Variant) -> float:
-    """Floating-point operations of a training step per image: forward, and two products backward.
-
-    conv1 has no gradient to the image.
-    """
-    model = AlexNet(variant, classes=CLASSES)
-    return 2.0 * (3 * multiply_adds(model) - multiply_adds(model.get_layer("conv1")))
 
 
 def _our_step(variant: Variant, images: tf.Tensor, labels: tf.Tensor) -> Callable[[], tf.Tensor]:
