@@ -13,7 +13,7 @@ import tensorflow as tf
 
 _FULL_TRACE = tf.compat.v1.RunOptions(trace_level=tf.compat.v1.RunOptions.FULL_TRACE, output_partition_graphs=True)
 # Operations that pass a variable on to where it is used.
-_PASSING = ("Cast", "Enter", "ExpandDims", "Identity", "Merge", "ReadVariableOp", "Reshape", "Switch")
+_PASSING = ("Cast", "Enter", "ExpandDims", "Identity", "Merge", "ReadVariableOp", "Reshape", "StridedSlice", "Switch")
 _FUNCTION = re.compile(r"__(inference|forward|backward)_+|_\d+$")
 
 
