@@ -31,6 +31,11 @@ def bfloat16_instructions() -> str:
     return ", ".join(name for name in instruction_sets() if "bf16" in name) or "none found in /proc/cpuinfo"
 
 
+def threads() -> int:
+    """How many threads each contender computes with: one per core that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def header() -> str:
     """Processor, instruction sets, state of oneDNN, versions: one line each."""
     versions = []

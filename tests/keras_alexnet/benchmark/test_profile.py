@@ -11,6 +11,7 @@ from keras_alexnet.benchmark.machine import memory_bandwidth
 from keras_alexnet.benchmark.operations import Operation, trace_operations
 from keras_alexnet.benchmark.profile import ProfileReport, Roofline, profile_inference, profile_training
 from keras_alexnet.benchmark.strategies import training_flop
+from tests.helpers.commands import run_command
 
 pytestmark = pytest.mark.medium
 
@@ -91,6 +92,19 @@ def test_a_profile_is_a_table_and_a_csv_file(tmp_path, capsys):
     assert {key: first[key] for key in expected} == expected
     assert (second["GB/s"], second["of roofline"], second["GFLOP"]) == ("2.0", "20%", "")
     assert "1250 CPU ms" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "flags, says",
+    [
+        (["--part=input", "--profile"], "--profile is for --part=train, inference or all; found --part=input"),
+        (["--part=inference", "--batches=1,x"], "--batches=1,x: expected numbers of images from 1, such as 1,80"),
+        (["--part=train", "--batches=1"], "--batches is for --part=inference; found --part=train"),
+    ],
+)
+def test_flags_of_other_parts_are_refused_in_one_line(flags, says):
+    finished = run_command("keras_alexnet.benchmark.__main__", *flags)
+    assert finished.returncode == 1 and says in finished.stderr and finished.stderr.count("\n") == 1
 
 
 def test_the_bandwidth_is_a_rate():
