@@ -138,7 +138,9 @@ def open_folder(root: str, name: str | None = None, splits: Collection[str] = tu
     # Lists of class names have one a line.
     odd = next((name for name in class_names if name != name.strip() or len(name.splitlines()) > 1), None)
     if odd is not None:
-        raise ValueError(f"{where}: class {odd!r} has a line break in its name or a blank at its end, rename the folder")
+        raise ValueError(
+            f"{where}: class {odd!r} has a line break in its name or a blank at its end, rename the folder"
+        )
     listings = {}
     for split in splits:
         found = [name for name in _SPLIT_FOLDERS[split] if os.path.isdir(os.path.join(root, name))]
