@@ -41,10 +41,11 @@ _MODULES = {
     "training_dataset": "datasets",
     "evaluation_dataset": "datasets",
     "export_model": "saved_model.export",
+    "export_average": "saved_model.average",
     "predict_images": "prediction.predictor",
 }
 _SUBMODULES = ("callbacks", "layers", "metrics", "networks", "optimizer", "variants", "weights")
-_USE_PIPELINES = ("pretrained", "datasets", "saved_model.export", "prediction.predictor")
+_USE_PIPELINES = ("pretrained", "datasets", "saved_model.export", "saved_model.average", "prediction.predictor")
 
 __all__ = ["__version__", *_MODULES, *_SUBMODULES]
 

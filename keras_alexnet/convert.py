@@ -16,7 +16,7 @@ import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -40,12 +40,12 @@ def define_flags() -> None:
 
 
 def save(network: LoadedNetwork, output: str | os.PathLike[str]) -> None:
-    """Writes a network as `.keras`, or the weights of a published network as `.weights.h5`.
+    """Writes a network as `.keras`, or its weights as `.weights.h5`.
 
     Args:
       network: of `load_network`, but not of an export.
-      output: the file to write; it must not exist. `.weights.h5` does not contain the preprocessing: networks with
-        preprocessing of their own, such as trained ones, need `.keras`.
+      output: the file to write; it must not exist. `.weights.h5` does not contain the preprocessing: an AlexNet with
+        preprocessing of its own, such as a trained one, needs `.keras`.
 
     Raises:
       ValueError: `output` exists or cannot be written, or does not fit the network. Nothing is left behind then.
@@ -101,12 +101,14 @@ def _write(model: keras.Model, output: Path) -> None:
 
 
 def _rebuilds_alike(model: keras.Model, network: LoadedNetwork) -> bool:
-    """Whether `AlexNet(variant, width=..., weights=...)` has the same preprocessing."""
+    """Whether the network's name and options give the same preprocessing."""
     from keras_alexnet.layers import MeanSubtraction
     from keras_alexnet.model import AlexNet
+    from keras_alexnet.networks import find
 
     if network.network not in VARIANTS:
-        return False
+        # Other networks have no preprocessing that depends on the training set.
+        return network.network is not None and find(network.network).mean is None
     default = AlexNet(network.network, classes=1, width=1 / 32)
     ours, theirs = (
         [layer.get_config() for layer in built.layers if isinstance(layer, MeanSubtraction)]
@@ -133,13 +135,49 @@ def main(argv: Sequence[str]) -> None:
         caffes = [variant.name for variant in VARIANTS.values() if "caffe" in variant.weight_formats]
         choice = " or ".join(f"--network={name}" for name in caffes if name != network.network)
         print(f"such a file does not name its network: assumed {network.network}; otherwise give {choice}")
-    if not options.output.endswith(_WEIGHTS):
-        print(f"wrote {options.output}: load_network({options.output!r})")
-        return
-    width = f", width={options.width}" if options.width not in (None, 1) else ""
-    print(f"wrote {options.output}: AlexNet({network.network!r}, weights={options.output!r}, classes={classes}{width})")
-    arguments = f"--init_from={shlex.quote(options.output)} --network={network.network}{width.replace(', ', ' --')}"
-    print(f"fine-tune it: python -m keras_alexnet.train {arguments} --dataset=folder:photos --model_dir=runs/mine")
+    print(f"wrote {options.output}: {_python(network, options.output)}")
+    if options.output.endswith(_WEIGHTS):
+        arguments = f"--init_from={shlex.quote(options.output)} {_network_flags(network)}"
+        print(f"fine-tune it: python -m keras_alexnet.train {arguments} --dataset=folder:photos --model_dir=runs/mine")
+
+
+def _python(network: LoadedNetwork, output: str) -> str:
+    """How to load the file in Python."""
+    assert network.model is not None
+    is_alexnet = network.network in VARIANTS or network.network is None
+    if not output.endswith(_WEIGHTS):
+        inputs = "" if is_alexnet else f", preprocessing={network.preprocessing!r}, from_logits={network.from_logits}"
+        return f"load_network({output!r}{inputs})"
+    keywords = {"classes": network.model.output_shape[-1]} | _options(network)
+    texts = "".join(f", {name}={value!r}" for name, value in keywords.items())
+    if is_alexnet:
+        return f"AlexNet({network.network!r}, weights={output!r}{texts})"
+    return f"load_network({output!r}, network={network.network!r}{texts})"
+
+
+def _options(network: LoadedNetwork) -> dict[str, Any]:
+    """The options that rebuild the network, without those that are defaults."""
+    from keras_alexnet.networks import find
+
+    assert network.model is not None and network.network is not None
+    options = dict(network.options)
+    if network.network in VARIANTS:
+        # Another preprocessing than the variant's was refused.
+        return {"width": options["width"]} if options.get("width", 1) != 1 else {}
+    size = network.model.input_shape[1]
+    options |= {"image_size": size} if size != find(network.network).image_size else {}
+    return {name: value for name, value in options.items() if (name, value) != ("width", 1)}
+
+
+def _network_flags(network: LoadedNetwork) -> str:
+    """The flags of the train command for the same network."""
+    own, options = [f"--network={network.network}"], []
+    for name, value in _options(network).items():
+        if name in ("width", "init", "image_size"):
+            own.append(f"--{name}={value}")
+        else:
+            options.append(f"{name}={value}")
+    return " ".join([*own, *([f"--network_options={shlex.quote(','.join(options))}"] if options else [])])
 
 
 def command() -> None:

@@ -16,7 +16,8 @@ from absl import flags
 from rich.console import Console
 from rich.table import Table
 
-from keras_alexnet.networks import create
+from keras_alexnet.model_flags import define_network_options, network_options
+from keras_alexnet.networks import create, name_forms
 from keras_alexnet.variants import VARIANTS, find_variant
 from keras_alexnet.variants.architecture import Dense, Variant
 from keras_alexnet.variants.differences import differences, layer_text
@@ -28,15 +29,13 @@ if TYPE_CHECKING:
 
 def define_flags() -> None:
     """Defines the flags of this command."""
-    flags.DEFINE_string(
-        "network", "paper", f"{', '.join(VARIANTS)}, keras.applications.<constructor>, or package.module:function"
-    )
+    flags.DEFINE_string("network", "paper", name_forms())
     flags.DEFINE_alias("variant", "network")
+    define_network_options()
     flags.DEFINE_list("diff", None, "compare two AlexNet variants: --diff paper caffe, or --diff=paper,caffe")
     flags.DEFINE_integer("classes", 1000, "number of classes", 1, 100_000)
-    flags.DEFINE_float(
-        "width", 1.0, "of an AlexNet: multiplies filters and units; 1 is the published network", 0.001, 16
-    )
+    flags.DEFINE_float("width", 1.0, "multiplies filters and units; 1 is the published network", 0.001, 16)
+    flags.DEFINE_integer("image_size", None, "side of images in pixels; the network's own by default", 1, 4096)
 
 
 def network_table(name: str, classes: int = 1000, **options: Any) -> Table:
@@ -163,15 +162,17 @@ def main(argv: Sequence[str]) -> None:
         if len(names) != 2 or not VARIANTS.keys() >= set(names):
             raise UsageError(f"diff={','.join(names)}: expected two of {', '.join(VARIANTS)}")
         console.print(diff_table(*map(find_variant, names)))
-    elif options.network in VARIANTS:
+        return
+    given = network_options(options)
+    if options.network in VARIANTS and not given and options.image_size is None:
         variant = find_variant(options.network)
         console.print(variant_table(variant.scaled(options.width), options.classes))
         for reference in (VARIANTS["paper"], VARIANTS["source2012"]):
             if reference is not variant:
                 console.print(departures_table(variant, reference))
     else:
-        width = {"width": options.width} if options.width != 1 else {}
-        console.print(network_table(options.network, options.classes, **width))
+        given |= {"width": options.width} if options.width != 1 else {}
+        console.print(network_table(options.network, options.classes, image_size=options.image_size, **given))
 
 
 def command() -> None:

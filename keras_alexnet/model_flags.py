@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from keras_alexnet.variants import VARIANTS
-from pipelines.cli import UsageError, define_path, reason_of
+from keras_alexnet.networks import name_forms, parse_options
+from pipelines.cli import UsageError, define_path, define_paths, reason_of
 from pipelines.regular_files import MAX_TEXT_BYTES, open_file, read_lines
 
 if TYPE_CHECKING:
@@ -22,22 +22,29 @@ if TYPE_CHECKING:
 flags.disclaim_key_flags()
 
 
-def define_model_flags() -> None:
+def define_model_flags(several: bool = False) -> None:
     """Defines --model (also --model_dir, --weights), and what weight files do not contain: --network (also --variant),
-    --width, --init, --mean, --image_size, --classes, --preprocessing, --from_logits, --class_names.
+    --network_options, --width, --init, --mean, --image_size, --classes, --preprocessing, --from_logits, --class_names.
+
+    Args:
+      several: whether --model may be repeated; `load_models` loads them.
     """
-    define_path("model", None, "run directory, export, .keras file, or weight file of any kind", required=True)
+    model = "run directory, export, .keras file, or weight file of any kind"
+    if several:
+        define_paths("model", None, f"{model}; several are averaged after the softmax", required=True)
+    else:
+        define_path("model", None, model, required=True)
     flags.DEFINE_alias("model_dir", "model")
     flags.DEFINE_alias("weights", "model")
     flags.DEFINE_string(
         "network",
         None,
-        f"of a weight file: {', '.join(VARIANTS)}, keras.applications.<constructor>, or package.module:function; "
-        "detected from the weights if possible",
+        f"of a weight file: {name_forms()}; detected from the weights of an AlexNet if possible",
     )
     flags.DEFINE_alias("variant", "network")
-    flags.DEFINE_float("width", None, "of a weight file: multiplier of filters and units of an AlexNet", 0.001, 16)
-    flags.DEFINE_enum("init", None, ["paper", "he"], "of a .weights.h5 of an AlexNet: its --init in training")
+    define_network_options("of a weight file: ")
+    flags.DEFINE_float("width", None, "of a weight file: its --width in training", 0.001, 16)
+    flags.DEFINE_enum("init", None, ["paper", "he"], "of a .weights.h5: its --init in training")
     flags.DEFINE_string(
         "mean", None, "of a weight file of an AlexNet: the mean that it subtracts, R,G,B or a .npy file"
     )
@@ -53,6 +60,31 @@ def define_model_flags() -> None:
     )
     flags.DEFINE_boolean("from_logits", None, "of a .keras file that is not an AlexNet: whether it returns logits")
     define_path("class_names", None, "text file with one class name per line; ImageNet's wnids by default")
+
+
+def define_network_options(prefix: str = "") -> None:
+    """Defines --network_options, which `network_options` reads; `prefix` begins its help."""
+    flags.DEFINE_string(
+        "network_options",
+        None,
+        f"{prefix}options of the network other than width, init and mean, such as depth=20,dropout=0.5",
+    )
+
+
+def network_options(options: flags.FlagValues) -> dict[str, Any]:
+    """The options that --network_options gives.
+
+    Raises:
+      UsageError: it has another form, or names what has a flag of its own.
+    """
+    try:
+        given = parse_options(options.network_options)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    for name in ("width", "init", "mean", "image_size"):
+        if name in given:
+            raise UsageError(f"network_options={name}={given[name]}: expected the flag --{name}={given[name]}")
+    return given
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,17 +123,27 @@ def model_arguments(options: flags.FlagValues) -> ModelArguments:
     """What the flags name.
 
     Raises:
-      UsageError: --mean cannot be read.
+      UsageError: --mean or --network_options cannot be read.
     """
-    names = ("network", "classes", "width", "init", "image_size", "preprocessing", "from_logits")
-    given: dict[str, Any] = {name: options[name].value for name in names}
-    given["mean"] = None if options.mean is None else _mean(options.mean)
-    return ModelArguments(options.model, given, options.class_names)
+    return ModelArguments(options.model, _keywords(options), options.class_names)
 
 
 def load_model(options: flags.FlagValues) -> LoadedNetwork:
     """Loads the network that the flags of `define_model_flags` name; see `ModelArguments.load` for the errors."""
     return model_arguments(options).load()
+
+
+def load_models(options: flags.FlagValues) -> list[LoadedNetwork]:
+    """Loads the networks that the flags of `define_model_flags(several=True)` name, with the same other flags."""
+    keywords = _keywords(options)
+    return [ModelArguments(path, keywords, options.class_names).load() for path in options.model]
+
+
+def _keywords(options: flags.FlagValues) -> dict[str, Any]:
+    names = ("network", "classes", "width", "init", "image_size", "preprocessing", "from_logits")
+    given: dict[str, Any] = {name: options[name].value for name in names}
+    given["mean"] = None if options.mean is None else _mean(options.mean)
+    return given | network_options(options)
 
 
 def _mean(text: str) -> np.ndarray[Any, Any]:

@@ -42,6 +42,8 @@ class RunConfig:
       bad_images: keys of the training images that cannot be decoded; training leaves them out.
       label_names: display names of the classes, in the same order; empty if the dataset has none.
       learning_rate: the initial one; None in runs of older versions.
+      class_weight_values: the weights of the classes that `class_weights` names, in the order of the dataset's classes;
+        empty if that is "none".
 
     The others are those of `TrainingConfig`.
     """
@@ -66,7 +68,10 @@ class RunConfig:
     learning_rate: float | None = None
     warmup_epochs: float = 0.0
     label_smoothing: float = 0.0
+    class_weights: str = "none"
+    class_weight_values: tuple[float, ...] = ()
     augmentation: str = "crop"
+    color_augmentation: str | None = None
     cutout: int = 0
     random_erasing: float = 0.0
     network_options: Mapping[str, Any] = field(default_factory=dict)
@@ -158,7 +163,8 @@ class RunDirectory:
             check_directory(self.checkpoints_dir)
             if "variant" in fields:  # versions up to 0.1 knew AlexNet's variants only
                 fields["network"] = fields.pop("variant")
-            lists = {k: tuple(fields[k]) for k in ("class_names", "bad_images", "label_names") if k in fields}
+            names = ("class_names", "bad_images", "label_names", "class_weight_values")
+            lists = {name: tuple(fields[name]) for name in names if name in fields}
             return RunConfig(**fields | lists)
         except FileNotFoundError:
             found = "a directory without model.json" if self.path.is_dir() else "no such directory"

@@ -28,7 +28,7 @@ def crop_probabilities(
     Args:
       model: classifier of `[M, S, S, 3]` with the outputs `[M, classes]`.
       images: resized images, uint8 `[N, R, R, 3]`, RGB 0..255, R at least S.
-      crops: "center", or "ten" for the four corners, the centre and their horizontal flips.
+      crops: "center"; "ten" for the four corners, the centre and their horizontal flips; or "nine" for a grid of 3 x 3.
       from_logits: whether the model's outputs are logits rather than probabilities.
       preprocessing: what the model expects to be done to RGB 0..255; "none" where it does that itself.
 

@@ -31,6 +31,9 @@ JPEG_QUALITY = 95
 # center: one crop. ten: the corners and the centre, and their horizontal flips (paper, section 4.1).
 CROPS = ("center", "ten")
 
+# Those of evaluation. nine: a grid of 3 x 3, not flipped (cuda-convnet's test of its networks for CIFAR-10).
+EVALUATION_CROPS = (*CROPS, "nine")
+
 # What training cuts out of the resized image and flips at random. crop: a random crop (paper, section 4.1).
 # random_resized: a window of random area and shape, resized to the crop (Szegedy et al., CVPR 2015, section 6).
 # pad4: a random crop of the image with four pixels of padding on each side (He et al., CVPR 2016, section 4.2).

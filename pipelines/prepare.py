@@ -66,7 +66,7 @@ def define_flags() -> None:
         CLASS_ORDERS,
         "order of the outputs: sorted wnids, or ImageNet's own numbers (as in the 2012 code)",
     )
-    define_path("classes_file", None, "keep only the classes in this file, one a line")
+    define_path("classes_file", None, "keep only the classes in this file, one a line; of a prepared dataset too")
     define_path("label_names_file", None, "display names: a line has a class and its name")
     flags.DEFINE_float(
         "validation_fraction", None, "of an image folder without validation images: so much of train/", 0.0, 1.0

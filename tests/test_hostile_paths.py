@@ -31,6 +31,13 @@ CASES = {
     "output directory": ("pipelines.prepare", "--dataset=folder:{folder}", "--output_dir={x}"),
     "run directory": ("keras_alexnet.evaluate", "--model={x}"),
     "initial weights": ("keras_alexnet.train", "--dataset=folder:{folder}", "--model_dir={new}", "--init_from={x}.h5"),
+    "class weights": (
+        "keras_alexnet.train",
+        "--dataset=folder:{folder}",
+        "--model_dir={new}",
+        "--batch_size=2",
+        "--class_weights={x}.csv",
+    ),
     "weights": ("keras_alexnet.convert", "--model={x}.pth", "--output={new}.keras"),
     "converted": ("keras_alexnet.convert", "--model={model}", "--output={x}.keras"),
     "mean": ("keras_alexnet.export", "--model={model}", "--export_base={new}", "--mean={x}.npy"),

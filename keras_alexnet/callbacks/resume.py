@@ -27,8 +27,29 @@ class Progress:
 
     def is_best(self) -> bool:
         """Whether an epoch has just ended with a lower `val_top1_error` than all before it."""
-        errors = [row["val_top1_error"] for row in self.history if "val_top1_error" in row]
+        errors = self._errors()
         return self.step == 0 and bool(errors) and errors[-1] < min(errors[:-1], default=math.inf)
+
+    @property
+    def epochs_since_best(self) -> int:
+        """Number of epochs since the first one with the lowest `val_top1_error`; 0 if none has one."""
+        errors = self._errors()
+        return len(errors) - 1 - errors.index(min(errors)) if errors else 0
+
+    def stops_early(self, epochs: int) -> bool:
+        """Whether an epoch has ended and the lowest `val_top1_error` is that of at least `epochs` before; 0: never."""
+        return self.step == 0 and 0 < epochs <= self.epochs_since_best
+
+    def early_stop_report(self) -> str:
+        """Why a run stopped early, and where the lowest error was."""
+        waited = self.epochs_since_best
+        return (
+            f"stopped early after epoch {self.epoch}: the validation top-1 error has not fallen for {waited} epochs; "
+            f"it was lowest in epoch {self.epoch - waited}, {min(self._errors()):.2%}: the checkpoint in best/"
+        )
+
+    def _errors(self) -> list[float]:
+        return [row["val_top1_error"] for row in self.history if "val_top1_error" in row]
 
 
 class Resume(keras.callbacks.Callback):

@@ -5,7 +5,8 @@
     python -m keras_alexnet.experiments report
 
 `run` trains and evaluates the runs of an experiment that have no result yet; the same command resumes it after an
-interruption. `report` writes results.md and its figures from the results alone.
+interruption. `report` writes results.md, comparison.md (rows of keras_alexnet.compare) and their figures from the
+results alone.
 """
 
 from collections.abc import Sequence
@@ -69,9 +70,9 @@ def main(argv: Sequence[str]) -> int:
     if action == "list":
         print_experiments(results_dir)
     elif action == "report":
-        from keras_alexnet.experiments.report import write_report
+        from keras_alexnet.experiments import comparison_report, report
 
-        print(f"wrote {write_report(results_dir)}")
+        print(f"wrote {report.write_report(results_dir)} and {comparison_report.write_report(results_dir)}")
     else:
         return _run(find_experiment(argv[2]), results_dir, options)
     return 0

@@ -1,7 +1,7 @@
 """`Experiment` and `Run`: an experiment as data."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -13,12 +13,16 @@ class Run:
       flags: of `keras_alexnet.train`, beside those of the experiment.
       label: for tables and legends; `name` if empty.
       published: what the source of the claim reports for it, as text; empty if nothing.
+      subset: name of the classes of `Experiment.subsets` that it is trained and evaluated on; empty for all.
+      init_from: name of an earlier run, whose network of the same seed it starts from; empty for random weights.
     """
 
     name: str
     flags: tuple[str, ...] = ()
     label: str = ""
     published: str = ""
+    subset: str = ""
+    init_from: str = ""
 
     @property
     def title(self) -> str:
@@ -44,6 +48,7 @@ class Experiment:
       target: see `measure`; a fraction.
       budget: time for one run, and on what, as text.
       remarks: what a reader must know to judge the numbers.
+      subsets: name -> some of the classes of the dataset, which is prepared with these alone.
     """
 
     name: str
@@ -58,6 +63,7 @@ class Experiment:
     target: float = 0.0
     budget: str = ""
     remarks: str = ""
+    subsets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def run(self, name: str) -> Run:
         """The run called `name`.

@@ -1,4 +1,4 @@
-"""Errors that the survey and the networks' authors report on CIFAR-10, for the comparison's table.
+"""What the survey and the networks' authors report, for the comparison's page.
 
 References: the survey is a Japanese overview of convolutional networks (2017), whose runs take 300 epochs of batch 128,
 learning rate 0.1 divided by 10 at epochs 150 and 225, crops of images padded by 4 pixels and horizontal flips. The
@@ -50,3 +50,23 @@ CIFAR10: dict[str, Published] = {
     "survey_pyramidnet": Published(survey=4.3),
     "survey_senet": Published(survey=4.8),
 }
+
+# Of networks for small images, in the order of the page: those without a row are "recipe only" there.
+REMARKS: dict[str, str] = {
+    "convnet_11pct": "AlexNet's row: the network of Krizhevsky et al. for CIFAR-10, on crops of 24 pixels",
+    "lenet5": "grey images",
+    "googlenet_cifar": "the survey does not say what size of image it was given",
+    "squeezenet_cifar": "the survey does not say what size of image it was given",
+}
+
+# Parameters in millions: the network, what the survey prints, the right number, and what the printed one is.
+SURVEY_PARAMETERS: tuple[tuple[str, str, str, str], ...] = (
+    ("AlexNet", "62.0", "60.97", "62.38 without groups"),
+    ("VGG-16", "138.0", "138.36", ""),
+    ("SqueezeNet", "0.7", "1.25", "0.74 with 10 classes"),
+    ("Inception-v3", "22.5", "23.82", ""),
+    ("ResNet-18", "0.2", "11.69", "CIFAR's ResNet-20: 0.27"),
+    ("ResNet-34", "0.5", "21.80", "CIFAR's ResNet-32: 0.46"),
+    ("ResNet-152", "1.7", "60.19", "CIFAR's ResNet-110: 1.73"),
+    ("DenseNet-201", "15.0", "20.01", ""),
+)

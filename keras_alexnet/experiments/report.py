@@ -1,6 +1,5 @@
 """The report: docs/results.md and its figures, from the result files and nothing else."""
 
-import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from keras_alexnet.experiments.definitions import EXPERIMENTS
 from keras_alexnet.experiments.experiment import Experiment, Run
 from keras_alexnet.experiments.results import Result, curve_path, read_curve, read_results
+from keras_alexnet.experiments.tables import error_difference, number_range, percent, provenance
 from pipelines.atomic import write_file
 
 _HEADER = """\
@@ -61,31 +61,35 @@ def _section(experiment: Experiment, results: Sequence[Result], directory: str) 
     lines += _table(experiment, results)
     lines += ["", *_verdicts(experiment, results)]
     lines.append(f"![Learning curves]({directory}/{figure_name(experiment)})\n")
-    lines += _provenance(results)
+    lines += provenance(results)
     return lines
 
 
 def _table(experiment: Experiment, results: Sequence[Result]) -> list[str]:
     timed = experiment.measure == "epochs_to_target"
     measure = [f"epochs to {experiment.target:.0%} training error"] if timed else []
-    columns = ["run", "seeds", "epochs", *measure, "ten-crop error", "centre error", "training error", "published"]
+    nine = ["nine-crop error"] if any(row.nine_crop_top1_error is not None for row in results) else []
+    errors = ["ten-crop error", "centre error", *nine, "training error"]
+    columns = ["run", "seeds", "epochs", *measure, *errors, "published"]
     lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
     for run in experiment.runs:
         rows = _of(results, run)
         if not rows:
             lines.append(f"| {run.title} | not run here |" + " |" * (len(columns) - 3) + f" {run.published} |")
             continue
-        cells = [run.title, str(len(rows)), _range([row.epochs for row in rows])]
+        cells = [run.title, str(len(rows)), number_range([row.epochs for row in rows])]
         if timed:
             reached = [row.epochs_to_target for row in rows if row.epochs_to_target is not None]
             missed = len(rows) - len(reached)
             cells.append(
                 (f"{statistics.mean(reached):.1f}" if reached else "") + (f" ({missed} never)" if missed else "")
             )
+        nine_errors = [row.nine_crop_top1_error for row in rows if row.nine_crop_top1_error is not None]
         cells += [
-            _percent([row.ten_crop_top1_error for row in rows]),
-            _percent([row.center_top1_error for row in rows]),
-            _percent([row.train_top1_error for row in rows]),
+            percent([row.ten_crop_top1_error for row in rows]),
+            percent([row.center_top1_error for row in rows]),
+            *([percent(nine_errors)] if nine else []),
+            percent([row.train_top1_error for row in rows]),
             run.published,
         ]
         lines.append(f"| {' | '.join(cells)} |")
@@ -94,11 +98,13 @@ def _table(experiment: Experiment, results: Sequence[Result]) -> list[str]:
 
 def _verdicts(experiment: Experiment, results: Sequence[Result]) -> list[str]:
     """One sentence for each run beside the baseline: the difference, and whether the spread resolves it."""
-    baseline = _of(results, experiment.runs[0])
+    first = experiment.runs[0]
+    baseline = _of(results, first)
     lines = []
     for run in experiment.runs[1:]:
         rows = _of(results, run)
-        if rows and baseline:
+        # Errors on other classes cannot be compared.
+        if rows and baseline and run.subset == first.subset:
             lines.append(f"- {run.title}: {_verdict(experiment, baseline, rows)}")
     return [*lines, ""] if lines else []
 
@@ -110,44 +116,7 @@ def _verdict(experiment: Experiment, baseline: Sequence[Result], rows: Sequence[
             return f"{experiment.target:.0%} training error was not reached within the budget."
         ratio = statistics.mean(epochs[1]) / statistics.mean(epochs[0])
         return f"{ratio:.1f} times as many epochs as {experiment.runs[0].title}."
-    errors = [[100 * row.ten_crop_top1_error for row in group] for group in (baseline, rows)]
-    difference = statistics.mean(errors[1]) - statistics.mean(errors[0])
-    images = min(row.images for row in (*baseline, *rows))
-    noise = _uncertainty(errors, images)
-    text = f"{difference:+.1f} points of ten-crop error"
-    if abs(difference) < 2 * noise:
-        return f"{text}; two standard errors are {2 * noise:.1f} points: not resolved here."
-    return f"{text}; two standard errors are {2 * noise:.1f} points."
-
-
-def _uncertainty(errors: Sequence[Sequence[float]], images: int) -> float:
-    """The standard error of the difference of two means, in points.
-
-    The larger of the spread over seeds and the binomial error of the evaluation's images, for each group. Runs of one
-    group are evaluated on the same images, so more seeds do not reduce the second.
-    """
-    variance = 0.0
-    for group in errors:
-        p = statistics.mean(group) / 100
-        binomial = 1e4 * p * (1 - p) / images
-        spread = statistics.variance(group) / len(group) if len(group) > 1 else 0.0
-        variance += max(binomial, spread)
-    return math.sqrt(variance)
-
-
-def _provenance(results: Sequence[Result]) -> list[str]:
-    lines = [
-        "| run | seed | wall hours | CPU hours | best epoch (centre error) | date, revision, processor | command |"
-    ]
-    lines.append("|" + "---|" * 7)
-    for row in results:
-        best = f"{row.best_epoch} ({row.best_center_top1_error:.1%})"
-        origin = f"{row.date}, {row.revision}, {row.processor}"
-        lines.append(
-            f"| {row.run} | {row.seed} | {row.hours:.2f} | {row.cpu_hours:.2f} | {best} | {origin} | `{row.command}` |"
-        )
-    images = _range([row.images for row in results])
-    return [f"Evaluated on {images} images.\n", "<details><summary>Runs</summary>\n", *lines, "\n</details>\n"]
+    return error_difference(baseline, rows)
 
 
 def _write_figure(results_dir: Path, experiment: Experiment, results: Sequence[Result]) -> None:
@@ -158,19 +127,11 @@ def _write_figure(results_dir: Path, experiment: Experiment, results: Sequence[R
         for row in _of(results, run)[:1]:
             curves[run.title] = read_curve(curve_path(results_dir, *row.key))
     figure = plots.learning_curves_figure(curves, experiment.title)
+    if experiment.target:
+        figure.axes[0].axhline(100 * experiment.target, color="black", linewidth=0.8, linestyle="dashed")
     # Without a date the file changes only with the results.
     figure.savefig(results_dir / figure_name(experiment), metadata={"Date": None})
 
 
 def _of(results: Sequence[Result], run: Run) -> list[Result]:
     return sorted((row for row in results if row.run == run.name), key=lambda row: row.seed)
-
-
-def _range(numbers: Sequence[int]) -> str:
-    low, high = min(numbers), max(numbers)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
-
-
-def _percent(values: Sequence[float]) -> str:
-    text = f"{100 * statistics.mean(values):.1f} %"
-    return f"{text} ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else text

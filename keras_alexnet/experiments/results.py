@@ -10,11 +10,13 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from pipelines.atomic import file_lock, write_file
 from pipelines.regular_files import read_text
 
 _LOCK_TIMEOUT_S = 60.0
+_Row = TypeVar("_Row")
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Result:
       revision: of the code.
       processor: name, number of cores and what decides the speed.
       date: of the evaluation, YYYY-MM-DD.
+      nine_crop_top1_error: as `ten_crop_top1_error`, of networks whose authors test so; else None.
     """
 
     experiment: str
@@ -53,6 +56,7 @@ class Result:
     revision: str
     processor: str
     date: str
+    nine_crop_top1_error: float | None = None
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -69,25 +73,15 @@ def read_results(directory: Path, experiment: str) -> list[Result]:
     Raises:
       ValueError: the file does not have the columns of `Result`.
     """
-    path = directory / f"{experiment}.csv"
-    if not path.exists():
-        return []
-    table = csv.DictReader(io.StringIO(read_text(path), newline=""))
-    if tuple(table.fieldnames or ()) != COLUMNS:
-        raise ValueError(f"{path}: found columns {table.fieldnames}; expected {', '.join(COLUMNS)}")
-    return [_result(row) for row in table]
+    return read_rows(directory / f"{experiment}.csv", Result)
 
 
 def write_result(directory: Path, result: Result, metrics_file: Path) -> None:
     """Adds the row of a run, in place of an earlier one with the same key, and copies its learning curve."""
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"{result.experiment}.csv"
     curve = curve_path(directory, *result.key)
-    curve.parent.mkdir(exist_ok=True)
+    curve.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(metrics_file, curve)
-    with file_lock(directory / f".{result.experiment}.lock", timeout_s=_LOCK_TIMEOUT_S):
-        rows = [row for row in read_results(directory, result.experiment) if row.key != result.key]
-        write_file(path, _csv([*rows, result]))
+    add_row(directory / f"{result.experiment}.csv", result)
 
 
 def curve_path(directory: Path, experiment: str, run: str, seed: int) -> Path:
@@ -101,13 +95,40 @@ def read_curve(path: Path) -> list[dict[str, float]]:
     return [{name: float(text) for name, text in row.items() if text} for row in table]
 
 
-def _csv(rows: Sequence[Result]) -> str:
+def read_rows(path: Path, kind: type[_Row]) -> list[_Row]:
+    """The rows of a CSV file as dataclasses of one kind; empty if there is no such file.
+
+    Columns of fields with a default may be missing: the file is older than they are.
+
+    Raises:
+      ValueError: the file does not have the columns of `kind`.
+    """
+    if not path.exists():
+        return []
+    fields: Sequence[Any] = dataclasses.fields(kind)  # type: ignore[arg-type]  # a dataclass
+    columns = [field.name for field in fields]
+    newer = [field.name for field in fields if field.default is not dataclasses.MISSING]
+    table = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    if list(dict.fromkeys([*(table.fieldnames or ()), *newer])) != columns:
+        raise ValueError(f"{path}: found columns {table.fieldnames}; expected {', '.join(columns)}")
+    return [kind(**_values(row, kind)) for row in table]
+
+
+def add_row(path: Path, row: Any) -> None:
+    """Adds a dataclass with a `key` to a CSV file, in place of an earlier one with the same key."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with file_lock(path.with_name(f".{path.stem}.lock"), timeout_s=_LOCK_TIMEOUT_S):
+        rows = [other for other in read_rows(path, type(row)) if other.key != row.key]
+        write_file(path, _csv([*rows, row]))
+
+
+def _csv(rows: Sequence[Any]) -> str:
     text = io.StringIO()
-    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    columns = [field.name for field in dataclasses.fields(rows[0])]
+    table = csv.DictWriter(text, columns, lineterminator="\n")
     table.writeheader()
     for row in rows:
-        values = {name: getattr(row, name) for name in COLUMNS}
-        table.writerow({name: _text(value) for name, value in values.items()})
+        table.writerow({name: _text(getattr(row, name)) for name in columns})
     return text.getvalue()
 
 
@@ -117,10 +138,10 @@ def _text(value: object) -> object:
     return f"{value:.6g}" if isinstance(value, float) else value
 
 
-def _result(row: dict[str, str]) -> Result:
+def _values(row: dict[str, str], kind: Any) -> dict[str, object]:
     values: dict[str, object] = {}
-    for field in dataclasses.fields(Result):
-        text = row[field.name]
+    for field in dataclasses.fields(kind):
+        text = row.get(field.name, "")
         if field.type is int:
             values[field.name] = int(text)
         elif field.type is float:
@@ -129,4 +150,4 @@ def _result(row: dict[str, str]) -> Result:
             values[field.name] = text
         else:
             values[field.name] = float(text) if text else None
-    return Result(**values)  # type: ignore[arg-type]  # each has the type of its field
+    return values

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import datetime
 import importlib.metadata
+import json
 import os
 import shlex
 import subprocess
@@ -16,6 +17,7 @@ from keras_alexnet.environment import processor
 from keras_alexnet.experiments.experiment import Experiment, Run
 from keras_alexnet.experiments.results import Result, read_curve, read_results, write_result
 from pipelines.cli import stop_signals
+from pipelines.regular_files import read_text
 
 _SECONDS_FILE = "seconds.csv"
 _POLL_S = 0.5
@@ -77,9 +79,10 @@ def run_experiment(
                     )
                 report(f"{experiment.name} {run.name} seed {seed}: has a result")
                 continue
-            prepared = prepared_dataset(experiment, dataset, work_dir, data_dir)
+            prepared = prepared_dataset(experiment, dataset, work_dir, data_dir, run.subset)
             run_dir = run_directory(work_dir, experiment.name, run.name, seed)
             arguments = [*training_flags(experiment, run, seed, flags), f"--dataset={prepared}"]
+            arguments += _initial_weights(experiment, run, seed, work_dir)
             _train(run_dir, arguments, report)
             result = _evaluated(experiment, run, seed, run_dir, shown, report)
             write_result(results_dir, result, run_dir / "metrics.csv")
@@ -100,21 +103,59 @@ def training_flags(experiment: Experiment, run: Run, seed: int, flags: Sequence[
 
 def shown_command(experiment: Experiment, run: Run, seed: int, flags: Sequence[str] = ()) -> str:
     """The training command with placeholders for paths, as in the results."""
-    words = [*training_flags(experiment, run, seed, flags), "--dataset=DATASET", "--model_dir=RUN"]
+    words = [*training_flags(experiment, run, seed, flags)]
+    words += [f"--dataset=DATASET_{run.subset}" if run.subset else "--dataset=DATASET"]
+    words += [f"--init_from=RUN_{run.init_from}"] if run.init_from else []
+    words += ["--model_dir=RUN"]
     return shlex.join(["python", "-m", "keras_alexnet.train", *words])
 
 
-def prepared_dataset(experiment: Experiment, dataset: str, work_dir: Path, data_dir: str | None) -> Path:
-    """The prepared dataset: `dataset` itself if it is one, else one made of it in `work_dir`."""
-    if Path(dataset, "summary.json").is_file():
+def prepared_dataset(
+    experiment: Experiment, dataset: str, work_dir: Path, data_dir: str | None, subset: str = ""
+) -> Path:
+    """The prepared dataset: `dataset` itself if it is one, else one made of it in `work_dir`.
+
+    Args:
+      experiment: says the size of the images, and what the subsets are.
+      dataset, work_dir, data_dir: as for `run_experiment`.
+      subset: name of the classes that it consists of; empty for all.
+    """
+    summary = Path(dataset, "summary.json")
+    if summary.is_file() and not subset:
         return Path(dataset)
+    # The images of a dataset that is prepared already are copied as they are.
+    own = json.loads(read_text(summary)) if summary.is_file() else {}
+    size = own.get("size", experiment.image_size)
     name = "".join(c if c.isalnum() else "_" for c in dataset)
-    prepared = work_dir / f"data-{name}-{experiment.image_size}"
+    prepared = work_dir / "-".join(["data", name, str(size), *([experiment.name, subset] if subset else [])])
     if not prepared.exists():
         work_dir.mkdir(parents=True, exist_ok=True)
-        arguments = [f"--dataset={dataset}", f"--size={experiment.image_size}", f"--output_dir={prepared}"]
-        run_command("pipelines.prepare", *arguments, *([f"--data_dir={data_dir}"] if data_dir else []))
+        arguments = [f"--dataset={dataset}", f"--size={size}", f"--output_dir={prepared}"]
+        arguments += [f"--resize={own['resize']}"] if own else []
+        arguments += [f"--data_dir={data_dir}"] if data_dir else []
+        if subset:
+            classes_file = prepared.with_name(f"{prepared.name}.txt")
+            classes_file.write_text("".join(f"{name}\n" for name in experiment.subsets[subset]), encoding="utf-8")
+            arguments.append(f"--classes_file={classes_file}")
+        run_command("pipelines.prepare", *arguments)
     return prepared
+
+
+def _initial_weights(experiment: Experiment, run: Run, seed: int, work_dir: Path) -> list[str]:
+    """The flag of the run that `run` starts from.
+
+    Raises:
+      ValueError: that run was not trained.
+    """
+    if not run.init_from:
+        return []
+    directory = run_directory(work_dir, experiment.name, run.init_from, seed)
+    if not (directory / "model.json").is_file():
+        raise ValueError(
+            f"runs={run.name}: starts from the network of {run.init_from}, seed {seed}; {directory} has none. Execute "
+            f"--runs={run.init_from} first"
+        )
+    return [f"--init_from={directory}"]
 
 
 def run_command(module: str, *arguments: str) -> None:
@@ -220,4 +261,5 @@ def _evaluated(
         revision=revision(),
         processor=processor(),
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        nine_crop_top1_error=float(errors["nine"]["top1_error"]) if "nine" in errors else None,
     )

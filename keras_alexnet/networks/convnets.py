@@ -9,8 +9,8 @@ References (layers-*.cfg and layer-params-*.cfg of cuda-convnet's example-layers
   - `figure1_convnet`: layers-19pct.cfg without weight decay. The paper does not specify the network of Figure 1; this
     is the closest published one with four layers of weights.
 
-Images of the first three are 24-pixel crops of 32 pixels. Training there: momentum 0.9, batch 128, learning rate 0.001
-(0.002 for biases).
+Images of the first three are 24-pixel crops of 32 pixels, and their published errors are of nine crops. Training there:
+momentum 0.9, batch 128, learning rate 0.001 (0.002 for biases).
 """
 
 import dataclasses
@@ -38,6 +38,8 @@ _CONVNET_13PCT = Stack(
     preprocessing=blocks.CIFAR_MEAN,
     least=8,
     weight_decay=0.0,
+    options=("width", "init", "pool_size"),
+    published_crops="nine",
 )
 _STACKS = {
     "convnet_13pct": _CONVNET_13PCT,

@@ -33,6 +33,8 @@ class Network:
       mean_crop: one of `pipelines.choices.MEAN_CROPS`.
       color_augmentation: of training, one of `pipelines.choices.COLOR_AUGMENTATIONS`.
       bias_lr_multiplier, decay_biases: of training; see `PaperSGD`.
+      published_crops: the crops of the authors' own test, one of `pipelines.choices.EVALUATION_CROPS`, where they are
+        neither one nor ten.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Network:
     color_augmentation: str = "none"
     bias_lr_multiplier: float = 1.0
     decay_biases: bool = True
+    published_crops: str | None = None
 
     def resized_size(self, image_size: int) -> int:
         """The side that images are resized to before they are cropped to `image_size`."""

@@ -34,12 +34,13 @@ class Stack:
 
     Attributes:
       layers: layers with weights, and by name those without: "act" (the activation), "bn", "lrn", "max" and "average"
-        (3 x 3 pixels, stride 2, the number of windows rounded up), "max2" (2 x 2 pixels), "dropout" (rate 0.5),
-        "global" (average over all pixels), "flatten".
+        (3 x 3 pixels, stride 2, the number of windows rounded up; `pool_size` changes those of "max"), "max2" (2 x 2
+        pixels), "dropout" (rate 0.5), "global" (average over all pixels), "flatten".
       image_size, weight_decay, preprocessing: see `Network`.
       least: smallest side of an image.
       lrn: depth radius, bias, alpha and beta of "lrn".
-      options: of `width`, `init` and `activation`.
+      options: of `width`, `init`, `activation` and `pool_size`.
+      published_crops: see `Network`.
     """
 
     layers: tuple[Weights | str, ...]
@@ -51,6 +52,7 @@ class Stack:
     resize_size: int = 256
     features_layer: str | None = None
     options: tuple[str, ...] = ("width", "init")
+    published_crops: str | None = None
 
 
 def network(name: str, stack: Stack) -> Network:
@@ -64,6 +66,7 @@ def network(name: str, stack: Stack) -> Network:
         weight_decay=stack.weight_decay,
         features_layer=stack.features_layer,
         options=stack.options,
+        published_crops=stack.published_crops,
     )
 
 
@@ -76,15 +79,22 @@ def build(
     width: float = 1.0,
     init: str = "paper",
     activation: str = "relu",
+    pool_size: int = 3,
 ) -> Any:
-    """Builds the Keras model; layers without weights are called after the layer with weights below them."""
+    """Builds the Keras model; layers without weights are called after the layer with weights below them.
+
+    Raises:
+      ValueError: `pool_size` is neither 3, where windows of max pooling overlap, nor 2.
+    """
     import keras
 
+    if pool_size not in (2, 3):
+        raise ValueError(f"pool_size={pool_size}: expected 3, or 2 for windows that do not overlap")
     images, values = blocks.image_input(name, image_size, stack.least, stack.preprocessing, init)
     below = ""
     for layer in stack.layers:
         if isinstance(layer, str):
-            values = _without_weights(layer, values, f"{below}_{layer}", stack, activation)
+            values = _without_weights(layer, values, f"{below}_{layer}", stack, activation, pool_size)
         else:
             below = layer.name
             values = _with_weights(layer, values, classes, width, init)
@@ -121,7 +131,7 @@ def _with_weights(layer: Weights, values: Any, classes: int, width: float, init:
     return keras.layers.Dense(size, **arguments)(values)
 
 
-def _without_weights(kind: str, values: Any, name: str, stack: Stack, activation: str) -> Any:
+def _without_weights(kind: str, values: Any, name: str, stack: Stack, activation: str, pool_size: int) -> Any:
     import keras
 
     from keras_alexnet.layers import LocalResponseNormalization
@@ -134,7 +144,7 @@ def _without_weights(kind: str, values: Any, name: str, stack: Stack, activation
         case "lrn":
             return LocalResponseNormalization(*stack.lrn, name=name)(values)
         case "max":
-            return blocks.max_pool(values, name)
+            return blocks.max_pool(values, name, pool_size)
         case "max2":
             return keras.layers.MaxPooling2D(2, name=name)(values)
         case "average":

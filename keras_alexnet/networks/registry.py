@@ -36,6 +36,12 @@ def names() -> tuple[str, ...]:
     return tuple(_registered())
 
 
+def name_forms() -> str:
+    """The names that `find` accepts, for the help of flags."""
+    own = ", ".join(name for name in names() if not name.startswith(keras_applications.PREFIX))
+    return f"{own}, {keras_applications.PREFIX}<constructor>, or package.module:function"
+
+
 def find(name: str) -> Network:
     """The network called `name`.
 

@@ -5,7 +5,7 @@ Each function returns a `matplotlib.figure.Figure`, or draws into the figure or 
 
 from keras_alexnet.plots.activations import activations_figure
 from keras_alexnet.plots.architecture import Block, architecture_figure
-from keras_alexnet.plots.comparison import comparison_figure
+from keras_alexnet.plots.comparison import comparison_curves_figure, comparison_figure
 from keras_alexnet.plots.confusion import confusion_counts, confusion_figure
 from keras_alexnet.plots.curves import learning_curves_figure
 from keras_alexnet.plots.kernels import color_share, kernels_figure
@@ -19,6 +19,7 @@ __all__ = [
     "activations_figure",
     "architecture_figure",
     "color_share",
+    "comparison_curves_figure",
     "comparison_figure",
     "confusion_counts",
     "confusion_figure",

@@ -1,14 +1,21 @@
-"""Error of networks against what they cost."""
+"""Networks beside each other: error against costs, and learning curves."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from keras_alexnet.plots.style import BLUE, new_figure, styled
+from keras_alexnet.plots.style import BLUE, GREEN, GREY, ORANGE, SKY, VERMILLION, new_figure, shortened, styled
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+_COLORS = (BLUE, VERMILLION, GREEN, ORANGE, SKY, "#CC79A7", GREY)
+# A colour that returns has another marker and another line.
+_MARKERS, _DASHES = ("o", "s", "^", "D"), ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)))
+_QUANTITIES = (("val_top1_error", "validation error, centre crop (%)", 100), ("val_loss", "validation loss", 1))
 
 
 @styled
@@ -34,19 +41,78 @@ def comparison_figure(
         raise ValueError("errors: expected at least one network")
     columns = min(2, len(costs))
     rows = -(-len(costs) // columns)
-    figure = new_figure(4.6 * columns, 3.4 * rows)
+    figure = new_figure(4.2 * columns + 2.2, 3.2 * rows)
     figure.suptitle(title, x=0.01, ha="left")
-    for axes, (label, values) in zip(figure.subplots(rows, columns, squeeze=False).flat, costs.items(), strict=False):
-        for name, error in errors.items():
-            axes.scatter(values[name], 100 * error, color=BLUE, s=28)
-            axes.annotate(
-                name.removeprefix("keras.applications."),
-                (values[name], 100 * error),
-                textcoords="offset points",
-                xytext=(4, 4),
-                fontsize=7,
-            )
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    for axes, (label, values) in itertools.zip_longest(panels, costs.items(), fillvalue=("", {})):
+        if not label:
+            axes.set_visible(False)
+            continue
+        for index, (name, error) in enumerate(errors.items()):
+            color, marker, _ = _style(index)
+            axes.scatter(values[name], 100 * error, color=color, marker=marker, s=34, label=_label(name))
         axes.set(xlabel=label, ylabel="ten-crop top-1 error (%)", xscale="log")
-        axes.margins(x=0.25, y=0.12)
+        axes.margins(x=0.08, y=0.12)
+        _plain_ticks(axes, values.values())
         axes.grid(color="#E5E5E5", linewidth=0.6)
+        axes.set_axisbelow(True)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper")
     return figure
+
+
+@styled
+def comparison_curves_figure(
+    runs: Mapping[str, Sequence[Mapping[str, float]]], title: str = "Learning curves"
+) -> Figure:
+    """Draws error and loss on the validation images by epoch, one line for each network.
+
+    Args:
+      runs: network -> its rows of metrics.csv, with "epoch", "val_top1_error" (0..1) and "val_loss".
+      title: of the figure.
+
+    Returns:
+      The figure.
+
+    Raises:
+      ValueError: there is no network, or one without epochs.
+    """
+    if not runs or not all(runs.values()):
+        raise ValueError("runs: found no finished epoch; expected rows of metrics.csv")
+    figure = new_figure(4.2 * len(_QUANTITIES) + 2.2, 3.6)
+    figure.suptitle(title, x=0.01, ha="left")
+    for axes, (column, label, factor) in zip(figure.subplots(1, len(_QUANTITIES)), _QUANTITIES, strict=True):
+        for index, (name, rows) in enumerate(runs.items()):
+            points = [(row["epoch"], factor * row[column]) for row in rows if column in row]
+            color, marker, dashes = _style(index)
+            style: dict[str, Any] = {"marker": marker} if len(points) < 3 else {"linestyle": dashes}
+            axes.plot(*zip(*points, strict=True), color=color, label=_label(name), markersize=4, **style)
+        axes.set(xlabel="epoch", ylabel=label)
+        axes.set_ylim(bottom=0)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(axis="y", color="#E5E5E5", linewidth=0.6)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper")
+    return figure
+
+
+def _style(index: int) -> tuple[str, str, Any]:
+    """Colour, marker and dashes of a network."""
+    turn = index // len(_COLORS)
+    return _COLORS[index % len(_COLORS)], _MARKERS[turn % len(_MARKERS)], _DASHES[turn % len(_DASHES)]
+
+
+def _label(name: str) -> str:
+    return shortened(name.removeprefix("keras.applications."), 32)
+
+
+def _plain_ticks(axes: Axes, values: Iterable[float]) -> None:
+    """Ticks such as 2 M and 4 M, not powers of ten, where the values span less than a decade."""
+    from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator, NullFormatter
+
+    found = list(values)
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    if max(found) < 10 * min(found):
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        large, small = EngFormatter(), FuncFormatter(lambda value, _: f"{value:.3g}")
+        axes.xaxis.set_major_formatter(large if min(found) > 1000 else small)

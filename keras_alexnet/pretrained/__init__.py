@@ -1,7 +1,18 @@
 """Trained networks, whatever they are stored in: `load_network(path)`."""
 
+from keras_alexnet.pretrained.average import check_average, shared_training
 from keras_alexnet.pretrained.export import CARD_FILE, export_version
 from keras_alexnet.pretrained.load import load_network
 from keras_alexnet.pretrained.loaded_network import LoadedNetwork, Signature
+from keras_alexnet.pretrained.scores import network_probabilities
 
-__all__ = ["CARD_FILE", "LoadedNetwork", "Signature", "export_version", "load_network"]
+__all__ = [
+    "CARD_FILE",
+    "LoadedNetwork",
+    "Signature",
+    "check_average",
+    "export_version",
+    "load_network",
+    "network_probabilities",
+    "shared_training",
+]

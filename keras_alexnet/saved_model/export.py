@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from keras_alexnet.classifier import (
 from keras_alexnet.saved_model import verify
 from keras_alexnet.saved_model.files import model_card, write_card, write_serving_config
 from keras_alexnet.saved_model.graph import refuse_random_numbers, remove_devices
-from keras_alexnet.saved_model.module import ServingModule
+from keras_alexnet.saved_model.module import Network, ServingModule
 from keras_alexnet.saved_model.served import serving_network
 from keras_alexnet.saved_model.versions import check_names, next_version, part_of, publish, refuse_existing
 from keras_alexnet.saved_model.warmup import WARMUP_FILE, probes, warmup_requests, write_logs
@@ -109,21 +109,56 @@ def export_model(
     if size < model.input_shape[1]:
         raise ValueError(f"resize_size={size}: expected at least the {model.input_shape[1]} pixels of {model.name}")
     network = serving_network(model, precision, preprocessing, from_logits, size, resize)
+    inputs_and_outputs: dict[str, Any] = {"preprocessing": preprocessing, "from_logits": from_logits}
+    write_version(
+        target,
+        network,
+        class_names,
+        labels,
+        lambda served: model_card(model, served, training or {}),
+        lambda: probes(model, base.name, network.resize, max_pixels, size=size, **inputs_and_outputs),
+        precision=precision,
+        top_k=top_k,
+        max_pixels=max_pixels,
+    )
+    return str(target)
+
+
+def write_version(
+    target: Path,
+    network: Network,
+    class_names: Sequence[str],
+    labels: Sequence[str],
+    card: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    expected: Callable[[], list[PredictionLog]],
+    *,
+    precision: str,
+    top_k: int,
+    max_pixels: int,
+) -> None:
+    """Writes a version, verifies it and publishes it; see `export_model` for what is not described here.
+
+    Args:
+      target: `<export_base>/<version>`, which does not exist.
+      network: what is served.
+      class_names, labels: one per class.
+      card: makes the model card from the options of the export.
+      expected: makes the requests with the predictions of the Keras model; called after the version has been written.
+      precision, top_k, max_pixels: as for `export_model`.
+    """
     module = ServingModule(network, labels, top_k, max_pixels)
     served = {"precision": precision, "top_k": module.top_k, "max_pixels": max_pixels, "resize": network.resize}
-    inputs_and_outputs: dict[str, Any] = {"preprocessing": preprocessing, "from_logits": from_logits}
+    base = target.parent
     with part_of(target) as part:
         _save(module, part)
         (part / "assets").mkdir(exist_ok=True)
         for asset, names in ((CLASS_NAMES_ASSET, class_names), (LABELS_ASSET, labels)):
             (part / "assets" / asset).write_text("".join(f"{name}\n" for name in names), encoding="utf-8", newline="\n")
         write_logs(part / WARMUP_FILE, warmup_requests(base.name, network.resized_size))
-        write_card(part, model_card(model, served, training or {}), class_names)
-        expected = probes(model, base.name, network.resize, max_pixels, size=size, **inputs_and_outputs)
-        verify_export(part, expected, *_TOLERANCES[precision])
+        write_card(part, card(served), class_names)
+        verify_export(part, expected(), *_TOLERANCES[precision])
         write_serving_config(base)
         publish(part, target)
-    return str(target)
 
 
 def _save(module: ServingModule, version_dir: Path) -> None:

@@ -7,7 +7,7 @@ References:
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -19,7 +19,12 @@ _LICENCES = {
 }
 # Of the training record, but shown elsewhere in the card or too long.
 _NOT_IN_RECIPE = ("dataset", "data_dir", "error_rates", "statistics", "init_from", "weights", "label_names")
+_PATHS_IN_RECIPE = ("class_weights",)
+_CROPS = {"ten": "ten crops", "nine": "nine crops", "center": "centre crop"}
 _MOST_NAMED = 20
+_AVERAGE_NOT_MEASURED = """\
+Not stored for the average; those of its networks are above. `python -m keras_alexnet.evaluate` measures it with all of
+their `--model`."""
 _NUMBERS = ("images", "top1_error", "top5_error", "loss")
 
 
@@ -33,15 +38,17 @@ def model_card_markdown(card: Mapping[str, Any], class_names: Sequence[str]) -> 
     Returns:
       Markdown. Data and weights are named without their directories, so that the card can be published.
     """
-    training = card["training"]
+    training, networks = card["training"], card.get("networks", ())
+    trainings = [each["training"] for each in networks] or [training]
     rates = [row for row in training.get("error_rates", ()) if _is_complete(row)]
     sections = (
         ("", _introduction(card, class_names)),
-        ("Data", _data(training, class_names)),
-        ("Error", _error(rates)),
+        *([("Networks", _networks(networks))] if networks else []),
+        ("Data", _of_all(_data, trainings) + f"\n\n{_classes(class_names)}"),
+        ("Error", _AVERAGE_NOT_MEASURED if networks else _error(rates)),
         ("Calibration", _calibration(rates)),
         ("Recipe", _recipe(training)),
-        ("Initial weights and licence", _weights(training)),
+        ("Initial weights and licence", _of_all(_weights, trainings)),
         ("Limits", _limits(len(class_names), rates)),
         ("How to choose a rejection threshold", _THRESHOLD),
     )
@@ -58,14 +65,13 @@ def _header(card: Mapping[str, Any], rates: Sequence[Mapping[str, Any]]) -> str:
     if rates:
         lines += ["model-index:", f"- name: {json.dumps(card['model'])}", "  results:"]
     for row in rates:
-        crops = {"ten": "ten crops", "center": "centre crop"}.get(str(row["crops"]), str(row["crops"]))
         lines += [
             "  - task: {type: image-classification}",
             f"    dataset: {{name: {json.dumps(_name(row['dataset']))}, type: image-folder, "
             f"split: {json.dumps(row['split'])}}}",
             "    metrics:",
             *(
-                f"    - {{type: accuracy, name: {json.dumps(f'top-{k} accuracy, {crops}')}, "
+                f"    - {{type: accuracy, name: {json.dumps(f'top-{k} accuracy, {_crops(row)}')}, "
                 f"value: {1 - row[f'top{k}_error']:.4f}}}"
                 for k in (1, 5)
             ),
@@ -93,7 +99,32 @@ def _introduction(card: Mapping[str, Any], class_names: Sequence[str]) -> str:
     )
 
 
-def _data(training: Mapping[str, Any], class_names: Sequence[str]) -> str:
+def _networks(cards: Sequence[Mapping[str, Any]]) -> str:
+    """What is averaged: a row for each network, with the settings in which they differ."""
+    recipes = [dict(_settings(card["training"])) for card in cards]
+    names = dict.fromkeys(name for recipe in recipes for name in recipe)
+    differing = [name for name in names if len({recipe.get(name) for recipe in recipes}) > 1]
+    rows = []
+    for card, recipe in zip(cards, recipes, strict=True):
+        rates = [row for row in card["training"].get("error_rates", ()) if _is_complete(row)]
+        errors = "; ".join(
+            f"{row['top1_error']:.2%} ({_name(row['dataset'])} {row['split']}, {_crops(row)})" for row in rates
+        )
+        settings = ", ".join(f"{name} {recipe[name]}" for name in differing if name in recipe)
+        parameters = f"{card['parameters']:,}"
+        rows.append(
+            (card["model"], f"`{_name(card['source'])}`", parameters, settings or "none", errors or "not measured")
+        )
+    table = _table(("network", "from", "parameters", "settings that differ", "top-1 error"), rows)
+    return f"The probabilities are the means of those of {len(cards)} networks.\n\n{table}"
+
+
+def _of_all(describe: Callable[[Mapping[str, Any]], str], trainings: Sequence[Mapping[str, Any]]) -> str:
+    """What is said about the training of each network, once."""
+    return "\n\n".join(dict.fromkeys(map(describe, trainings)))
+
+
+def _data(training: Mapping[str, Any]) -> str:
     if training.get("dataset"):
         images = training.get("statistics", {}).get("images")
         number = f", {images:,} training images" if images else ""
@@ -102,9 +133,13 @@ def _data(training: Mapping[str, Any], class_names: Sequence[str]) -> str:
             text += f" {training['bad_images_left_out']} images that cannot be decoded were left out."
     else:
         text = "The data of the training are not known to this card."
+    return text
+
+
+def _classes(class_names: Sequence[str]) -> str:
     named = ", ".join(class_names[:_MOST_NAMED])
     more = f", and {len(class_names) - _MOST_NAMED} more" if len(class_names) > _MOST_NAMED else ""
-    return f"{text}\n\nClasses (`assets/class_names.txt`): {named}{more}."
+    return f"Classes (`assets/class_names.txt`): {named}{more}."
 
 
 def _error(rates: Sequence[Mapping[str, Any]]) -> str:
@@ -143,14 +178,19 @@ def _calibration(rates: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _recipe(training: Mapping[str, Any]) -> str:
-    rows = [
-        (f"`{name}`", f"{value}")
-        for name, value in training.items()
-        if name not in _NOT_IN_RECIPE and isinstance(value, str | int | float) and value != ""
-    ]
+    rows = [(f"`{name}`", value) for name, value in _settings(training)]
     if not rows:
         return "Not known to this card."
     return _table(("setting", "value"), rows)
+
+
+def _settings(training: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Names and values of the settings that fit a table."""
+    return [
+        (name, _name(value) if name in _PATHS_IN_RECIPE else f"{value}")
+        for name, value in training.items()
+        if name not in _NOT_IN_RECIPE and isinstance(value, str | int | float) and value != ""
+    ]
 
 
 def _weights(training: Mapping[str, Any]) -> str:
@@ -194,6 +234,10 @@ error = np.cumsum(~right[order]) / np.arange(1, len(order) + 1)
 accepted = np.flatnonzero(error <= 0.02)   # at most 2 % errors
 threshold = confidence[order[accepted[-1]]] if len(accepted) else np.inf
 ```"""
+
+
+def _crops(row: Mapping[str, Any]) -> str:
+    return _CROPS.get(str(row["crops"]), str(row["crops"]))
 
 
 def _is_complete(row: Mapping[str, Any]) -> bool:

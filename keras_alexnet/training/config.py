@@ -18,7 +18,7 @@ from typing import Any
 from keras_alexnet.distribute import STRATEGIES
 from keras_alexnet.networks import find, parse_options
 from keras_alexnet.variants import VARIANTS
-from pipelines.choices import AUGMENTATIONS
+from pipelines.choices import AUGMENTATIONS, COLOR_AUGMENTATIONS
 
 COMMON, DEVICES, DETAILS_2012, DEBUGGING = "common", "devices and clusters", "2012 details", "debugging"
 GROUPS = (COMMON, DEVICES, DETAILS_2012, DEBUGGING)
@@ -166,8 +166,20 @@ class TrainingConfig:
         upper=0.99,
         resume=Resume.REFUSE,
     )
+    class_weights: str = _field(
+        "none",
+        COMMON,
+        "factors of the training losses of the classes. auto: inversely proportional to their numbers of training "
+        "images, with a mean of 1 over the images; or a CSV or TSV file of lines class,weight. Validation is not "
+        "affected",
+        resume=Resume.REFUSE,
+        is_path=True,
+    )
     step_epochs: list[str] | None = _field(
         None, COMMON, "schedule step: epochs at which it divides by 10, such as 150,225, in place of the four stages"
+    )
+    early_stopping_epochs: int = _field(
+        0, COMMON, "stop when the validation top-1 error has not fallen for so many epochs; 0 does not stop early"
     )
     patience: int = _field(5, COMMON, "epochs without improvement before schedule plateau divides", lower=1)
     validation_fraction: float = _field(
@@ -184,6 +196,13 @@ class TrainingConfig:
         "random_resized: a window of 35 to 100 % of its area and of aspect ratio 3/4 to 4/3, resized; pad4: a random "
         "crop of the image padded by 4 pixels of the mean colour on each side; none: the centre, without flips",
         choices=AUGMENTATIONS,
+        resume=Resume.REFUSE,
+    )
+    color_augmentation: str | None = _field(
+        None,
+        COMMON,
+        "PCA colour augmentation; the network's own if not set. paper: as printed; source2012: as in the 2012 code",
+        choices=COLOR_AUGMENTATIONS,
         resume=Resume.REFUSE,
     )
     cutout: int = _field(

@@ -7,6 +7,7 @@ import numpy as np
 from keras_alexnet.checkpoints import saved_state
 from keras_alexnet.networks import Network, parse_options
 from keras_alexnet.run_directory import RunConfig, RunDirectory
+from keras_alexnet.training.class_weights import balanced_weights, count_images, read_class_weights
 from keras_alexnet.training.config import Resume, TrainingConfig, setting_of
 from keras_alexnet.training.context import TrainingContext
 from keras_alexnet.training.fine_tuning import InitialWeights
@@ -41,10 +42,7 @@ def load_or_create_run(
         if not changed and saved.learning_rate == new.learning_rate:
             return saved, directory.statistics
         if directory.has_checkpoint():
-            raise ValueError(
-                f"{changed[0]}={getattr(new, changed[0])}: the run in {directory.path} was started with "
-                f"{getattr(saved, changed[0])}. Use the same value, or another model_dir"
-            )
+            raise ValueError(_difference(changed[0], saved, new, directory))
     if not (context.cluster.is_chief or context.config.synthetic):
         raise ValueError(
             f"model_dir={directory.path}: expected a directory that all workers share; found no run of worker 0"
@@ -56,6 +54,9 @@ def load_or_create_run(
         statistics, bad = compute_statistics(source, "train", new.resize, max_bad_fraction, size)
         new = dataclasses.replace(new, bad_images=tuple(sorted(bad)))
         steps_per_epoch(source, context.config.batch_size, new.bad_images)
+    if new.class_weights == "auto":
+        weights = balanced_weights(count_images(source, new.bad_images))
+        new = dataclasses.replace(new, class_weight_values=weights)
     directory.save(new, statistics, _mean(context.network, statistics, initial))
     return new, statistics
 
@@ -73,6 +74,11 @@ def new_run_config(context: TrainingContext, source: Source) -> RunConfig:
         raise ValueError(
             f"schedule='plateau': needs a validation split, but {source.name} has only {', '.join(source.splits)}. Use "
             "'step' or 'constant', or set validation_fraction"
+        )
+    if config.early_stopping_epochs and "validation" not in source.splits:
+        raise ValueError(
+            f"early_stopping_epochs={config.early_stopping_epochs}: needs a validation split, but {source.name} has "
+            f"only {', '.join(source.splits)}. Set validation_fraction"
         )
     steps_per_epoch(source, config.batch_size)  # refuses a batch larger than the training set
     network = context.network
@@ -96,6 +102,7 @@ def new_run_config(context: TrainingContext, source: Source) -> RunConfig:
             "resize": resize,
             "network_options": parse_options(config.network_options),
             "resized_size": _resized_size(context, source),
+            "class_weight_values": _weights_of_file(config, source),
         }
     )
 
@@ -105,10 +112,29 @@ def _changed_settings(saved: RunConfig, new: RunConfig) -> list[str]:
     fixed = [field.name for field in dataclasses.fields(TrainingConfig) if setting_of(field).resume is Resume.REFUSE]
     names = [name for name in (*fixed, "class_names", "resize") if hasattr(saved, name)]
     names += ["resized_size"] if saved.resized_size is not None else []
+    # Those of "auto" are computed for a new run only.
+    names += ["class_weight_values"] if new.class_weight_values else []
     changed = [name for name in names if getattr(saved, name) != getattr(new, name)]
     # Runs of 0.1.0 have no rounding of torchvision's; they keep theirs.
     is_older = (saved.resize, new.resize) == ("shorter_side", "torchvision")
     return [name for name in changed if not (name == "resize" and is_older)]
+
+
+def _difference(name: str, saved: RunConfig, new: RunConfig, directory: RunDirectory) -> str:
+    if name == "class_weight_values":
+        return (
+            f"class_weights={new.class_weights}: the run in {directory.path} was started with other weights. Use the "
+            "same file, or another model_dir"
+        )
+    return (
+        f"{name}={getattr(new, name)}: the run in {directory.path} was started with {getattr(saved, name)}. Use the "
+        "same value, or another model_dir"
+    )
+
+
+def _weights_of_file(config: TrainingConfig, source: Source) -> tuple[float, ...]:
+    named = config.class_weights
+    return () if named in ("none", "auto") else read_class_weights(named, source.class_names)
 
 
 def _with_kept_settings(directory: RunDirectory, saved: RunConfig, new: RunConfig) -> RunConfig:

@@ -1,6 +1,6 @@
 """Error rates of a classifier over batches of resized images."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,6 +85,15 @@ def mean_of_passes(
 
         zeros = tf.zeros([tf.shape(images)[0], model.output_shape[-1]])
         return tf.foldl(add, tf.range(passes), zeros, parallel_iterations=1) / passes
+
+    return mean
+
+
+def mean_of_networks(probabilities: Sequence[Probabilities]) -> Probabilities:
+    """The mean of the probabilities of several networks: the paper's "5 CNNs" and "7 CNNs"."""
+
+    def mean(images: tf.Tensor) -> tf.Tensor:
+        return tf.add_n([of_network(images) for of_network in probabilities]) / len(probabilities)
 
     return mean
 

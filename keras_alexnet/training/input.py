@@ -90,6 +90,7 @@ def dataset_input(
     """
     config, cluster = context.config, context.cluster
     network, bad = context.network, frozenset(run_config.bad_images)
+    color_augmentation = config.color_augmentation or network.color_augmentation
     shard, services = (cluster.index, cluster.count), service_addresses(config)
     mean = subtracted_mean(model, statistics.rgb_mean)
     # With "random_resized" and "pad4" no crop of the mean image belongs to the pixels: its centre is subtracted.
@@ -106,7 +107,7 @@ def dataset_input(
             epoch=epoch,
             start_step=start_step,
             augmentation=config.augmentation,
-            color_augmentation=network.color_augmentation if schedule.augments_colors(epoch) else "none",
+            color_augmentation=color_augmentation if schedule.augments_colors(epoch) else "none",
             crop_chunk=config.crop_chunk,
             cutout=config.cutout,
             random_erasing=config.random_erasing,

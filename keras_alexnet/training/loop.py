@@ -39,9 +39,17 @@ class TrainingLoop:
       model: gives logits; compiled under the context's strategy, with its optimizer built.
       data: the batches.
       schedule: sets the learning rate; its `state` is saved and restored.
+      class_weights: see `TrainingSteps`.
     """
 
-    def __init__(self, context: TrainingContext, model: keras.Model, data: TrainingInput, schedule: Schedule):
+    def __init__(
+        self,
+        context: TrainingContext,
+        model: keras.Model,
+        data: TrainingInput,
+        schedule: Schedule,
+        class_weights: Sequence[float] = (),
+    ):
         self.context, self.model, self.data, self.schedule = context, model, data, schedule
         self._cluster, run = context.cluster, context.run_directory
         self._steps = TrainingSteps(
@@ -51,6 +59,7 @@ class TrainingLoop:
             data.augment_on_device,
             steps_per_execution=context.config.steps_per_execution,
             label_smoothing=context.config.label_smoothing,
+            class_weights=class_weights,
             aux_loss_weights=context.network.aux_loss_weights,
         )
         self._resume = Resume(
@@ -72,6 +81,8 @@ class TrainingLoop:
     def run(self, epochs: int, max_steps: int | None = None) -> Row:
         """Resumes from the newest checkpoint, or starts, and trains until `epochs` or `max_steps` are done.
 
+        It ends earlier if the config has `early_stopping_epochs` and the validation error does not fall.
+
         Returns:
           The last row of metrics.csv.
 
@@ -86,12 +97,14 @@ class TrainingLoop:
         self._restore(total)
         row = self.progress.history[-1] if self.progress.history and not self.progress.step else None
         with stop_signals() as stop:
-            while self.steps_done < total:
+            while not self._is_done(total):
                 row = self._epoch(epochs, total, stop)
             if row is None:
                 row = self._row({}) | self._validation_row(stop)
         if self._tensorboard:
             self._tensorboard.on_train_end()
+        if self.steps_done < total:
+            print(self.progress.early_stop_report(), flush=True)
         return row
 
     @property
@@ -113,8 +126,11 @@ class TrainingLoop:
             return
         # Rows written after this checkpoint belong to steps that are taken again.
         self._write_rows(self.progress.history)
-        state = f"resuming at epoch {self.progress.epoch + 1}" if self.steps_done < total else "nothing left to do"
+        state = "nothing left to do" if self._is_done(total) else f"resuming at epoch {self.progress.epoch + 1}"
         print(f"found a run of {self.steps_done} steps: {state}", flush=True)
+
+    def _is_done(self, total: int) -> bool:
+        return self.steps_done >= total or self.progress.stops_early(self.context.config.early_stopping_epochs)
 
     def _epoch(self, epochs: int, total: int, stop: StopRequest) -> Row:
         """Trains to the end of the epoch, or until `total` steps are done; validates, logs and saves."""
@@ -136,7 +152,7 @@ class TrainingLoop:
         if report:
             print(report, flush=True)
         self._steps.sums.assign(tf.zeros_like(self._steps.sums))
-        self._save(is_last=self.steps_done >= total)
+        self._save(is_last=self._is_done(total))
         self._write_rows(self.progress.history)
         return row
 

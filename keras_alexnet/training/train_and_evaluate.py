@@ -37,7 +37,7 @@ from pipelines.statistics import Statistics
 # Settings without effect on noise.
 _NEED_IMAGES = (
     *("dataset", "data_dir", "data_service", "max_bad_fraction", "crop_chunk", "class_order", "take"),
-    *("validation_fraction", "augmentation", "cutout", "random_erasing"),
+    *("validation_fraction", "augmentation", "cutout", "random_erasing", "class_weights", "color_augmentation"),
 )
 
 
@@ -123,7 +123,7 @@ def _create_loop(
     else:
         data = dataset_input(context, source, run_config, statistics, model, schedule)
     _report(context, source, run_config, model, data)
-    return TrainingLoop(context, model, data, schedule)
+    return TrainingLoop(context, model, data, schedule, run_config.class_weight_values)
 
 
 def create_model(context: TrainingContext, run_config: RunConfig, initial: InitialWeights | None) -> keras.Model:

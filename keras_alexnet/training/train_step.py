@@ -24,6 +24,7 @@ class TrainingSteps:
       augment_on_device: makes the model's images from the batches, on the replica's device.
       steps_per_execution: the largest `count` of `take`.
       label_smoothing: `e`: the targets are `(1 - e) * one_hot + e / classes`.
+      class_weights: factor of the losses of the images of each class, one per label; 1 for all if empty.
       aux_loss_weights: factors of the losses of the outputs of the model after the first.
 
     Attributes:
@@ -40,10 +41,11 @@ class TrainingSteps:
         *,
         steps_per_execution: int = 1,
         label_smoothing: float = 0.0,
+        class_weights: Sequence[float] = (),
         aux_loss_weights: Sequence[float] = (),
     ):
         self._steps_per_execution, self._label_smoothing = steps_per_execution, label_smoothing
-        self._loss_weights = (1.0, *aux_loss_weights)
+        self._class_weights, self._loss_weights = tuple(class_weights), (1.0, *aux_loss_weights)
         if strategy.num_replicas_in_sync > 1:
             draw_for_each_replica(model)
         self.model, self.strategy, self.batch_size = model, strategy, batch_size
@@ -123,9 +125,12 @@ class TrainingSteps:
         return tf.stack([tf.cast(count, tf.float64) for count in counts])
 
     def _losses(self, labels: Any, outputs: Sequence[tf.Tensor]) -> tf.Tensor:
-        """The weighted sum of the losses of the outputs, `[N]`."""
+        """The sum of the losses of the outputs, with the weights of outputs and classes, `[N]`."""
         losses = [smoothed_cross_entropy(labels, logits, self._label_smoothing) for logits in outputs]
-        return tf.add_n([weight * loss for weight, loss in zip(self._loss_weights, losses, strict=True)])
+        total = tf.add_n([weight * loss for weight, loss in zip(self._loss_weights, losses, strict=True)])
+        if self._class_weights:
+            total *= tf.gather(tf.constant(self._class_weights, tf.float32), labels)
+        return total
 
     def _own_losses(self, model: keras.Model) -> tf.Tensor | float:
         """This replica's share of the losses of layers, such as the regularizers of their kernels."""

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from keras_alexnet.evaluate import export_probabilities
 from keras_alexnet.model import features_model
-from keras_alexnet.pretrained import LoadedNetwork
+from keras_alexnet.pretrained import LoadedNetwork, network_probabilities
 from keras_alexnet.saved_model.classifier_layer import find_classifier, flat_features, observed
-from keras_alexnet.ten_crop import crop_probabilities, preprocess
+from keras_alexnet.ten_crop import preprocess
 from pipelines.images.crops import center_crop
 from serving import signatures as wire
 
@@ -30,10 +27,8 @@ def probabilities(network: LoadedNetwork, crops: str) -> Scores:
       network: of `load_network`.
       crops: "center" or "ten".
     """
-    if network.model is None:
-        return _in_batches(export_probabilities(network.signatures or {}, crops))
-    options: dict[str, Any] = {"from_logits": network.from_logits, "preprocessing": network.preprocessing}
-    return _in_batches(tf.function(functools.partial(crop_probabilities, network.model, crops=crops, **options)))
+    function = network_probabilities(network, crops)
+    return _in_batches(function if network.model is None else tf.function(function))
 
 
 def features(network: LoadedNetwork, layer: str | None) -> Scores:

@@ -89,8 +89,9 @@ class RecordsShard:
 
     @property
     def fingerprint(self) -> str:
-        """Name and version of the dataset, and which examples of it."""
-        return f"{self.builder.info.full_name} {self.split} {self.index}/{self.stride}"
+        """Name, version and place of the dataset, and which examples of it."""
+        # All directories that pipelines.prepare has written have one name.
+        return f"{self.builder.info.full_name} {self.builder.data_dir} {self.split} {self.index}/{self.stride}"
 
     def encoded(self) -> tf.data.Dataset:
         """Elements (bytes, label int32, key string)."""

@@ -5,7 +5,7 @@ Training, evaluation and the exported graph all cut here, so they agree to the p
 
 import tensorflow as tf
 
-from pipelines.choices import CROPS, RESIZE_POLICIES, RESIZED_SIZE
+from pipelines.choices import EVALUATION_CROPS, RESIZE_POLICIES, RESIZED_SIZE
 
 
 def check_resize(resize: str) -> None:
@@ -81,8 +81,21 @@ def ten_crops(images: tf.Tensor, size: int = 224) -> tf.Tensor:
     return tf.concat([five, tf.reverse(five, axis=[3])], axis=1)
 
 
+def nine_crops(images: tf.Tensor, size: int = 224) -> tf.Tensor:
+    """A grid of 3 x 3 crops of square `images` [N,R,R,3], row by row, not flipped: [N,9,size,size,3], same type.
+
+    References:
+      - cuda-convnet, convdata.py: the test of the CIFAR-10 networks with `--multiview-test=1`.
+    """
+    end = images.shape[1] - size
+    starts = (0, end // 2, end)
+    return tf.stack([images[:, y : y + size, x : x + size] for y in starts for x in starts], axis=1)
+
+
 def select_crops(images: tf.Tensor, which: str, size: int = 224) -> tf.Tensor:
-    """The crops of square `images` [N,R,R,3] that `which`, one of CROPS, names: [N,V,size,size,3], V = 1 or 10.
+    """The crops of square `images` [N,R,R,3] that `which`, one of EVALUATION_CROPS, names: [N,V,size,size,3].
+
+    V is 1, 10 or 9.
 
     Raises:
       ValueError: unknown `which`.
@@ -91,7 +104,9 @@ def select_crops(images: tf.Tensor, which: str, size: int = 224) -> tf.Tensor:
         return center_crop(images, size)[:, tf.newaxis]
     if which == "ten":
         return ten_crops(images, size)
-    raise ValueError(f"crops={which}: expected one of {', '.join(CROPS)}")
+    if which == "nine":
+        return nine_crops(images, size)
+    raise ValueError(f"crops={which}: expected one of {', '.join(EVALUATION_CROPS)}")
 
 
 def _resized(image: tf.Tensor, resize: str, target: int) -> tf.Tensor:

@@ -45,14 +45,14 @@ def prepare(
     The files are byte-identical for any number of `workers` and any number of interruptions.
 
     Args:
-      source: a dataset that is not prepared.
+      source: a dataset that is not prepared; or one that is, of which `classes` is a part: its images are copied.
       output_dir: must not exist; its parent directory must.
       resize: one of `choices.RESIZE_POLICIES`.
       max_bad_fraction: share of all images that may be undecodable, 0..1; these are skipped and named on stderr.
       size: side of the stored images in pixels, at least 1; up to LOSSLESS_SIZE they are PNG, else JPEG.
       quality: of the stored JPEG, 1..100.
       classes: those of `source.class_names` to keep, in the order of the labels; None for all.
-      label_names: display names of the classes, stored with the dataset.
+      label_names: display names of the classes, stored with the dataset; those of `source` if None.
       take: images of each split at most.
       workers: processes; as many as are worth it if None. Not for the runner "ray", which has one per core.
       runner: one of `choices.RUNNERS`.
@@ -65,9 +65,9 @@ def prepare(
       ValueError: an argument is not as described, the images cannot be read, or the disk cannot be written.
         `output_dir` does not exist then; complete shards are kept beside it, in `<output_dir>.incomplete`.
     """
-    if source.prepared:
-        raise ValueError(f"dataset={source.name}: is prepared already")
     check_resize(resize)
+    if source.prepared:
+        _check_part(source, resize, size, classes)
     if runner not in RUNNERS:
         raise ValueError(f"runner={runner!r}: expected one of {', '.join(RUNNERS)}")
     if size < 1:
@@ -87,11 +87,28 @@ def prepare(
             _store(plan, config, directory, workers, runner, bad, most_images, check_interrupted)
             bad.check(bad.seen)
             remove_others(directory, names)
-            summary = write_metadata(source, plan, config, directory, label_names or {})
+            summary = write_metadata(source, plan, config, directory, label_names or _own_label_names(source, config))
             publish(directory, output_dir)
         except (OSError, tf.errors.OpError) as error:
             raise ValueError(f"output_dir={output_dir}: cannot be written: {reason_of(error)}") from error
     return summary
+
+
+def _check_part(source: Source, resize: str, size: int, classes: Sequence[str] | None) -> None:
+    """Raises ValueError unless a part of the classes of a prepared source is prepared as it was."""
+    if classes is None:
+        raise ValueError(
+            f"dataset={source.name}: is prepared already; only a part of its classes can be prepared again"
+        )
+    for name, value, own in (("resize", resize, source.resize), ("size", size, source.size)):
+        if value != own:
+            raise ValueError(f"{name}={value}: {source.name} was prepared with {own}, and its images are not changed")
+
+
+def _own_label_names(source: Source, config: ShardConfig) -> dict[str, str]:
+    """The display names of a source, where it has some."""
+    names = dict(zip(source.class_names, source.label_names, strict=True))
+    return {name: names[name] for name in config.class_names} if source.class_names != source.label_names else {}
 
 
 def _plan(source: Source, class_names: Sequence[str], take: int | None) -> list[Shard]:

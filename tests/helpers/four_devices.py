@@ -174,6 +174,29 @@ def fit() -> dict:
     return found
 
 
+def class_weights() -> dict[str, list]:
+    """Strategy -> sum of the losses and weights of a linear network after a step with weighted classes."""
+    import tensorflow as tf
+
+    from keras_alexnet.distribute.strategies import make_strategy
+    from tests.helpers import weighted_classes as weighted
+
+    found = {}
+    for name, count in [("single", 1), ("mirrored", 2), ("towers", 4)]:
+        strategy = make_strategy(name, devices=names(count))
+        steps = weighted.steps(strategy)
+        shares = [np.split(part, strategy.num_replicas_in_sync) for part in (weighted.X, weighted.LABELS)]
+        batch = [
+            strategy.experimental_distribute_values_from_function(
+                lambda context, parts=parts: tf.constant(parts[context.replica_id_in_sync_group])
+            )
+            for parts in shares
+        ]
+        steps.take(iter([tuple(batch)]), [1.0])
+        found[f"{name} x{count}"] = [float(steps.sums[0]), steps.model.get_weights()[0].tolist()]
+    return found
+
+
 def multipliers() -> list:
     """Weights of the linear network after three steps of `fit` on two replicas."""
     import tensorflow as tf

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_alexnet import VARIANTS, AlexNet
+from keras_alexnet import VARIANTS, AlexNet, networks
 from keras_alexnet.convert import check_output, save
 from keras_alexnet.pretrained import load_network
 from keras_alexnet.training.config import TrainingConfig
@@ -138,6 +138,42 @@ def test_the_command_reports_what_it_found_and_how_to_use_the_result(tmp_path):
     assert module == "keras_alexnet.train"
     fields = {field.name for field in dataclasses.fields(TrainingConfig)} | {"network"}
     assert {argument.lstrip("-").partition("=")[0] for argument in arguments} <= fields
+
+
+@pytest.mark.medium
+def test_weights_of_any_network_are_written_and_loaded_by_its_name_and_options(tmp_path, monkeypatch):
+    """From weights to .keras and back: what the command prints works, in Python and as flags."""
+    options = {"survival": 0.5, "width": 0.25, "image_size": 24}
+    model = networks.create("resnet_20", 3, classifier_activation=None, **options)
+    model.save_weights(tmp_path / "w.weights.h5")
+    given = ["--network=resnet_20", "--network_options=survival=0.5", "--width=0.25", "--image_size=24", "--classes=3"]
+    for output in ("m.keras", "again.weights.h5"):
+        arguments = [f"--weights={tmp_path / 'w.weights.h5'}", f"--output={tmp_path / output}", *given]
+        run = run_command(COMMAND, *arguments)
+        assert run.returncode == 0, run.stderr
+        loaded = eval(re.search(r"load_network\(.*\)", run.stdout)[0], {"load_network": load_network}).model
+        for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+    line = run.stdout.splitlines()[-1]
+    assert {"--network=resnet_20", "--width=0.25", "--image_size=24", "--network_options=survival=0.5"} <= set(
+        line.split()
+    )
+
+
+@pytest.mark.parametrize(
+    "given, reason",
+    [
+        ("survival", "--network_options=survival: expected name=value"),
+        ("width=2", "--network_options=width=2: expected the flag --width=2"),
+        ("depth=2", "depth=2: resnet_20 has no such option; it accepts width, survival"),
+    ],
+)
+def test_wrong_options_of_a_network_are_one_line(tmp_path, given, reason):
+    networks.create("resnet_20", 3, width=1 / 16).save_weights(tmp_path / "w.weights.h5")
+    arguments = [f"--model={tmp_path / 'w.weights.h5'}", "--network=resnet_20", "--classes=3"]
+    run = run_command(COMMAND, *arguments, f"--network_options={given}", f"--output={tmp_path / 'm.keras'}")
+    assert run.returncode == 1 and run.stdout == ""
+    assert reason in run.stderr and run.stderr.count("\n") == 1
 
 
 def test_the_command_ends_with_one_line_on_wrong_input(tmp_path):

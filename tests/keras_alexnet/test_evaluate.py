@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 
 from keras_alexnet import export_model
-from keras_alexnet.evaluate import evaluate
-from keras_alexnet.pretrained import load_network
-from keras_alexnet.training.evaluation import ErrorRates, Evaluator
+from keras_alexnet.evaluate import default_crops, evaluate
+from keras_alexnet.pretrained import LoadedNetwork, load_network, network_probabilities
+from keras_alexnet.training.evaluation import ErrorRates, Evaluator, mean_of_networks
 from keras_alexnet.training.results_file import COLUMNS, append_result, write_class_errors
 from tests.helpers.commands import run_command
 
@@ -48,6 +48,39 @@ def test_an_export_has_the_error_rates_of_its_model(network, trained, tmp_path, 
         assert found.loss == pytest.approx(expected.loss, rel=1e-4)
 
 
+def test_several_networks_are_averaged_after_the_softmax(network):
+    keras.utils.set_random_seed(3)
+    other = dataclasses.replace(network, model=keras.models.clone_model(network.model))
+    alone = [evaluate(each, crops="center").loss for each in (network, other)]
+    average = evaluate([network, other], crops="center")
+    assert average.images == 9
+    # -log of a mean is less than the mean of -log, and at least that of the best probability halved.
+    assert min(alone) - np.log(2) < average.loss < np.mean(alone) - 1e-4
+    assert evaluate([network, network], crops="center").loss == pytest.approx(alone[0], rel=1e-5)
+
+
+def test_means_of_probabilities_are_not_softmaxes_of_mean_logits():
+    mean = mean_of_networks([lambda images: images, lambda images: tf.ones_like(images) / 4, lambda images: images])
+    scores = np.array([[0.7, 0.1, 0.1, 0.1]], np.float32)
+    np.testing.assert_allclose(mean(tf.constant(scores)), (2 * scores + 0.25) / 3, rtol=1e-6)
+
+
+def test_a_network_is_tested_with_its_authors_crops_too(network):
+    ours = LoadedNetwork("run", network="convnet_13pct")
+    assert default_crops([ours]) == default_crops([ours, ours]) == ["center", "ten", "nine"]
+    assert default_crops([network]) == default_crops([ours, network]) == ["center", "ten"]
+    assert evaluate(network, crops="nine").images == 9
+    with pytest.raises(ValueError, match=r"^crops=nine: expected center or ten for an export"):
+        network_probabilities(LoadedNetwork("export", signatures={}), "nine")
+
+
+def test_networks_of_different_datasets_need_one_to_be_named(network):
+    for name, value in (("dataset", "another"), ("validation_fraction", 0.5)):
+        other = dataclasses.replace(network, training={**network.training, name: value})
+        with pytest.raises(ValueError, match=rf"^dataset is missing: the models were not trained with the same {name}"):
+            evaluate([network, other])
+
+
 def test_a_network_of_another_size_gets_images_resized_for_it(photographs, tmp_path):
     layers = [keras.Input((64, 64, 3)), keras.layers.AveragePooling2D(8), keras.layers.Flatten()]
     keras.Sequential([*layers, keras.layers.Dense(3)]).save(tmp_path / "small.keras")
@@ -69,7 +102,7 @@ def test_a_bad_image_is_named_and_skipped_up_to_the_limit(network, copied, capsy
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"crops": "five"}, "^crops='five': expected one of center, ten"),
+        ({"crops": "five"}, "^crops='five': expected one of center, ten, nine"),
         ({"split": "holdout"}, "^split=holdout: "),
         ({"batch_size": 0}, "^batch_size=0: "),
         ({"stochastic_passes": 3}, "^stochastic_passes=3: .* has no random masks; expected 0"),
@@ -129,6 +162,15 @@ def test_the_results_of_a_run_go_into_its_directory(trained, tmp_path):
         run_command(COMMAND, f"--model={run}").stdout.count("top-1 error") == 2
         and (run / "results.csv").read_text().count("\n") == 3
     )
+
+
+def test_the_average_of_runs_is_one_row_in_the_current_directory(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = run_command(COMMAND, f"--model={trained}", f"--model_dir={trained}", "--crops=center")
+    assert f"average of 2 networks: {trained} + {trained}" in run.stdout, run.stderr
+    with open("results.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["model_dir"], row["steps"]) == (f"{trained} + {trained}", "12 + 12")
 
 
 def test_the_command_reports_a_missing_model_in_one_line(tmp_path):

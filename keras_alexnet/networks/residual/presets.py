@@ -117,7 +117,7 @@ PRESETS: dict[str, Preset] = {
     # Singh et al., NIPS 2016, table 1, "v2 (20) W x 4".
     "swapout_20_w4": Preset(_preresnet(20, widths=(64, 128, 256)), defaults={"swapout": 0.5}),
     "se_resnet50": Preset(_SE_RESNET50, image_size=224, resize_size=256, preprocessing=IMAGENET),
-    "se_resnet_110": Preset(_resnet(110, se=16)),
+    **{f"se_resnet_{depth}": Preset(_resnet(depth, se=16)) for depth in (20, 110)},
     "survey_resnet": Preset(_survey(), preprocessing=ZERO_TO_ONE),
     "survey_wide_resnet": Preset(_survey(4), preprocessing=ZERO_TO_ONE),
     "survey_pyramidnet": Preset(_survey(widths=(16, 16, 16), alpha=84, rounding="floor"), preprocessing=ZERO_TO_ONE),

@@ -1,15 +1,17 @@
 """Networks under equal conditions."""
 
-import csv
+import os
 
 import keras
 import pytest
 
-from keras_alexnet.experiments import comparison, runner
-from keras_alexnet.experiments.comparison import Row
+from keras_alexnet.experiments import comparison, costs, runner
+from keras_alexnet.experiments.results import read_results
 from tests.helpers.commands import run_command
 
-ROW = Row("resnet_20", 2, 0.2, 0.18, 0.1, 269_722, 40_000_000, 1.5, 3.25, 1.25, 0.5, 0.1, None, 0.0875)
+
+def entry(text):
+    return comparison.parse_entry(text)
 
 
 def test_all_networks_have_the_same_flags_but_their_learning_rate_and_crops():
@@ -38,6 +40,9 @@ def test_the_rate_is_divided_at_a_half_and_at_three_quarters(epochs, steps):
         ([], {}, "networks=: expected different names"),
         (["paper", "paper"], {}, "networks=paper,paper: expected different names"),
         (["paper"], {"resnet_20": 1.0}, "learning_rates=resnet_20: expected some of paper"),
+        (["resnet_20+depth=3"], {}, r"depth=3: expected name=value with .* option of resnet_20 \(width, survival"),
+        (["resnet_20+epochs=3"], {}, "epochs=3: expected name=value"),
+        (["resnet_20+cutout"], {}, "cutout: expected name=value"),
     ],
 )
 def test_what_cannot_be_compared_is_named(names, rates, says):
@@ -45,14 +50,25 @@ def test_what_cannot_be_compared_is_named(names, rates, says):
         comparison.comparison(names, "cifar10", 1, rates)
 
 
+def test_changes_of_a_network_are_options_of_it_or_flags_of_training():
+    (run,) = comparison.comparison(["resnet_20+survival=0.5+cutout=16+width=0.25"], "cifar10", 4).runs
+    assert run.name == "resnet_20_survival_0_5_cutout_16_width_0_25"
+    expected = {"--network=resnet_20", "--network_options=survival=0.5", "--cutout=16", "--width=0.25"}
+    assert expected <= set(run.flags)
+    assert entry("resnet_20+survival=0.5+cutout=16+width=0.25").built_with == {"survival": 0.5, "width": 0.25}
+    assert entry("resnet_20+image_size=24").image_size == 24
+
+
 def test_names_become_file_names():
-    assert comparison.run_name("keras.applications.ResNet50") == "keras_applications_ResNet50"
+    assert entry("keras.applications.ResNet50").run_name == "keras_applications_ResNet50"
 
 
-def test_the_csv_file_has_every_column(tmp_path):
-    (row,) = csv.DictReader(comparison.csv_text([ROW]).splitlines())
-    assert tuple(row) == comparison.COLUMNS
-    assert row["network"] == "resnet_20" and row["survey_error"] == "" and row["authors_error"] == "0.0875"
+@pytest.mark.parametrize(
+    "dataset, name",
+    [("cifar10", "cifar10"), ("imagenette/full-size-v2", "imagenette"), ("folder:my/pets", "pets"), ("/a/b-c", "b_c")],
+)
+def test_rows_of_datasets_are_in_different_files(dataset, name):
+    assert comparison.comparison_name(dataset) == f"comparison_{name}"
 
 
 @pytest.mark.parametrize("arguments", [["--learning_rates=paper"], ["--seeds=a"], ["--networks=none"]])
@@ -82,25 +98,84 @@ def small(classes, image_size=16, classifier_activation="softmax"):
     return keras.Model(images, outputs)
 
 
-@pytest.mark.slow
-@pytest.mark.subprocess
-def test_networks_are_trained_exported_and_measured(photographs, tmp_path, monkeypatch):
-    """The whole command, with two networks and one epoch; the second time nothing is trained."""
-    monkeypatch.setenv("PYTHONPATH", ".")
-    names = ["tests.keras_alexnet.experiments.test_comparison:small", "squeezenet_cifar"]
-    flags = [
-        f"--networks={','.join(names)}",
-        f"--dataset=folder:{photographs}",
+@pytest.fixture
+def prepared(tmp_path, photographs):
+    """A prepared dataset of 16 pixels, and the other flags of the command."""
+    run_command(
+        "pipelines.prepare", f"--dataset=folder:{photographs}", "--size=16", f"--output_dir={tmp_path / 'data'}"
+    )
+    return [
+        f"--dataset={tmp_path / 'data'}",
         "--epochs=1",
         "--train_flag=--batch_size=4",
         f"--work_dir={tmp_path / 'runs'}",
-        f"--output_dir={tmp_path / 'out'}",
+        f"--results_dir={tmp_path / 'out'}",
     ]
-    first = run_command("keras_alexnet.compare", *flags)
+
+
+NAME = "tests.keras_alexnet.experiments.test_comparison:small"
+
+
+def run_name(text):
+    return entry(text).run_name
+
+
+def fake_training(monkeypatch, fails=()):
+    """Networks are neither trained nor measured; returns the runs that would be."""
+    done = []
+
+    def run_experiment(experiment, *paths, runs, seeds, flags):
+        if runs[0] in fails:
+            raise ValueError("keras_alexnet.train ended with exit code 1; see above")
+        done.append((runs[0], seeds[0]))
+
+    monkeypatch.setattr(runner, "run_experiment", run_experiment)
+    monkeypatch.setattr(costs, "measured", lambda entry, *_: done.append((entry.text, "measured")))
+    return done
+
+
+def test_a_network_is_measured_before_the_next_is_trained_and_a_failure_does_not_stop_the_others(prepared, monkeypatch):
+    changed = f"{NAME}+cutout=4"
+    done = fake_training(monkeypatch, fails=[run_name(changed)])
+    finished = run_command("keras_alexnet.compare", f"--networks={NAME},{changed}", "--seeds=0,1", *prepared)
+    assert done == [(run_name(NAME), 0), (NAME, "measured"), (run_name(NAME), 1), (NAME, "measured")]
+    assert finished.returncode == 1
+    assert finished.stderr.splitlines() == [
+        f"failed: {changed}, seed {seed}: keras_alexnet.train ended with exit code 1; see above" for seed in (0, 1)
+    ]
+
+
+def test_a_network_that_is_too_large_for_the_images_is_refused_before_any_is_trained(prepared, monkeypatch):
+    done = fake_training(monkeypatch)
+    finished = run_command("keras_alexnet.compare", f"--networks={NAME},resnet_20", *prepared)
+    assert finished.returncode == 1 and not done
+    assert "--networks=resnet_20: takes images of 32 pixels; expected at most 16" in finished.stderr
+
+
+@pytest.mark.medium
+def test_networks_are_measured_without_training(prepared, tmp_path, monkeypatch, unchecked):
+    monkeypatch.setattr(runner, "run_experiment", None)
+    finished = run_command("keras_alexnet.compare", f"--networks={NAME}", *prepared, "--epochs=0")
+    assert finished.returncode == 0, finished.stderr
+    assert "recipe only" in finished.stdout
+    (row,) = costs.read_costs(tmp_path / "out", "comparison_data").values()
+    assert (row.network, row.classes, row.image_size, row.parameters) == (NAME, 3, 16, 3 * (16 * 16 * 3 + 1))
+    assert row.multiply_adds == 3 * 16 * 16 * 3
+    assert min(row.ms_center, row.ms_ten_crop, row.cpu_ms_center, row.export_mb) > 0
+    # Measured once.
+    monkeypatch.setattr(costs, "_measure", None)
+    assert run_command("keras_alexnet.compare", f"--networks={NAME}", *prepared, "--epochs=0").returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.subprocess
+def test_networks_are_trained_exported_and_measured(prepared, tmp_path, monkeypatch):
+    """The whole command, with two networks and one epoch; the second time nothing is trained."""
+    monkeypatch.setenv("PYTHONPATH", os.getcwd())
+    names = [NAME, f"{NAME}+cutout=4"]
+    first = run_command("keras_alexnet.compare", f"--networks={','.join(names)}", *prepared)
     assert first.returncode == 0, first.stderr
-    with open(tmp_path / "out" / "networks.csv") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["network"] for row in rows] == names
-    assert all(float(row["cpu_ms_center"]) > 0 and float(row["export_mb"]) > 0 for row in rows)
+    assert [row.run for row in read_results(tmp_path / "out", "comparison_data")] == [run_name(name) for name in names]
+    assert [row.network for row in costs.read_costs(tmp_path / "out", "comparison_data").values()] == names
     monkeypatch.setattr(runner, "run_command", None)
-    assert run_command("keras_alexnet.compare", *flags).returncode == 0
+    assert run_command("keras_alexnet.compare", f"--networks={','.join(names)}", *prepared).returncode == 0

@@ -77,6 +77,34 @@ def test_a_difference_beyond_the_spread_is_stated(tmp_path, metrics):
     assert "-3.0 points of ten-crop error; two standard errors are 1.0 points." in report.report_text(tmp_path)
 
 
+def test_errors_on_other_classes_are_not_compared(tmp_path, metrics):
+    for name, error in (("scratch", 0.3), ("other_half", 0.2), ("finetuned", 0.25)):
+        write(tmp_path, metrics, experiment="pretraining", run=name, ten_crop_top1_error=error)
+    text = report.report_text(tmp_path)
+    assert "- five convolutions, fine-tuned from them: -5.0 points" in text
+    assert "- five convolutions, the other classes" not in text
+
+
+def test_nine_crops_have_a_column_where_there_are_some(tmp_path, metrics):
+    write(tmp_path, metrics, nine_crop_top1_error=0.175)
+    write(tmp_path, metrics, run="with")
+    text = report.report_text(tmp_path)
+    assert "| centre error | nine-crop error | training error |" in text and "| 20.0 % | 17.5 % | 20.0 % |" in text
+    assert "| 20.0 % |  | 20.0 % |" in text
+
+
+def test_runs_start_from_earlier_runs_of_the_same_network_on_known_subsets():
+    for experiment in EXPERIMENTS:
+        names: list[str] = []
+        for run in experiment.runs:
+            assert not run.subset or len(experiment.subsets[run.subset]) > 1
+            if run.init_from:
+                assert run.init_from in names and experiment.run(run.init_from).flags == run.flags
+            names.append(run.name)
+    first, second = find_experiment("pretraining").subsets.values()
+    assert len({*first, *second}) == 10
+
+
 def test_epochs_to_the_target_are_compared(tmp_path, metrics):
     times = {"experiment": "relu_tanh", "seed": 0}
     write(tmp_path, metrics, run="relu", epochs_to_target=2.0, **times)

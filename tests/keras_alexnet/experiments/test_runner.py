@@ -1,5 +1,7 @@
 """An experiment is run through the commands, resumed, and leaves one row per run."""
 
+from pathlib import Path
+
 import pytest
 
 from keras_alexnet.experiments import runner
@@ -32,8 +34,8 @@ def commands(monkeypatch, tmp_path):
         flags = dict(argument.removeprefix("--").split("=", 1) for argument in arguments)
         started.append((module, flags))
         if module == "pipelines.prepare":
-            (tmp_path / "work" / "data-cifar10-32").mkdir(parents=True)
-            (tmp_path / "work" / "data-cifar10-32" / "summary.json").write_text("{}")
+            Path(flags["output_dir"]).mkdir(parents=True)
+            (Path(flags["output_dir"]) / "summary.json").write_text("{}")
         elif module == "keras_alexnet.train":
             (tmp_path / flags["model_dir"] / "metrics.csv").write_text(METRICS)
         else:
@@ -103,6 +105,68 @@ def test_the_time_of_an_interrupted_run_is_the_sum_of_its_attempts(commands, tmp
     assert read_results(tmp_path / "results", "trial") == []
     (row,) = run(tmp_path, runs=["a"], seeds=[0])
     assert row.hours == pytest.approx(2)
+
+
+HALVES = Experiment(
+    name="halves",
+    title="Halves",
+    claim="Pre-training helps.",
+    dataset="cifar10",
+    image_size=32,
+    runs=(Run("scratch", subset="b"), Run("first", subset="a"), Run("tuned", subset="b", init_from="first")),
+    subsets={"a": ("cat", "dog"), "b": ("ant",)},
+)
+
+
+def test_a_run_on_a_subset_starts_from_an_earlier_one(commands, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "_train", lambda run_dir, arguments, report: trained(run_dir, arguments))
+    arguments_of = {}
+
+    def trained(run_dir, arguments):
+        arguments_of[run_dir.name] = arguments
+        run_dir.mkdir(parents=True)
+        (run_dir / "metrics.csv").write_text(METRICS)
+        (run_dir / "seconds.csv").write_text("1,1\n")
+        (run_dir / "model.json").write_text("{}")
+
+    work, results = tmp_path / "work", tmp_path / "results"
+    options = {"report": lambda line: None}
+    with pytest.raises(
+        ValueError, match=r"^runs=tuned: starts from the network of first, seed 0; .* --runs=first first"
+    ):
+        runner.run_experiment(HALVES, "cifar10", work, results, runs=["tuned"], **options)
+    rows = runner.run_experiment(HALVES, "cifar10", work, results, **options)
+    data = work / "data-cifar10-32-halves-b"
+    assert arguments_of["halves-tuned-0"] == [
+        *("--seed=0", f"--dataset={data}", f"--init_from={work / 'halves-first-0'}")
+    ]
+    assert data.with_name(f"{data.name}.txt").read_text() == "ant\n"
+    prepared = [flags for module, flags in commands if module == "pipelines.prepare"]
+    assert {flags["output_dir"]: flags["classes_file"] for flags in prepared} == {
+        str(work / f"data-cifar10-32-halves-{subset}"): str(work / f"data-cifar10-32-halves-{subset}.txt")
+        for subset in ("a", "b")
+    }
+    assert rows[-1].command == (
+        "python -m keras_alexnet.train --seed=0 --dataset=DATASET_b --init_from=RUN_first --model_dir=RUN"
+    )
+
+
+def test_a_subset_of_a_prepared_dataset_has_its_size(commands, tmp_path):
+    prepared = tmp_path / "prepared"
+    prepared.mkdir()
+    (prepared / "summary.json").write_text('{"size": 40, "resize": "warp"}')
+    runner.prepared_dataset(HALVES, str(prepared), tmp_path / "work", None, "a")
+    ((_, flags),) = commands
+    assert (flags["size"], flags["resize"], flags["dataset"]) == ("40", "warp", str(prepared))
+
+
+def test_nine_crops_are_in_the_row_of_networks_that_have_them(commands, tmp_path, monkeypatch):
+    run(tmp_path, runs=["a"], seeds=[0])
+    assert "nine_crop" not in (tmp_path / "results" / "trial.csv").read_text()
+    monkeypatch.setitem(globals(), "ERRORS", f"{ERRORS}nine,100,0.36\n")
+    run(tmp_path, runs=["b"], seeds=[0])
+    without, with_nine = read_results(tmp_path / "results", "trial")
+    assert without.nine_crop_top1_error is None and with_nine.nine_crop_top1_error == 0.36
 
 
 def test_a_prepared_dataset_is_used_as_it_is(commands, tmp_path):

@@ -55,6 +55,14 @@ def test_parameters_and_order(name):
         assert words(model) == ORDER[name].split()
 
 
+def test_windows_of_pooling_that_do_not_overlap_are_an_option():
+    model = networks.create("convnet_13pct", classes=10, pool_size=2)
+    assert words(model) == ORDER["convnet_13pct"].replace("max3/2", "max2/2").split()
+    assert trainable(model) == PARAMETERS["convnet_13pct"]
+    with pytest.raises(ValueError, match=r"^pool_size=4: expected 3, or 2"):
+        networks.create("convnet_13pct", classes=10, pool_size=4)
+
+
 @pytest.mark.medium
 def test_zfnet():
     model = networks.create("zfnet")

@@ -38,6 +38,7 @@ LARGE_COUNTS = {
     "shake_shake_26_2x96d": (10, 26_192_922),
     "stochastic_depth_110": (10, 1_727_962),
     "se_resnet50": (1000, 28_088_024),
+    "se_resnet_20": (10, 272_095),
     "se_resnet_110": (10, 1_742_200),
     "survey_resnet": (10, 1_540_618),
     "survey_wide_resnet": (100, 24_488_548),

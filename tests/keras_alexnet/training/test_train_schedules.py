@@ -8,6 +8,8 @@ import pytest
 import tensorflow as tf
 
 from keras_alexnet.checkpoints import load_trained
+from keras_alexnet.run_directory import RunDirectory
+from keras_alexnet.training import input as training_input
 from keras_alexnet.training.train_and_evaluate import train_and_evaluate
 from keras_alexnet.training.train_step import TrainingSteps, smoothed_cross_entropy
 from tests.helpers.tiny_training import tiny
@@ -72,3 +74,22 @@ def test_a_run_resumed_within_its_warmup_and_its_cosine_ends_alike(photographs, 
     for name, value in (("warmup_epochs", 0.5), ("label_smoothing", 0.2)):
         with pytest.raises(ValueError, match=f"{name}={value}: the run in .* was started with"):
             train_and_evaluate(tiny(photographs, tmp_path / "parts", **options | {name: value}))
+
+
+class SeenError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    "network, given, expected", [("figure1_convnet", None, "none"), ("figure1_convnet", "paper", "paper")]
+)
+def test_colours_are_augmented_as_the_config_or_the_network_says(
+    photographs, tmp_path, monkeypatch, network, given, expected
+):
+    def crop_batches(*arguments, **options):
+        raise SeenError(options["color_augmentation"])
+
+    monkeypatch.setattr(training_input, "crop_batches", crop_batches)
+    with pytest.raises(SeenError, match=f"^{expected}$"):
+        train_and_evaluate(tiny(photographs, tmp_path, network=network, color_augmentation=given))
+    assert RunDirectory(tmp_path).config.color_augmentation == given

@@ -112,7 +112,7 @@ def test_select_crops_names_one_or_ten_crops():
     images = tf.constant(photograph(256, 256)[None])
     np.testing.assert_array_equal(crops.select_crops(images, "center")[:, 0], crops.center_crop(images))
     np.testing.assert_array_equal(crops.select_crops(images, "ten", 227), crops.ten_crops(images, 227))
-    with pytest.raises(ValueError, match=r"crops=eleven: expected one of center, ten"):
+    with pytest.raises(ValueError, match=r"crops=eleven: expected one of center, ten, nine"):
         crops.select_crops(images, "eleven")
 
 
@@ -157,3 +157,12 @@ def test_the_policy_torchvision_is_torchvision(tmp_path):
     for name, image in images.items():
         stored = crops.resize_image(tf.constant(image), "torchvision")
         assert grey_levels_apart(crops.center_crop(stored[tf.newaxis])[0], expected[name]) <= 1
+
+
+def test_nine_crops_are_a_grid_and_not_flipped():
+    images = np.arange(2 * 32 * 32 * 3, dtype=np.int32).reshape(2, 32, 32, 3)
+    found = crops.select_crops(images, "nine", 24)
+    assert found.shape == (2, 9, 24, 24, 3)
+    starts = [(y, x) for y in (0, 4, 8) for x in (0, 4, 8)]
+    for index, (y, x) in enumerate(starts):
+        np.testing.assert_array_equal(found[:, index], images[:, y : y + 24, x : x + 24])

@@ -143,6 +143,31 @@ def test_a_prepared_source_is_not_prepared_again(images, tmp_path):
         prepare(open_source(str(tmp_path / "out")), tmp_path / "again")
 
 
+def test_a_part_of_the_classes_of_a_prepared_source_is_copied(images, tmp_path):
+    prepare(folder_source(images), tmp_path / "out", label_names={"cat": "Felis catus", "dog": "Canis familiaris"})
+    whole = open_source(str(tmp_path / "out"))
+    for change in ({"size": 64}, {"resize": "warp"}):
+        with pytest.raises(ValueError, match=r"=.*out was prepared with .*, and its images are not changed"):
+            prepare(whole, tmp_path / "part", classes=["dog"], **change)
+    prepare(whole, tmp_path / "part", classes=["dog"])
+    part = open_source(str(tmp_path / "part"))
+    assert (part.class_names, part.label_names) == (("dog",), ("Canis familiaris",))
+    for split in whole.splits:
+        copied = {key: (image, 0) for key, (image, label) in records(whole, split).items() if label == 1}
+        assert records(part, split) == copied and len(copied) > 1
+    # Statistics are those of the part.
+    alone = compute_statistics(part)[0]
+    np.testing.assert_array_equal(part.statistics.mean_image, alone.mean_image)
+    assert part.statistics.count == part.splits["train"] < whole.splits["train"]
+
+
+def test_shards_of_different_prepared_directories_are_not_taken_for_each_other(images, tmp_path):
+    for name in ("one", "two"):
+        prepare(folder_source(images), tmp_path / name)
+    first, second = (open_source(str(tmp_path / name)).shards("train", 1)[0] for name in ("one", "two"))
+    assert first.fingerprint != second.fingerprint
+
+
 def test_an_error_while_writing_leaves_nothing(images, tmp_path, monkeypatch):
     def full(*arguments, **options):
         raise OSError(28, "No space left on device")

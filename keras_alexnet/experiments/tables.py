@@ -1,0 +1,65 @@
+"""What the reports share: numbers as text, the difference of two errors, and where the rows come from."""
+
+import math
+import statistics
+from collections.abc import Sequence
+
+from keras_alexnet.experiments.results import Result
+
+
+def error_difference(baseline: Sequence[Result], rows: Sequence[Result]) -> str:
+    """A sentence: the difference of the mean ten-crop errors, and whether the spread resolves it.
+
+    Args:
+      baseline, rows: results of two runs, one or more of each.
+    """
+    errors = [[100 * row.ten_crop_top1_error for row in group] for group in (baseline, rows)]
+    difference = statistics.mean(errors[1]) - statistics.mean(errors[0])
+    noise = _uncertainty(errors, min(row.images for row in (*baseline, *rows)))
+    text = f"{difference:+.1f} points of ten-crop error"
+    if abs(difference) < 2 * noise:
+        return f"{text}; two standard errors are {2 * noise:.1f} points: not resolved here."
+    return f"{text}; two standard errors are {2 * noise:.1f} points."
+
+
+def _uncertainty(errors: Sequence[Sequence[float]], images: int) -> float:
+    """The standard error of the difference of two means, in points.
+
+    The larger of the spread over seeds and the binomial error of the evaluation's images, for each group. Runs of one
+    group are evaluated on the same images, so more seeds do not reduce the second.
+    """
+    variance = 0.0
+    for group in errors:
+        p = statistics.mean(group) / 100
+        binomial = 1e4 * p * (1 - p) / images
+        spread = statistics.variance(group) / len(group) if len(group) > 1 else 0.0
+        variance += max(binomial, spread)
+    return math.sqrt(variance)
+
+
+def provenance(results: Sequence[Result]) -> list[str]:
+    """Lines of Markdown: time, date, processor and command of each result, folded."""
+    lines = [
+        "| run | seed | wall hours | CPU hours | best epoch (centre error) | date, revision, processor | command |"
+    ]
+    lines.append("|" + "---|" * 7)
+    for row in results:
+        best = f"{row.best_epoch} ({row.best_center_top1_error:.1%})"
+        origin = f"{row.date}, {row.revision}, {row.processor}"
+        lines.append(
+            f"| {row.run} | {row.seed} | {row.hours:.2f} | {row.cpu_hours:.2f} | {best} | {origin} | `{row.command}` |"
+        )
+    images = number_range([row.images for row in results])
+    return [f"Evaluated on {images} images.\n", "<details><summary>Runs</summary>\n", *lines, "\n</details>\n"]
+
+
+def number_range(numbers: Sequence[int]) -> str:
+    """The least and the largest number, or the number if they are equal."""
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def percent(values: Sequence[float]) -> str:
+    """The mean of fractions in percent, with the standard deviation of several."""
+    text = f"{100 * statistics.mean(values):.1f} %"
+    return f"{text} ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else text
