@@ -1,10 +1,12 @@
-"""Command: measures training steps, inference, training input, strategies and servers against alternatives.
+"""Command: measures training steps, inference, training input, memory, strategies and servers against alternatives.
 
     python -m keras_alexnet.benchmark --part=train --batch=64
     python -m keras_alexnet.benchmark --part=all --peers --output_dir=build/benchmark
     python -m keras_alexnet.benchmark --part=input --batch=128
     python -m keras_alexnet.benchmark --part=inference
+    python -m keras_alexnet.benchmark --part=memory --batch=128 --repeats=2
     python -m keras_alexnet.benchmark --part=strategies    (with two GPUs; otherwise add --virtual_devices=2)
+    python -m keras_alexnet.benchmark --part=train --profile --batch=32 --output_dir=build/benchmark
     python -m keras_alexnet.benchmark --part=serving --server=127.0.0.1:8500 --model_name=alexnet
 
 The contenders of a part take turns in one process, so compare the ratios. On a CPU those of processor time vary less
@@ -25,7 +27,7 @@ from pipelines.cli import UsageError, define_path, run
 if TYPE_CHECKING:
     from keras_alexnet.benchmark.report import Report
 
-PARTS = ("train", "inference", "input", "strategies", "serving", "all")
+PARTS = ("train", "inference", "input", "memory", "strategies", "serving", "all")
 
 
 def define_flags() -> None:
@@ -35,12 +37,18 @@ def define_flags() -> None:
     flags.DEFINE_float("width", 1.0, "multiplies the number of filters and units", 0.001, 16)
     flags.DEFINE_string("dataset", None, "input: a directory written by pipelines.prepare; synthetic images if not set")
     flags.DEFINE_integer("batch", 64, "images per training step, input batch or request", 1, 100_000)
+    flags.DEFINE_list(
+        "batches", None, "inference: images per request; if not set 1, 8, 32, and 1, 80 for the centre crop"
+    )
     flags.DEFINE_list("devices", None, "strategies: devices to use, such as GPU:0,GPU:2; all GPUs if not set")
     flags.DEFINE_integer(
         "virtual_devices", 0, "strategies: split the only GPU, or the CPU, into this many devices", 0, 64
     )
     flags.DEFINE_integer("repeats", 7, "timed runs of each contender, or requests per connection", 1, 1_000_000)
     flags.DEFINE_boolean("peers", False, "also measure Keras' own layers, PyTorch, ONNX Runtime and OpenVINO")
+    flags.DEFINE_boolean(
+        "profile", False, "train, inference: time, GFLOP/s, bytes and part of the roofline of each operation instead"
+    )
     define_path("output_dir", None, "where benchmark.csv and, with matplotlib, benchmark.png are written")
     flags.DEFINE_string("server", None, "serving: host:port of TensorFlow Serving or serving.server")
     flags.DEFINE_string("model_name", "alexnet", "serving: name of the model on the server")
@@ -61,9 +69,17 @@ def _devices(options: flags.FlagValues) -> list[str]:
     return device_names(kind)
 
 
+def _batches(texts: Sequence[str] | None) -> list[int]:
+    for text in texts or ():
+        if not text.strip().isdecimal() or int(text) < 1:
+            raise UsageError(f"--batches={','.join(texts or ())}: expected numbers of images from 1, such as 1,80")
+    return [int(text) for text in texts or ()]
+
+
 def _measure_training(variant: Variant, subject: str, options: flags.FlagValues, report: Report) -> None:
+    from keras_alexnet.benchmark.strategies import training_flop
     from keras_alexnet.benchmark.timing import interleaved
-    from keras_alexnet.benchmark.training import training_flop, training_steps
+    from keras_alexnet.benchmark.training import training_steps
 
     times = interleaved(training_steps(variant, options.batch, options.peers), options.repeats)
     title = f"{subject}, batch {options.batch}: one training step"
@@ -74,10 +90,11 @@ def _measure_inference(variant: Variant, subject: str, options: flags.FlagValues
     from keras_alexnet.benchmark import inference
     from keras_alexnet.benchmark.timing import interleaved
 
-    for batch in inference.BATCHES:
+    chosen = _batches(options.batches)
+    for batch in chosen or inference.BATCHES:
         times = interleaved(inference.inference_contenders(variant, batch), options.repeats)
         report.add(f"{subject}, {batch} images: ten crops", times, batch)
-    for batch in inference.SINGLE_CROP_BATCHES if options.peers else ():
+    for batch in (chosen or inference.SINGLE_CROP_BATCHES) if options.peers else ():
         times = interleaved(inference.single_crop_contenders(variant, batch), options.repeats)
         report.add(f"{subject}, {batch} images: centre crop", times, batch, inference.forward_flop(variant))
 
@@ -92,6 +109,12 @@ def main(argv: Sequence[str]) -> int:
 
         report_serving(options.server, options.model_name, options.batch, options.repeats)
         return 0
+    if options.profile:
+        return _profile(options)
+    if options.part in ("inference", "all"):
+        _batches(options.batches)
+    elif options.batches:
+        raise UsageError(f"--batches is for --part=inference; found --part={options.part}")
     devices = _devices(options)
     from keras_alexnet.benchmark.machine import convolution_peak, header
     from keras_alexnet.benchmark.report import Report
@@ -106,9 +129,35 @@ def main(argv: Sequence[str]) -> int:
     return 0 if is_equal else 1
 
 
-def _measure(options: flags.FlagValues, devices: Sequence[str], report: Report) -> bool:
+def _profile(options: flags.FlagValues) -> int:
+    if options.part not in ("train", "inference", "all"):
+        raise UsageError(f"--profile is for --part=train, inference or all; found --part={options.part}")
+    from keras_alexnet.benchmark.machine import convolution_peak, header, memory_bandwidth
+    from keras_alexnet.benchmark.profile import ProfileReport, Roofline, profile_inference, profile_training
+
+    roofline = Roofline(convolution_peak() * 1e9, memory_bandwidth() * 1e9)
+    about = (
+        f"{header()}\nroofline of one thread: {roofline.flops / 1e9:.0f} GFLOP/s, {roofline.bandwidth / 1e9:.1f} GB/s"
+    )
+    print(about)
+    report = ProfileReport(roofline, options.output_dir)
+    variant, subject = _subject(options)
+    if options.part in ("train", "all"):
+        profile_training(variant, subject, options.batch, options.repeats, report)
+    if options.part in ("inference", "all"):
+        profile_inference(variant, subject, options.batch, options.repeats, report)
+    for path in report.write(about):
+        print(f"wrote {path}")
+    return 0
+
+
+def _subject(options: flags.FlagValues) -> tuple[Variant, str]:
     variant = find_variant(options.variant).scaled(options.width)
-    subject = f"{variant.name}, width {options.width:g}"
+    return variant, f"{variant.name}, width {options.width:g}"
+
+
+def _measure(options: flags.FlagValues, devices: Sequence[str], report: Report) -> bool:
+    variant, subject = _subject(options)
     if options.part == "strategies" or (options.part == "all" and len(devices) > 1):
         from keras_alexnet.benchmark.strategies import report_strategies
 
@@ -122,6 +171,10 @@ def _measure(options: flags.FlagValues, devices: Sequence[str], report: Report) 
         report_input(options.dataset, options.batch, options.repeats, report, options.peers)
     if options.part in ("inference", "all"):
         _measure_inference(variant, subject, options, report)
+    if options.part in ("memory", "all"):
+        from keras_alexnet.benchmark.memory import report_memory
+
+        report_memory(variant, subject, options.batch, options.repeats, report)
     return True
 
 

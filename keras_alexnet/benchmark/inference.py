@@ -82,7 +82,7 @@ def single_crop_contenders(variant: Variant, batch: int) -> dict[str, Callable[[
     if has_torch():
         from keras_alexnet.benchmark.torch_network import torch_predictions
 
-        contenders |= torch_predictions(variant, 1000, stored, 120.0)
+        contenders |= torch_predictions(variant, 1000, stored, 120.0, has_bfloat16)
     return contenders
 
 

@@ -31,6 +31,11 @@ def bfloat16_instructions() -> str:
     return ", ".join(name for name in instruction_sets() if "bf16" in name) or "none found in /proc/cpuinfo"
 
 
+def threads() -> int:
+    """How many threads each contender computes with: one per core that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def header() -> str:
     """Processor, instruction sets, state of oneDNN, versions: one line each."""
     versions = []
@@ -64,6 +69,17 @@ def convolution_peak(turns: int = 5) -> float:
             started = time.process_time()
             np.asarray(tf.nn.conv2d(maps, kernel, 1, "SAME")[0, 0, 0, 0])
             best = max(best, flop / (time.process_time() - started) / 1e9)
+    return best
+
+
+def memory_bandwidth(turns: int = 5) -> float:
+    """GB per CPU second that one thread reads and writes when it copies an array larger than the caches."""
+    source = np.ones(32_000_000, np.float32)
+    target, best = np.empty_like(source), 0.0
+    for _ in range(turns):
+        started = time.process_time()
+        np.copyto(target, source)
+        best = max(best, 2 * source.nbytes / (time.process_time() - started) / 1e9)
     return best
 
 

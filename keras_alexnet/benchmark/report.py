@@ -22,6 +22,7 @@ COLUMNS = (
     "GFLOP/CPU s",
     "of peak",
     "MB",
+    "live MB",
     "ratio",
     "CPU ratio",
 )
@@ -43,17 +44,30 @@ class Report:
         self._peak = peak
         self._tables: dict[str, list[dict[str, str]]] = {}
 
-    def add(self, title: str, times: Mapping[str, Times], images: int, flop: float | None = None) -> None:
+    def add(
+        self,
+        title: str,
+        times: Mapping[str, Times],
+        images: int | Mapping[str, int],
+        flop: float | None = None,
+        live: Mapping[str, int] | None = None,
+    ) -> None:
         """Prints the times of contenders.
 
         Args:
           title: of the table.
-          times: see `interleaved`; ratios are to the first.
-          images: images per turn.
+          times: see `interleaved`; ratios are to the first, of the time per image.
+          images: images per turn, of all contenders or of each.
           flop: floating-point operations per image, of contenders that compute the network.
+          live: bytes that a contender must hold at once, beside what was there before its turn.
         """
-        first = next(iter(times.values()))
-        rows = [{"contender": name, **self._cells(of, first, images, flop)} for name, of in times.items()]
+        counts = images if isinstance(images, Mapping) else dict.fromkeys(times, images)
+        first = next(iter(times))
+        rows = []
+        for name, of in times.items():
+            cells = self._cells(of, times[first], counts[name], flop, counts[name] / counts[first])
+            held = f"{live[name] / 1e6:.0f}" if live else ""
+            rows.append({"contender": name, **cells, "live MB": held})
         self._tables[title] = rows
         table = Table(title=title, title_justify="left")
         used = [column for column in COLUMNS if any(row[column] for row in rows)]
@@ -65,7 +79,7 @@ class Report:
         # A file or a pipe has no width; rich takes 80 columns, which cut the names.
         (console if console.is_terminal else Console(width=_WIDTH)).print(table)
 
-    def _cells(self, times: Times, first: Times, images: int, flop: float | None) -> dict[str, str]:
+    def _cells(self, times: Times, first: Times, images: int, flop: float | None, relative: float) -> dict[str, str]:
         clock, processor = float(np.median(times.clock)), float(np.median(times.processor))
         rate = images / processor * flop / 1e9 if flop else 0.0
         return {
@@ -78,8 +92,8 @@ class Report:
             "GFLOP/CPU s": f"{rate:.0f}" if flop else "",
             "of peak": f"{rate / self._peak:.0%}" if flop and self._peak else "",
             "MB": "" if times.memory is None else f"{times.memory / 1e6:.0f}",
-            "ratio": f"{np.median(first.clock) / clock:.2f}",
-            "CPU ratio": f"{np.median(first.processor) / processor:.2f}",
+            "ratio": f"{relative * np.median(first.clock) / clock:.2f}",
+            "CPU ratio": f"{relative * np.median(first.processor) / processor:.2f}",
         }
 
     def write(self, header: str) -> list[Path]:

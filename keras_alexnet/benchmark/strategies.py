@@ -8,7 +8,17 @@ import numpy as np
 import tensorflow as tf
 
 from keras_alexnet.benchmark.report import Report
+from keras_alexnet.benchmark.scaling import (
+    ETHERNET_100,
+    NVLINK_3,
+    PCIE_4,
+    Setup,
+    Work,
+    all_reduce_rate,
+    print_expectations,
+)
 from keras_alexnet.benchmark.timing import interleaved
+from keras_alexnet.describe import multiply_adds
 from keras_alexnet.distribute.placement import placement_table, placement_text
 from keras_alexnet.distribute.strategies import make_strategy
 from keras_alexnet.model import AlexNet
@@ -135,6 +145,50 @@ def timed_steps(trainings: dict[str, Training]) -> dict[str, Callable[[], float]
     return {title: step(training) for title, training in trainings.items()}
 
 
+def training_flop(variant: Variant) -> float:
+    """Floating-point operations of a training step per image: forward, and two products backward.
+
+    conv1 has no gradient to the image.
+    """
+    model = AlexNet(variant, classes=CLASSES)
+    return 2.0 * (3 * multiply_adds(model) - multiply_adds(model.get_layer("conv1")))
+
+
+def report_scaling(
+    variant: Variant, batch: int, chosen: dict[str, tf.distribute.Strategy], seconds: dict[str, float]
+) -> None:
+    """Prints what the measured speed of one device and of an all-reduce let expect, beside what was measured.
+
+    Args:
+      batch: images per step of all replicas.
+      chosen: title -> strategy, "single" first.
+      seconds: title -> median seconds of a step.
+    """
+    title, mirrored = next(item for item in chosen.items() if item[0].startswith("mirrored"))
+    count = mirrored.num_replicas_in_sync
+    work = Work(training_flop(variant), 4.0 * AlexNet(variant, classes=CLASSES).count_params())
+    flops = batch * work.flop / seconds["single"]
+
+    def timed(function: Callable) -> float:
+        return float(np.median(interleaved({"": function}, 3)[""].clock))
+
+    link = all_reduce_rate(mirrored, work.gradient_bytes, timed)
+    setups = {
+        "single": Setup(1, batch, flops, link),
+        title: Setup(count, batch // count, flops, link),
+        "2, PCIe 4.0 x16": Setup(2, batch, flops, PCIE_4),
+        "8, NVLink 3": Setup(8, batch, flops, NVLINK_3),
+        "64, 100 Gbit/s Ethernet between 8 machines": Setup(64, batch, flops, ETHERNET_100),
+    }
+    print_expectations(
+        f"scaling, {work.flop / 1e9:.2f} GFLOP per image, {work.gradient_bytes / 1e6:.0f} MB of gradients; measured: "
+        f"{flops / 1e12:.3g} TFLOP/s on one device, {link / 1e9:.3g} GB/s in an all-reduce over {count}",
+        work,
+        setups,
+        [batch / seconds["single"], batch / seconds[title]],
+    )
+
+
 def report_strategies(
     variant: Variant, subject: str, batch: int, repeats: int, devices: Sequence[str], report: Report
 ) -> bool:
@@ -165,6 +219,7 @@ def report_strategies(
         print(training.placement())
     times = interleaved(timed_steps(trainings), repeats)
     report.add(f"{subject}, batch {batch}: one training step", times, batch)
+    report_scaling(variant, batch, chosen, {title: float(np.median(of.clock)) for title, of in times.items()})
     if any(name.startswith("CPU") for name in devices):
         print("devices on one CPU share its cores: of the above, only placement and equality hold for GPUs")
     return all(equal.values())

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from keras_alexnet.benchmark.machine import threads
 from keras_alexnet.variants.architecture import (
     Activation,
     Convolution,
@@ -92,6 +93,8 @@ def torch_steps(
       labels: int `[N]`.
     """
 
+    torch.set_num_threads(threads())
+
     def step(memory_format: torch.memory_format, in_bfloat16: bool) -> Callable[[], object]:
         network = torch_network(variant, classes).to(memory_format=memory_format).train()
         optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9, weight_decay=0.0005, fused=True)
@@ -115,23 +118,29 @@ def torch_steps(
     return steps | ({"PyTorch, channels last, bfloat16": step(torch.channels_last, True)} if bfloat16 else {})
 
 
-def torch_predictions(variant: Variant, classes: int, images: np.ndarray, mean: float) -> dict[str, Callable]:
-    """PyTorch's probabilities of the centre crops of uint8 `[N, R, R, 3]`, in both memory formats."""
+def torch_predictions(
+    variant: Variant, classes: int, images: np.ndarray, mean: float, bfloat16: bool
+) -> dict[str, Callable]:
+    """PyTorch's probabilities of the centre crops of uint8 `[N, R, R, 3]`, in both memory formats, and in bfloat16."""
     edge = (images.shape[1] - variant.crop_size) // 2
     stored = torch.from_numpy(images)
+    torch.set_num_threads(threads())
 
-    def predict(memory_format: torch.memory_format) -> Callable[[], object]:
+    def predict(memory_format: torch.memory_format, in_bfloat16: bool) -> Callable[[], object]:
         network = torch_network(variant, classes).to(memory_format=memory_format).eval()
 
         @torch.inference_mode()
         def run() -> object:
             crops = stored[:, edge : edge + variant.crop_size, edge : edge + variant.crop_size].float() - mean
             maps = crops.permute(0, 3, 1, 2).contiguous(memory_format=memory_format)
-            return torch.softmax(network(maps), 1).numpy()
+            with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
+                logits = network(maps)
+            return torch.softmax(logits.float(), 1).numpy()
 
         return run
 
-    return {
-        "PyTorch": predict(torch.contiguous_format),
-        "PyTorch, channels last": predict(torch.channels_last),
+    contenders = {
+        "PyTorch": predict(torch.contiguous_format, False),
+        "PyTorch, channels last": predict(torch.channels_last, False),
     }
+    return contenders | ({"PyTorch, channels last, bfloat16": predict(torch.channels_last, True)} if bfloat16 else {})

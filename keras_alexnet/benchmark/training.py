@@ -11,7 +11,6 @@ from keras_alexnet.benchmark.machine import bfloat16_instructions
 from keras_alexnet.benchmark.plain_ops import plain_step
 from keras_alexnet.benchmark.strategies import CLASSES, Training, timed_steps
 from keras_alexnet.benchmark.with_torch import has_torch
-from keras_alexnet.describe import multiply_adds
 from keras_alexnet.model import AlexNet
 from keras_alexnet.optimizer import PaperSGD
 from keras_alexnet.variants import Variant
@@ -31,7 +30,7 @@ def training_steps(variant: Variant, batch: int, peers: bool = False) -> dict[st
     images, labels = tf.constant(noise), tf.constant(classes)
     steps: dict[str, Callable[[], object]] = {
         "plain operations": plain_step(variant, CLASSES, images - 120, labels),
-        "our step": _our_step(variant, images, labels),
+        "our step": our_step(variant, images, labels),
         "guarded": timed_steps({"": Training(variant, CLASSES, tf.distribute.get_strategy(), batch)})[""],
         "fit": _fit_step(variant, images, labels),
     }
@@ -48,28 +47,21 @@ def training_steps(variant: Variant, batch: int, peers: bool = False) -> dict[st
     return steps
 
 
-def training_flop(variant: Variant) -> float:
-    """Floating-point operations of a training step per image: forward, and two products backward.
-
-    conv1 has no gradient to the image.
-    """
-    model = AlexNet(variant, classes=CLASSES)
-    return 2.0 * (3 * multiply_adds(model) - multiply_adds(model.get_layer("conv1")))
-
-
-def _our_step(variant: Variant, images: tf.Tensor, labels: tf.Tensor) -> Callable[[], tf.Tensor]:
+def our_step(variant: Variant, images: tf.Tensor, labels: tf.Tensor) -> Callable[[], tf.Tensor]:
+    """A training step of our network and optimizer on a fixed batch, in a loop without the train command's guards."""
     model, optimizer = AlexNet(variant, classes=CLASSES, classifier_activation=None), PaperSGD()
     optimizer.build(model.trainable_variables)
 
-    @tf.function
-    def step() -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            logits = model(images, training=True)
-            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
-        optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
-        return loss
+    return tf.function(lambda: gradient_step(model, optimizer, images, labels))
 
-    return step
+
+def gradient_step(model: keras.Model, optimizer: PaperSGD, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Forward, gradients and update of a model that gives logits; returns the loss."""
+    with tf.GradientTape() as tape:
+        logits = model(images, training=True)
+        loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+    optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+    return loss
 
 
 def _fit_step(variant: Variant, images: tf.Tensor, labels: tf.Tensor, policy: str = "float32") -> Callable[[], object]:

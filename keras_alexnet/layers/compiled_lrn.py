@@ -33,12 +33,12 @@ def compiled_lrn(depth_radius: int, bias: float, alpha: float, beta: float, dtyp
         return roots * tf.sqrt(roots) if beta == 0.75 else tf.pow(roots, 2 * beta), roots * roots
 
     @tf.function(jit_compile=True, autograph=False)
-    def forward(maps: tf.Tensor) -> tf.Tensor:
+    def lrn_forward(maps: tf.Tensor) -> tf.Tensor:
         maps = tf.cast(maps, tf.float32)
         return tf.cast(maps * powers(maps)[0], dtype)
 
     @tf.function(jit_compile=True, autograph=False)
-    def gradient(maps: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
+    def lrn_gradient(maps: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
         # The scales are computed again: reading them from memory would take longer.
         values, upstream = tf.cast(maps, tf.float32), tf.cast(upstream, tf.float32)
         power, reciprocal = powers(values)
@@ -47,6 +47,6 @@ def compiled_lrn(depth_radius: int, bias: float, alpha: float, beta: float, dtyp
 
     @tf.custom_gradient
     def normalize(maps: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-        return forward(maps), functools.partial(gradient, maps)
+        return lrn_forward(maps), functools.partial(lrn_gradient, maps)
 
     return normalize

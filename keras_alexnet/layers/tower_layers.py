@@ -1,5 +1,6 @@
 """Convolution and fully connected layers in towers: the layers that have weights."""
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
@@ -7,7 +8,9 @@ from typing import Any, Literal, TypeAlias
 import keras
 import tensorflow as tf
 
+from keras_alexnet.distribute.compilation import compiles_small_functions
 from keras_alexnet.distribute.towers import on_tower, read_by, tower
+from keras_alexnet.layers.product import training_product
 
 register = keras.saving.register_keras_serializable(package="keras_alexnet")
 
@@ -71,7 +74,7 @@ class TowerLayer(keras.layers.Layer):
         """Shape of a kernel without its last dimension, for one input shape per tower that it reads."""
         raise NotImplementedError
 
-    def connect(self, kernel: tf.Tensor, bias: tf.Tensor, towers: Sequence[tf.Tensor]) -> tf.Tensor:
+    def connect(self, kernel: tf.Tensor, bias: tf.Tensor, towers: Sequence[tf.Tensor], training: bool) -> tf.Tensor:
         """The outputs of one tower, which reads `towers`."""
         raise NotImplementedError
 
@@ -98,18 +101,19 @@ class TowerLayer(keras.layers.Layer):
             self.kernels.append(kernel)
             self.biases.append(bias)
 
-    def call(self, inputs):
+    def call(self, inputs, training=None):
         below = as_list(inputs)
         read = [[maps] for maps in below] if self.connectivity == "grouped" else read_by(self.towers, below)
+        connect = functools.partial(self._connect_in_compute_dtype, training is True)
         outputs = [
-            on_tower(index, self._connect_in_compute_dtype, *weights, *read[index])
+            on_tower(index, connect, *weights, *read[index])
             for index, weights in enumerate(zip(self.kernels, self.biases, strict=True))
         ]
         return outputs if self.towers > 1 else outputs[0]
 
-    def _connect_in_compute_dtype(self, kernel, bias, *towers):
+    def _connect_in_compute_dtype(self, training, kernel, bias, *towers):
         dtype = self.compute_dtype
-        return self.connect(tf.cast(kernel, dtype), tf.cast(bias, dtype), towers)
+        return self.connect(tf.cast(kernel, dtype), tf.cast(bias, dtype), towers, training)
 
     def compute_output_shape(self, input_shape):
         shape = (*self._output_shape(as_list(input_shape)[0]), self.size // self.towers)
@@ -177,7 +181,7 @@ class TowerConv2D(TowerLayer):
     def kernel_shape(self, input_shapes):
         return self.kernel_size, self.kernel_size, sum(shape[-1] for shape in input_shapes)
 
-    def connect(self, kernel, bias, towers):
+    def connect(self, kernel, bias, towers, training):
         top, bottom, left, right = self.padding
         # The gradient of a convolution with explicit padding is five times slower on a CPU. So zeros are added by SAME
         # where that means the same, and by tf.pad elsewhere.
@@ -244,9 +248,11 @@ class TowerDense(TowerLayer):
     def kernel_shape(self, input_shapes):
         return (sum(math.prod(shape[1:]) for shape in input_shapes),)
 
-    def connect(self, kernel, bias, towers):
+    def connect(self, kernel, bias, towers, training):
         rows = concatenate([tf.reshape(part, [-1, math.prod(part.shape[1:])]) for part in towers])
-        return tf.nn.bias_add(tf.matmul(rows, kernel), bias)
+        # In training only, because an exported graph must not contain a gradient of ours.
+        product = training_product if training and compiles_small_functions() else tf.matmul
+        return tf.nn.bias_add(product(rows, kernel), bias)
 
     def _output_shape(self, input_shape):
         return (input_shape[0],)

@@ -24,6 +24,7 @@ from keras_alexnet.layers import (
     TowerActivation,
     TowerConv2D,
 )
+from keras_alexnet.layers.preprocessing import centered
 from keras_alexnet.layers.tower_layers import as_list
 from pipelines.choices import RESIZED_SIZE
 from pipelines.images.crops import five_corners
@@ -83,7 +84,7 @@ class SharedCrops:
         assert first is not None, layers
         self._first, self._size, self._run = first, size, run
         self._corners = five_corners(size, resized_size)
-        self._mean, self._scale = centring.mean, np.broadcast_to(np.asarray(centring.scale, np.float32), 3)
+        self._mean, self._scale = centring.mean, np.asarray(centring.scale, np.float32)
         # Of a mean image, all but its average is subtracted behind the convolution. Without the average subtracted
         # before, large numbers would cancel out there.
         self._average = centring.mean.reshape(-1, 3).mean(0)
@@ -95,7 +96,7 @@ class SharedCrops:
         first = self._first
         pixels = tf.cast(images, tf.float32)
         pixels = tf.concat([pixels, tf.reverse(pixels, [2])], 0)
-        inner, regions = self._inner(self._centred(pixels, self._average))
+        inner, regions = self._inner(centered(pixels, self._average, self._scale))
         if first.interior < first.every:
             below, beside = self._beyond(pixels, regions)
             inner = _joined(_joined(inner, beside, 2), below, 1)
@@ -133,8 +134,9 @@ class SharedCrops:
         bottom = [pixels[:, y + start : y + size, x : x + size] for y, x in self._corners]
         right = [pixels[:, y : y + height, x + start : x + size] for y, x in self._corners]
         mean = np.broadcast_to(self._mean, (size, size, 3))
-        row = self._strip(self._centred(tf.concat(bottom, 0), mean[start:]))
-        column = [maps[:, :interior] for maps in self._strip(self._centred(tf.concat(right, 0), mean[:height, start:]))]
+        row = self._strip(centered(tf.concat(bottom, 0), mean[start:], self._scale))
+        columns = self._strip(centered(tf.concat(right, 0), mean[:height, start:], self._scale))
+        column = [maps[:, :interior] for maps in columns]
 
         # The last windows of the pool read these and what is beside them.
         seen = first.pooled * first.pool.strides
@@ -157,16 +159,6 @@ class SharedCrops:
             maps = tf.nn.conv2d(pixels, tf.cast(kernel, tf.float32), convolution.strides, "VALID")
             towers.append(tf.nn.bias_add(maps, tf.cast(bias, tf.float32)))
         return self._run(self._first.by_pixel, towers)
-
-    def _centred(self, pixels: tf.Tensor, mean: np.ndarray) -> tf.Tensor:
-        """`(pixels - mean) * scale`, as the network's own layer has it."""
-        # Row by row: TensorFlow's CPU kernel is several times slower at broadcasting over the three channels only.
-        height, width = pixels.shape[1:3]
-        mean = np.broadcast_to(mean, (height, width, 3)) if mean.ndim == 3 else np.tile(mean, (1, width))
-        rows = tf.reshape(pixels, [-1, height, 3 * width]) - mean.reshape(-1, 3 * width)
-        if not np.all(self._scale == 1):
-            rows *= np.tile(self._scale, width)
-        return tf.reshape(rows, [-1, height, width, 3])
 
     def _convolve_mean(self) -> list[np.ndarray]:
         """What the convolution makes of the mean image without its average, float32 `[1, H, W, C]` a tower."""

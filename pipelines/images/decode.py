@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from pipelines.choices import MAX_PIXELS, RESIZED_SIZE
 from pipelines.images.crops import resize_image
-from pipelines.images.exif import jpeg_orientation, upright
+from pipelines.images.exif import jpeg_orientation, orientation_at, upright, webp_orientation
 from pipelines.images.find import FIRST_BYTES
 from pipelines.images.gif_blocks import first_frame
 from pipelines.images.jpeg_markers import MOST_SCANS, bytes_at, fits_scans, has_end, has_few_scans
@@ -47,8 +47,8 @@ def decode_rgb(encoded: tf.Tensor, formats: Sequence[str] = FORMATS, max_pixels:
     """The pixels of an image file.
 
     Grey, palette and CMYK images become RGB; transparency is dropped; 16-bit values keep their upper byte.
-    JPEG pixels are those of Pillow and libjpeg's default, the accurate inverse DCT, turned upright by their EXIF
-    orientation.
+    JPEG pixels are those of Pillow and libjpeg's default, the accurate inverse DCT. JPEG, PNG and WebP are turned
+    upright by their EXIF orientation.
 
     Args:
       encoded: string scalar, the whole file.
@@ -196,7 +196,7 @@ def _decode_png(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Te
     bare = _only_if(chunks.is_whole, chunks.bare, f"Invalid PNG data: cut short, or more than {MOST_CHUNKS} chunks")
     # The rows of an interlaced image are shorter, so that there are more of the bytes they begin with.
     bare = _only_if(inflates_to_at_most(chunks.pixels, effort), bare, "more compressed data than pixels")
-    return tf.io.decode_png(bare, channels=3)
+    return upright(tf.io.decode_png(bare, channels=3), orientation_at(encoded, chunks.exif, 8))
 
 
 def _decode_bmp(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Tensor:
@@ -241,7 +241,8 @@ def _decode_webp(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.T
     )
     sides = tf.reduce_sum(tf.where(kinds[:, tf.newaxis], sides, 0), axis=0)
     # With transparency there are four channels, and asking for three is refused.
-    return _decode_image(_only_if_size(sides, max_pixels, encoded), 0)[..., :3]
+    image = _decode_image(_only_if_size(sides, max_pixels, encoded), 0)[..., :3]
+    return upright(image, webp_orientation(encoded))
 
 
 def _decode_image(encoded: tf.Tensor, channels: int) -> tf.Tensor:

@@ -25,7 +25,7 @@ _SPARE_BYTES = 4096
 _FIRST_CHUNK = 33  # where the first chunk after IHDR begins: signature of 8 bytes, then 4 + 4 + 13 + 4
 _HEAD, _AROUND = 8, 12  # bytes of length and type; these and the checksum
 _RUN = 64  # chunks looked at in one step
-_PALETTE, _PIXELS = b"PLTE", b"IDAT"
+_PALETTE, _PIXELS, _EXIF = b"PLTE", b"IDAT", b"eXIf"
 
 # The last chunk of a whole file: no data, its name, its checksum (PNG specification, 11.2.5).
 END = b"\0\0\0\0IEND\xaeB`\x82"
@@ -38,15 +38,30 @@ class PngChunks(NamedTuple):
       bare: string scalar, a PNG file with the same pixels and no metadata.
       pixels: string scalar, the compressed pixels (a zlib stream).
       is_whole: bool scalar, whether the chunks of pixels end in the file, after at most MOST_CHUNKS chunks.
+      exif: int64 scalar, position of the chunk of EXIF data, before or behind the pixels; 0 if there is none.
     """
 
     bare: tf.Tensor
     pixels: tf.Tensor
     is_whole: tf.Tensor
+    exif: tf.Tensor
+
+
+class _Walk(NamedTuple):
+    """Where the walk over the chunks is, and what it has found: positions, 0 where there is none."""
+
+    position: tf.Tensor
+    head: tf.Tensor
+    palette: tf.Tensor
+    pixels: tf.Tensor
+    end: tf.Tensor
+    exif: tf.Tensor
+    run: tf.Tensor
+    parts: tf.TensorArray
 
 
 def png_chunks(encoded: tf.Tensor) -> PngChunks:
-    """Finds palette and pixels of a PNG file.
+    """Finds palette, pixels and EXIF data of a PNG file.
 
     Args:
       encoded: string scalar, the whole file, not empty. Never fails otherwise.
@@ -63,60 +78,58 @@ def png_chunks(encoded: tf.Tensor) -> PngChunks:
     def is_type(head: tf.Tensor, name: bytes) -> tf.Tensor:
         return tf.reduce_all(head[4:] == list(name))
 
-    def is_unfinished(
-        position: tf.Tensor,
-        head: tf.Tensor,
-        palette: tf.Tensor,
-        pixels: tf.Tensor,
-        run: tf.Tensor,
-        parts: tf.TensorArray,
-    ) -> tf.Tensor:
-        return (position + _AROUND <= size) & ((pixels == 0) | is_type(head, _PIXELS))
+    def is_unfinished(state: _Walk) -> tf.Tensor:
+        return (state.position + _AROUND <= size) & ~is_type(state.head, END[4:8])
 
-    def following(
-        position: tf.Tensor,
-        head: tf.Tensor,
-        palette: tf.Tensor,
-        pixels: tf.Tensor,
-        run: tf.Tensor,
-        parts: tf.TensorArray,
-    ) -> tuple[tf.Tensor | tf.TensorArray, ...]:
+    def following(state: _Walk) -> tuple[_Walk]:
+        position, head = state.position, state.head
         length = tf.reduce_sum(head[:4] * [256**3, 256**2, 256, 1])
         positions = position + (length + _AROUND) * tf.range(_RUN, dtype=tf.int64)
         equal = tf.reduce_all(heads(positions) == head, axis=1)
         count = tf.reduce_sum(tf.math.cumprod(tf.cast(equal, tf.int64)))
-        palette = tf.where(is_type(head, _PALETTE), tf.stack([position, length + _AROUND]), palette)
-        found = is_type(head, _PIXELS)
-        pixels = tf.where((pixels == 0) & found, position, pixels)
+        following = position + count * (length + _AROUND)
+        # Chunks of pixels follow each other; what comes later under their name is ignored.
+        found = is_type(head, _PIXELS) & ((state.pixels == 0) | (position == state.end))
         # Positions within the file, as substr demands it; the caller learns from `is_whole` that some were not.
         starts = tf.minimum(positions[: tf.where(found, count, 0)] + _HEAD, size)
         part = tf.strings.reduce_join(tf.strings.substr(encoded, starts, tf.zeros_like(starts) + length))
-        position += count * (length + _AROUND)
-        return position, heads(position[tf.newaxis])[0], palette, pixels, run + 1, parts.write(run, part)
+        palette = tf.stack([position, length + _AROUND])
+        walk = _Walk(
+            position=following,
+            head=heads(following[tf.newaxis])[0],
+            palette=tf.where(is_type(head, _PALETTE) & (state.pixels == 0), palette, state.palette),
+            pixels=tf.where((state.pixels == 0) & found, position, state.pixels),
+            end=tf.where(found, following, state.end),
+            exif=tf.where(is_type(head, _EXIF), position, state.exif),
+            run=state.run + 1,
+            parts=state.parts.write(state.run, part),
+        )
+        return (walk,)
 
-    first = tf.constant(_FIRST_CHUNK, tf.int64)
-    state = (
-        first,
-        heads(first[tf.newaxis])[0],
-        tf.zeros([2], tf.int64),
-        tf.constant(0, tf.int64),
-        0,
-        tf.TensorArray(tf.string, 0, dynamic_size=True, element_shape=[]),
+    first, nowhere = tf.constant(_FIRST_CHUNK, tf.int64), tf.constant(0, tf.int64)
+    start = _Walk(
+        position=first,
+        head=heads(first[tf.newaxis])[0],
+        palette=tf.zeros([2], tf.int64),
+        pixels=nowhere,
+        end=nowhere,
+        exif=nowhere,
+        run=0,
+        parts=tf.TensorArray(tf.string, 0, dynamic_size=True, element_shape=[]),
     )
-    end, head, palette, pixels, _, parts = tf.while_loop(
-        is_unfinished, following, state, maximum_iterations=MOST_CHUNKS
-    )
-    is_whole = (pixels > 0) & (end + _AROUND <= size) & ~is_type(head, _PIXELS)
-    end = tf.minimum(end, size)
+    (walk,) = tf.while_loop(is_unfinished, following, (start,), maximum_iterations=MOST_CHUNKS)
+    is_cut = is_type(walk.head, _PIXELS) & (walk.position == walk.end)
+    is_whole = (walk.pixels > 0) & (walk.end + _AROUND <= size) & ~is_cut
+    pixels, end = tf.minimum(walk.pixels, size), tf.minimum(walk.end, size)
     bare = tf.strings.join(
         [
             tf.strings.substr(encoded, 0, _FIRST_CHUNK),
-            tf.strings.substr(encoded, tf.minimum(palette[0], size), palette[1]),
-            tf.strings.substr(encoded, tf.minimum(pixels, end), end - tf.minimum(pixels, end)),
+            tf.strings.substr(encoded, tf.minimum(walk.palette[0], size), walk.palette[1]),
+            tf.strings.substr(encoded, pixels, end - pixels),
             END,
         ]
     )
-    return PngChunks(bare, tf.strings.reduce_join(parts.stack()), is_whole)
+    return PngChunks(bare, tf.strings.reduce_join(walk.parts.stack()), is_whole, walk.exif)
 
 
 def inflates_to_at_most(pixels: tf.Tensor, most_bytes: tf.Tensor) -> tf.Tensor:

@@ -13,8 +13,9 @@ from keras_alexnet import VARIANTS, AlexNet
 from keras_alexnet.benchmark import strategies
 from keras_alexnet.benchmark.plain_ops import plain_step
 from keras_alexnet.benchmark.report import Report
+from keras_alexnet.benchmark.strategies import training_flop
 from keras_alexnet.benchmark.timing import Contender, Times, interleaved
-from keras_alexnet.benchmark.training import training_flop, training_steps
+from keras_alexnet.benchmark.training import training_steps
 
 pytestmark = pytest.mark.medium
 

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_alexnet.layers import (
     LocalResponseNormalization,
@@ -69,6 +70,37 @@ def test_dense_rows_are_in_tower_height_width_channel_order():
     for index, got in enumerate(outputs):
         kernel, bias = layer.get_weights()[2 * index : 2 * index + 2]
         np.testing.assert_allclose(got, rows.astype(np.float64) @ kernel + bias, atol=1e-3)
+
+
+@pytest.mark.numeric
+def test_gradients_of_dense_layers_do_not_depend_on_the_routine_for_training():
+    random = np.random.default_rng(0)
+    rows, upstream = (tf.constant(random.normal(size=size), tf.float32) for size in ((7, 40), (7, 6)))
+    dense = TowerDense(6, towers=1)
+    dense.build((7, 40))
+
+    def gradients(training):
+        with tf.GradientTape() as tape:
+            tape.watch(rows)
+            outputs = dense(rows, training=training)
+        weights = [weight.value for weight in dense.trainable_variables]
+        return tape.gradient(outputs, [rows, *weights], upstream)
+
+    for found, expected in zip(gradients(True), gradients(False), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    # What is exported is a plain product.
+    graph = tf.function(lambda: dense(rows, training=False)).get_concrete_function().graph
+    assert {"MatMul", "BiasAdd"} <= {operation.type for operation in graph.get_operations()}
+    assert "IdentityN" not in {operation.type for operation in graph.get_operations()}
+
+
+@pytest.mark.parametrize("mean", [[1.5, 2.0, 3.0], np.arange(4 * 5 * 3).reshape(4, 5, 3) / 7])
+@pytest.mark.parametrize("scale", [1.0, 1 / 64, (0.5, 1.0, 2.0)])
+def test_mean_subtraction_row_by_row_is_the_plain_arithmetic(mean, scale):
+    images = np.random.default_rng(0).uniform(0, 255, (2, 4, 5, 3)).astype(np.float32)
+    expected = (images - np.asarray(mean, np.float32)) * np.asarray(scale, np.float32)
+    np.testing.assert_array_equal(MeanSubtraction(mean, scale)(images), expected)
+    np.testing.assert_array_equal(MeanSubtraction(mean, scale)(images[0]), expected[0])
 
 
 def test_towers_start_with_different_values():

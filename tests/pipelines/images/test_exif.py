@@ -1,4 +1,6 @@
+import io
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +9,12 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from pipelines.images.decode import decode_rgb, resized_image_or_zeros
-from pipelines.images.exif import jpeg_orientation, upright
+from pipelines.images.exif import jpeg_orientation, upright, webp_orientation
 from tests.helpers.image_files import encode, photograph
 
 PLAIN = encode(photograph(40, 60))
+
+decode = tf.function(decode_rgb, input_signature=[tf.TensorSpec([], tf.string)])
 
 
 def exif_segment(orientation: int, order: str, tags_before: int = 0, kind: int = 3, count: int | None = None) -> bytes:
@@ -42,11 +46,54 @@ def test_the_orientation_is_read_in_both_byte_orders(orientation, order, tags_be
         assert int(jpeg_orientation(encoded)) == orientation
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_images_turn_as_pillow_turns_them(orientation, tmp_path):
-    (tmp_path / "photo.jpg").write_bytes(encode(photograph(40, 60), orientation=orientation))
-    expected = ImageOps.exif_transpose(Image.open(tmp_path / "photo.jpg"))
-    np.testing.assert_array_equal(decode_rgb((tmp_path / "photo.jpg").read_bytes()), expected)
+def exif_data(orientation: int, order: str) -> bytes:
+    return exif_segment(orientation, order, tags_before=2)[10:]
+
+
+def png(orientation: int, order: str, place: int, name: bytes = b"") -> bytes:
+    """A PNG file with several chunks of pixels and its EXIF data at this place among all chunks."""
+    data, chunks, position = name + exif_data(orientation, order), [], 8
+    plain = encode(photograph(200, 300), "PNG", compress_level=0)
+    while position < len(plain):
+        end = position + 12 + int.from_bytes(plain[position : position + 4], "big")
+        chunks.append(plain[position:end])
+        position = end
+    checksum = zlib.crc32(b"eXIf" + data).to_bytes(4, "big")
+    chunks.insert(place, len(data).to_bytes(4, "big") + b"eXIf" + data + checksum)
+    return plain[:8] + b"".join(chunks)
+
+
+def webp(orientation: int, order: str, mode: str = "RGB", name: bytes = b"", **options) -> bytes:
+    return encode(photograph(40, 60).convert(mode), "WEBP", exif=name + exif_data(orientation, order), **options)
+
+
+ENCODERS = {
+    "JPEG": lambda *exif: with_segments(APP0, exif_segment(*exif)),
+    "PNG": lambda *exif: png(*exif, place=1),
+    "PNG behind the pixels": lambda *exif: png(*exif, place=-1),
+    "PNG with JPEG's name": lambda *exif: png(*exif, place=1, name=b"Exif\0\0"),
+    "WebP": webp,
+    "WebP without loss": lambda *exif: webp(*exif, lossless=True),
+    "WebP with transparency": lambda *exif: webp(*exif, mode="RGBA"),
+    "WebP with a profile": lambda *exif: webp(*exif, icc_profile=b"odd"),
+    "WebP with JPEG's name": lambda *exif: webp(*exif, name=b"Exif\0\0"),
+}
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_images_turn_as_pillow_turns_them(kind):
+    for orientation in range(1, 9):
+        for order in "<>":
+            encoded = ENCODERS[kind](orientation, order)
+            expected = ImageOps.exif_transpose(Image.open(io.BytesIO(encoded))).convert("RGB")
+            np.testing.assert_array_equal(decode(encoded), expected, f"{orientation}{order}")
+
+
+def test_a_webp_file_cut_anywhere_has_the_orientation_or_none():
+    encoded = webp(6, "<", lossless=True)
+    read = tf.function(webp_orientation, input_signature=[tf.TensorSpec([], tf.string)])
+    found = [int(read(encoded[:end])) for end in range(0, len(encoded) + 1, 7)] + [int(read(encoded))]
+    assert set(found) == {1, 6} and found == sorted(found)
 
 
 @pytest.mark.parametrize(
