@@ -46,7 +46,7 @@ class Entry:
     @property
     def run_name(self) -> str:
         """The entry in file names."""
-        return "".join(c if c.isalnum() else "_" for c in self.text)
+        return file_name(self.text)
 
     @property
     def image_size(self) -> int:
@@ -125,7 +125,12 @@ def dataset_name(dataset: str) -> str:
     kind, _, path = dataset.rpartition(":")
     is_path = kind or Path(path).is_dir() or path.startswith(("/", "~", "."))
     name = Path(path).name if is_path else path.partition("/")[0]
-    return "".join(c if c.isalnum() else "_" for c in name)
+    return file_name(name)
+
+
+def file_name(text: str) -> str:
+    """`text` with letters, digits and underscores only."""
+    return "".join(c if c.isalnum() else "_" for c in text)
 
 
 def comparison_name(dataset: str) -> str:

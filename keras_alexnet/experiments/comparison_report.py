@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_alexnet.experiments.comparison import PREFIX
+from keras_alexnet.experiments.comparison import PREFIX, file_name
 from keras_alexnet.experiments.costs import Costs, read_costs
 from keras_alexnet.experiments.published import CIFAR10, REMARKS, SURVEY_PARAMETERS, SURVEY_REMARKS, Published
 from keras_alexnet.experiments.results import Result, curve_path, read_curve, read_results
@@ -67,13 +67,12 @@ def lines(results_dir: Path, name: str) -> list[Line]:
     results: dict[str, list[Result]] = {}
     for row in read_results(results_dir, name):
         results.setdefault(row.run, []).append(row)
-    is_cifar = name == _CIFAR10
-    others = [network for network in CIFAR10 if is_cifar and network not in results]
+    published = {file_name(network): network for network in CIFAR10} if name == _CIFAR10 else {}
     found = []
-    for run in dict.fromkeys([*results, *costs, *others]):
-        network = costs[run].network if run in costs else run
-        published = CIFAR10.get(network) if is_cifar else None
-        found.append(Line(network, tuple(results.get(run, ())), costs.get(run), published or Published()))
+    for run in dict.fromkeys([*results, *costs, *published]):
+        network = costs[run].network if run in costs else published.get(run, run)
+        reported = CIFAR10.get(network, Published()) if published else Published()
+        found.append(Line(network, tuple(results.get(run, ())), costs.get(run), reported))
     return sorted(found, key=lambda line: line.error)
 
 

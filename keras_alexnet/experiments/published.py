@@ -46,6 +46,9 @@ CIFAR10: dict[str, Published] = {
     "densenet_bc_190_40": Published(authors=3.46),
     "fractalnet_20": Published(survey=5.0, authors=4.60),
     "survey_resnet": Published(survey=5.3),
+    "survey_resnet+survival=0.5": Published(survey=5.2),
+    "survey_resnet+swapout=0.5": Published(survey=6.0),
+    "survey_resnet+cutout=16": Published(survey=3.5),
     "survey_wide_resnet": Published(survey=4.8),
     "survey_pyramidnet": Published(survey=4.3),
     "survey_senet": Published(survey=4.8),
@@ -56,6 +59,9 @@ CIFAR10: dict[str, Published] = {
 REMARKS: dict[str, str] = {
     "convnet_11pct": "AlexNet's row: the network of Krizhevsky et al. for CIFAR-10, on crops of 24 pixels",
     "lenet5": "grey images",
+    "survey_resnet+survival=0.5": "the survey does not give the probability",
+    "survey_resnet+swapout=0.5": "the survey does not give the probability",
+    "survey_resnet+cutout=16": "the survey does not give the size",
     "googlenet_cifar": "the survey does not say what size of image it was given",
     "squeezenet_cifar": "the survey does not say what size of image it was given",
 }

@@ -11,7 +11,6 @@ from keras_alexnet.experiments.comparison import parse_entry
 from keras_alexnet.experiments.costs import Costs, costs_path, read_costs
 from keras_alexnet.experiments.published import CIFAR10, SURVEY_REMARKS
 from keras_alexnet.experiments.results import Result, add_row, curve_path, read_results, write_result
-from keras_alexnet.networks import find
 
 RESULTS = Path(__file__).parents[3] / "docs" / "results"
 NAME = "comparison_cifar10"
@@ -63,7 +62,7 @@ def test_networks_that_were_not_trained_are_recipes_with_the_published_errors(tm
 
 def test_every_published_error_is_of_a_network_that_exists():
     for network in CIFAR10:
-        assert find(network).image_size <= 32
+        assert parse_entry(network).image_size <= 32
 
 
 def test_errors_and_costs_of_a_network_are_beside_what_was_published(write):
