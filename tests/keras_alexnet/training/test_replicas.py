@@ -12,6 +12,7 @@ def step():
     return on_two_replicas("one_step")
 
 
+@pytest.mark.slow
 def test_a_run_on_two_replicas_that_is_cut_equals_one_that_is_not(photographs, tmp_path):
     found = on_two_replicas("resumed", photographs, tmp_path)
     assert found["moved"] > 1e-4
