@@ -70,7 +70,7 @@ REMARKS: dict[str, str] = {
 SURVEY_REMARKS: tuple[tuple[str, str, str], ...] = (
     ("wider networks are the most accurate, at 1.5 to 2 times the training time", "resnet_20", "wrn_16_2"),
     ("PyramidNet is as accurate as wide networks, at 1.5 to 2 times the time", "resnet_110", "pyramidnet_110_a84"),
-    ("DenseNet is more accurate than ResNet, at twice the time", "resnet_20", "densenet_40_12"),
+    ("DenseNet is more accurate than ResNet, at twice the time", "resnet_20", "densenet_40_12+width=0.5"),
     ("squeeze-and-excitation is more accurate, at four times the time", "resnet_20", "se_resnet_20"),
     ("stochastic depth is as accurate, in less time", "resnet_20", "resnet_20+survival=0.5"),
     ("cutout lowers every network's error, in the same time", "resnet_20", "resnet_20+cutout=16"),
