@@ -35,6 +35,7 @@ def define_flags() -> None:
     flags.DEFINE_list("diff", None, "compare two AlexNet variants: --diff paper caffe, or --diff=paper,caffe")
     flags.DEFINE_integer("classes", 1000, "number of classes", 1, 100_000)
     flags.DEFINE_float("width", 1.0, "multiplies filters and units; 1 is the published network", 0.001, 16)
+    flags.DEFINE_enum("init", "paper", ["paper", "he"], "the published initialization, or He's")
     flags.DEFINE_integer("image_size", None, "side of images in pixels; the network's own by default", 1, 4096)
 
 
@@ -166,12 +167,14 @@ def main(argv: Sequence[str]) -> None:
     given = network_options(options)
     if options.network in VARIANTS and not given and options.image_size is None:
         variant = find_variant(options.network)
-        console.print(variant_table(variant.scaled(options.width), options.classes))
+        shown = variant if options.init == "paper" else variant.with_he_initialization()
+        console.print(variant_table(shown.scaled(options.width), options.classes))
         for reference in (VARIANTS["paper"], VARIANTS["source2012"]):
             if reference is not variant:
                 console.print(departures_table(variant, reference))
     else:
         given |= {"width": options.width} if options.width != 1 else {}
+        given |= {"init": options.init} if options.init != "paper" else {}
         console.print(network_table(options.network, options.classes, image_size=options.image_size, **given))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from keras_alexnet.experiments.comparison import PREFIX
 from keras_alexnet.experiments.costs import Costs, read_costs
-from keras_alexnet.experiments.published import CIFAR10, REMARKS, SURVEY_PARAMETERS, Published
+from keras_alexnet.experiments.published import CIFAR10, REMARKS, SURVEY_PARAMETERS, SURVEY_REMARKS, Published
 from keras_alexnet.experiments.results import Result, curve_path, read_curve, read_results
 from keras_alexnet.experiments.tables import error_difference, number_range, percent, provenance
 from pipelines.atomic import write_file
@@ -30,6 +30,7 @@ Times of requests are those of one image sent to the exported model in the same 
 pixels included: the fastest of ten or more, and the processor time of all cores. "Recipe only": not trained here; the
 tests train it for a step, export it and send it requests; `configs/survey_cifar.flags` trains it as the survey did.
 """
+_CIFAR10 = f"{PREFIX}cifar10"
 _DATASETS = {"cifar10": "CIFAR-10", "imagenette": "Imagenette"}
 _RECIPE_ONLY, _REMARK = "recipe only", "remark"
 
@@ -66,7 +67,7 @@ def lines(results_dir: Path, name: str) -> list[Line]:
     results: dict[str, list[Result]] = {}
     for row in read_results(results_dir, name):
         results.setdefault(row.run, []).append(row)
-    is_cifar = name == f"{PREFIX}cifar10"
+    is_cifar = name == _CIFAR10
     others = [network for network in CIFAR10 if is_cifar and network not in results]
     found = []
     for run in dict.fromkeys([*results, *costs, *others]):
@@ -99,7 +100,9 @@ def report_text(results_dir: Path) -> str:
     known = [PREFIX + dataset for dataset in _DATASETS]
     names = [*known, *(name for name in comparisons(results_dir) if name not in known)]
     sections = ["\n".join(_section(results_dir, name)) for name in names]
-    return "\n".join([_HEADER.format(directory=results_dir.name), *sections, *_survey_parameters()])
+    return "\n".join(
+        [_HEADER.format(directory=results_dir.name), *sections, *_survey_remarks(results_dir), *_survey_parameters()]
+    )
 
 
 def write_figures(results_dir: Path, name: str) -> bool:
@@ -208,6 +211,21 @@ def _changes(found: Sequence[Line]) -> list[str]:
         if base != network and base in trained:
             text.append(f"- {network} beside {base}: {error_difference(trained[base], rows)}")
     return [*text, ""] if text else []
+
+
+def _survey_remarks(results_dir: Path) -> list[str]:
+    """What the survey concludes, and what the rows of CIFAR-10 say about it."""
+    found = lines(results_dir, _CIFAR10)
+    trained = {line.network: line.results for line in found if line.results}
+    text = ["## The survey's remarks\n", "| the survey | shown by | here |", "|---|---|---|"]
+    for remark, base, other in SURVEY_REMARKS:
+        here = "not trained here"
+        if base in trained and other in trained:
+            hours = [statistics.mean(row.cpu_hours for row in trained[network]) for network in (base, other)]
+            here = error_difference(trained[base], trained[other])
+            here += f" {hours[1] / hours[0]:.1f} times the time." if hours[0] else ""
+        text.append(f"| {remark} | {other} beside {base} | {here} |")
+    return [*text, ""]
 
 
 def _survey_parameters() -> list[str]:

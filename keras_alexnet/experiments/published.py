@@ -60,6 +60,18 @@ REMARKS: dict[str, str] = {
     "squeezenet_cifar": "the survey does not say what size of image it was given",
 }
 
+# What the survey says, and the two networks of CIFAR-10's comparison that show it: the second beside the first.
+SURVEY_REMARKS: tuple[tuple[str, str, str], ...] = (
+    ("wider networks are the most accurate, at 1.5 to 2 times the training time", "resnet_20", "wrn_16_2"),
+    ("PyramidNet is as accurate as wide networks, at 1.5 to 2 times the time", "resnet_110", "pyramidnet_110_a84"),
+    ("DenseNet is more accurate than ResNet, at twice the time", "resnet_20", "densenet_40_12"),
+    ("squeeze-and-excitation is more accurate, at four times the time", "resnet_20", "se_resnet_20"),
+    ("stochastic depth is as accurate, in less time", "resnet_20", "resnet_20+survival=0.5"),
+    ("cutout lowers every network's error, in the same time", "resnet_20", "resnet_20+cutout=16"),
+    ("shake-shake lowers the error most, at six times the time", "resnet_110", "shake_shake_26_2x32d"),
+    ("swapout is not better than its baseline", "preresnet_20", "preresnet_20+swapout=0.5"),
+)
+
 # Parameters in millions: the network, what the survey prints, the right number, and what the printed one is.
 SURVEY_PARAMETERS: tuple[tuple[str, str, str, str], ...] = (
     ("AlexNet", "62.0", "60.97", "62.38 without groups"),

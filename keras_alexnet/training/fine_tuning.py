@@ -8,10 +8,11 @@ import keras
 import numpy as np
 
 from keras_alexnet.checkpoints import load_trained
-from keras_alexnet.networks import Network, parse_options
+from keras_alexnet.networks import Network, main_output_only, parse_options
 from keras_alexnet.training.config import TrainingConfig
 from keras_alexnet.variants import VARIANTS, find_variant
 from keras_alexnet.weights import load_weights, load_weights_by_name
+from keras_alexnet.weights.assign import read_weights
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,14 @@ class InitialWeights:
         elif config.network in VARIANTS:
             load_weights(model, self.name, find_variant(config.network).scaled(config.width), skip=skipped)
         else:
-            load_weights_by_name(model, self.name, skip=skipped)
+            load_weights_by_name(model, self.name, skip=[*skipped, *_heads_not_in(model, self.name)])
+
+
+def _heads_not_in(model: keras.Model, path: str) -> list[str]:
+    """Names of the layers of auxiliary heads, if a file has none of them, as files of networks without heads."""
+    main = {layer.name for layer in main_output_only(model).layers}
+    heads = [layer.name for layer in model.layers if layer.name not in main]
+    return [] if set(heads) & {name.partition("/")[0] for name in read_weights(path).layers} else heads
 
 
 def classifiers(model: keras.Model) -> list[str]:

@@ -2,9 +2,8 @@
 
 import os
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import TypeVar
 
 import keras
 import numpy as np
@@ -25,8 +24,6 @@ from keras_alexnet.weights.formats import Kind, WeightFile, recognise
 from keras_alexnet.weights.keras_file import read_h5, read_keras
 from keras_alexnet.weights.layout import WeightLayer, kernel_shape, per_tower
 from keras_alexnet.weights.torch_file import read_torch
-
-_Weights = TypeVar("_Weights")
 
 _READERS: dict[Kind, Callable[[Path], WeightFile]] = {
     "keras_h5": read_h5,
@@ -113,22 +110,45 @@ def load_weights_by_name(model: keras.Model, path: str | os.PathLike, skip: Coll
 def assign_by_name(model: keras.Model, file: WeightFile, skip: Collection[str] = ()) -> None:
     """Loads the weights of `file` into `model`; arguments and errors as for `load_weights_by_name`."""
     # Not `model.load_weights`: it accepts files that lack some of the layers.
-    layers, found = _weights_by_name(model), file.layers
-    if file.is_in_order and len(layers) == len(found):
-        found = dict(zip(layers, found.values(), strict=True))
-    layers = {name: own for name, own in layers.items() if name.partition("/")[0] not in skip}
-    found = {name: arrays for name, arrays in found.items() if name.partition("/")[0] not in skip}
-    layers, found = _matched(layers, found, [layer.name for layer in model.layers if isinstance(layer, keras.Model)])
-    for name in sorted(layers.keys() ^ found.keys()):
-        reason = "found no such layer" if name in layers else "found a layer that the network does not have"
-        raise ValueError(f"{file.path}: {name}: {reason}; expected weights of {model.name}")
-    for name, weights in layers.items():
-        shapes, expected = [array.shape for array in found[name]], [tuple(weight.shape) for weight in weights]
+    layers, arrays = _weights_by_name(model), {}
+    for name, theirs in _partners(model, layers, file, skip).items():
+        arrays[name] = file.layers[theirs]
+        shapes, expected = [array.shape for array in arrays[name]], [tuple(weight.shape) for weight in layers[name]]
         if shapes != expected:
-            raise ValueError(f"{file.path}: {name}: found {shapes}; expected {expected}")
-    for name, weights in layers.items():
-        for weight, array in zip(weights, found[name], strict=True):
-            weight.assign(array)
+            raise ValueError(f"{file.path}: {theirs}: found {shapes}; expected {expected}")
+    for name, values in arrays.items():
+        for weight, value in zip(layers[name], values, strict=True):
+            weight.assign(value)
+
+
+def _partners(model: keras.Model, layers: Collection[str], file: WeightFile, skip: Collection[str]) -> dict[str, str]:
+    """The name in the file of each layer with weights, but not of those that are skipped.
+
+    Names may differ in what does not matter: the numbers that Keras gives to layers without names, and the name of a
+    model that is a layer of the network, where the file is of that model.
+
+    Raises:
+      ValueError: a layer is missing on either side.
+    """
+    wanted = [name for name in layers if name.partition("/")[0] not in skip]
+    if file.is_in_order and len(layers) == len(file.layers):
+        in_order = dict(zip(layers, file.layers, strict=True))
+        return {name: in_order[name] for name in wanted}
+    models = tuple(f"{layer.name}/" for layer in model.layers if isinstance(layer, keras.Model))
+    same = {name: name for name in layers}
+    inside = {name.partition("/")[2] if name.startswith(models) else name: name for name in layers}
+    found = {name: name for name in file.layers}
+    for ours, theirs in (
+        *((same, found), (inside, found)),
+        *((_renumbered(same), _renumbered(found)), (_renumbered(inside), _renumbered(found))),
+    ):
+        partners = {name: theirs[common] for common, name in ours.items() if common in theirs}
+        if theirs.keys() <= ours.keys() and partners.keys() >= set(wanted):
+            return {name: partners[name] for name in wanted}
+    for name in sorted({*wanted} ^ {name for name in found if name.partition("/")[0] not in skip}):
+        reason = "found no such layer" if name in same else "found a layer that the network does not have"
+        raise ValueError(f"{file.path}: {name}: {reason}; expected weights of {model.name}")
+    raise ValueError(f"{file.path}: found the layers {', '.join(found)}; expected {', '.join(same)}")
 
 
 def _weights_by_name(layer: keras.layers.Layer, prefix: str = "") -> dict[str, list[keras.Variable]]:
@@ -143,36 +163,14 @@ def _weights_by_name(layer: keras.layers.Layer, prefix: str = "") -> dict[str, l
     return found
 
 
-def _matched(
-    layers: dict[str, list[keras.Variable]], found: dict[str, list[np.ndarray]], models: Collection[str]
-) -> tuple[dict[str, list[keras.Variable]], dict[str, list[np.ndarray]]]:
-    """Layers of a network and of a file with common names, where they differ in what does not matter; else as they are.
-
-    Args:
-      layers, found: of the network and of the file.
-      models: names of models that are layers of the network; the file may be of such a model's layers.
-    """
-    prefixes = tuple(f"{name}/" for name in models)
-    inside = {name.partition("/")[2] if name.startswith(prefixes) else name: own for name, own in layers.items()}
-    for ours, theirs in (
-        *((layers, found), (inside, found)),
-        *((_renumbered(layers), _renumbered(found)), (_renumbered(inside), _renumbered(found))),
-    ):
-        if ours.keys() == theirs.keys():
-            return ours, theirs
-    return layers, found
-
-
-def _renumbered(layers: dict[str, _Weights]) -> dict[str, _Weights]:
-    """The layers with names such as dense_7 and dense_9, which Keras gives to unnamed ones, counted from 0 again."""
+def _renumbered(names: Mapping[str, str]) -> dict[str, str]:
+    """`names` by keys in which numbers at the end, as in dense_7 and dense_9, are counted from 0 again."""
     ranked: dict[str, list[tuple[list[int], str]]] = {}
-    for name in layers:
+    for name in names:
         numbers = [int(number) for number in re.findall(r"_(\d+)(?=/|$)", name)]
         ranked.setdefault(re.sub(r"_\d+(?=/|$)", "", name), []).append((numbers, name))
     return {
-        f"{base}_{rank}" if rank else base: layers[name]
-        for base, names in ranked.items()
-        for rank, (_, name) in enumerate(sorted(names))
+        f"{base}_{rank}": names[name] for base, group in ranked.items() for rank, (_, name) in enumerate(sorted(group))
     }
 
 

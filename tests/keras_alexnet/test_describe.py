@@ -44,6 +44,15 @@ def test_any_network_is_described_layer_by_layer():
     assert multiply_adds(model) + 993 * 1024 == pytest.approx(569e6, rel=0.01)
 
 
+def test_a_network_is_described_with_its_options():
+    given = ["--width=0.25", "--image_size=24", "--network_options=survival=0.5", "--classes=3"]
+    output = described("--network=resnet_20", *given)
+    model = networks.create("resnet_20", 3, image_size=24, width=0.25, survival=0.5)
+    assert "24 x 24 pixels, 3 classes" in output and "StochasticDepth" in output
+    assert f"{model.count_params():,}" in output and f"{multiply_adds(model):,}" in output
+    assert "67 x 67 pixels" in described("--network=zfnet", "--image_size=67", "--init=he", "--width=0.05")
+
+
 @pytest.mark.parametrize("arguments", [["--diff", "paper", "source2012"], ["--diff=paper,source2012"]])
 def test_two_variants_are_compared(arguments):
     output = described(*arguments)
@@ -59,6 +68,8 @@ def test_two_variants_are_compared(arguments):
         (["paper"], "unexpected argument 'paper'"),
         (["--variant=lenet"], "--network=lenet: expected one of paper"),
         (["--network=keras.applications.MobileNet", "--width=0.5"], "--width=0.5: "),
+        (["--network=keras.applications.MobileNet", "--init=he"], "--init='he': "),
+        (["--network=resnet_20", "--network_options=depth"], "--network_options=depth: expected name=value"),
     ],
 )
 def test_wrong_arguments_are_named_in_one_line(arguments, message):

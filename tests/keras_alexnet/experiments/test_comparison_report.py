@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from keras_alexnet.experiments import comparison_report as report
+from keras_alexnet.experiments.comparison import parse_entry
 from keras_alexnet.experiments.costs import Costs, costs_path, read_costs
-from keras_alexnet.experiments.published import CIFAR10
+from keras_alexnet.experiments.published import CIFAR10, SURVEY_REMARKS
 from keras_alexnet.experiments.results import Result, add_row, curve_path, read_results, write_result
 from keras_alexnet.networks import find
 
@@ -83,6 +84,17 @@ def test_a_change_is_compared_with_the_network_without_it(write):
     write()
     text = report.report_text(write("resnet_20+cutout=16", ten_crop_top1_error=0.15))
     assert "- resnet_20+cutout=16 beside resnet_20: -3.0 points of ten-crop error; two standard errors are" in text
+
+
+def test_remarks_of_the_survey_are_beside_what_was_found(write):
+    for _, *networks in SURVEY_REMARKS:
+        assert all(parse_entry(network) for network in networks)
+    write()
+    text = report.report_text(write("wrn_16_2", ten_crop_top1_error=0.15, cpu_hours=1.8))
+    wider = (
+        "| wrn_16_2 beside resnet_20 | -3.0 points of ten-crop error; two standard errors are 1.0 points. 2.0 times the"
+    )
+    assert wider in text and text.count("| not trained here |") == len(SURVEY_REMARKS) - 1
 
 
 def test_seeds_are_summarized(write):

@@ -1,12 +1,16 @@
 import dataclasses
 import shutil
 
+import keras
 import numpy as np
 import pytest
 
 from keras_alexnet import AlexNet
 from keras_alexnet.checkpoints import load_trained
+from keras_alexnet.networks import main_output_only
 from keras_alexnet.run_directory import RunDirectory
+from keras_alexnet.training.config import TrainingConfig
+from keras_alexnet.training.fine_tuning import InitialWeights
 from keras_alexnet.training.train_and_evaluate import train_and_evaluate
 from tests.helpers.tiny_training import tiny, write_photographs
 
@@ -94,3 +98,23 @@ def test_a_run_cannot_change_what_it_started_from(trained, two_classes, tmp_path
     train_and_evaluate(tiny(two_classes, tmp_path / "run", steps=1))
     with pytest.raises(ValueError, match=r"init_from=.*: the run in .* was started with None"):
         train_and_evaluate(tiny(two_classes, tmp_path / "run", init_from=str(trained), steps=2))
+
+
+def with_head(classes, image_size=16, classifier_activation="softmax"):
+    """A network with an auxiliary head."""
+    images = keras.Input((image_size, image_size, 3))
+    maps = keras.layers.Conv2D(2, 3, strides=4, name="conv")(images)
+    features = keras.layers.GlobalAveragePooling2D()(maps)
+    hidden = keras.layers.Dense(4, name="aux_hidden")(features)
+    head = keras.layers.Dense(classes, classifier_activation, name="aux")(hidden)
+    return keras.Model(images, [keras.layers.Dense(classes, classifier_activation, name="main")(features), head])
+
+
+def test_a_file_without_auxiliary_heads_is_a_start_for_a_network_with_them(tmp_path):
+    """As `convert` writes it."""
+    main_output_only(with_head(3)).save_weights(tmp_path / "w.weights.h5")
+    model = with_head(5)
+    before = weights(model)
+    InitialWeights(str(tmp_path / "w.weights.h5"), None, None).apply(model, TrainingConfig(network="x:with_head"))
+    after = weights(model)
+    assert [name for name in after if not same(before[name], after[name])] == ["conv"]

@@ -227,6 +227,13 @@ def test_layers_within_layers_are_loaded_whatever_keras_numbers_them(tmp_path, s
         np.testing.assert_array_equal(a, b)
 
 
+def test_an_unnamed_classifier_keeps_its_weights_if_it_is_skipped(tmp_path):
+    model, other = nested(), nested(units=5)
+    model.save_weights(tmp_path / "w.weights.h5")
+    load_weights_by_name(other, tmp_path / "w.weights.h5", skip=[other.layers[-1].name])
+    np.testing.assert_array_equal(model.get_weights()[0], other.get_weights()[0])
+
+
 def test_another_network_is_refused_and_no_weight_changes(tmp_path):
     nested().save_weights(tmp_path / "w.weights.h5")
     for other, message in (
