@@ -93,6 +93,7 @@ def __dir__() -> list[str]:
 
 if environment.is_command():
     try:
+        environment.check_keras_backend()
         environment.check_pipelines()
     except ImportError as error:
         sys.exit(f"error: {error}")

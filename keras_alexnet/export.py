@@ -75,7 +75,7 @@ def _export(networks: Sequence[LoadedNetwork], options: flags.FlagValues) -> str
         return export_onnx(*arguments, **inferred, crops=options.crops)
     from keras_alexnet.saved_model.export import export_model
 
-    return export_model(*arguments, **inferred, **served, training=network.training)
+    return export_model(*arguments, **inferred | served | {"training": network.training})
 
 
 def main(argv: Sequence[str]) -> None:

@@ -120,7 +120,7 @@ def _relative(path: Path) -> Path:
 
 def command() -> None:
     """Entry point of the command."""
-    run(main, define_flags, needs="tensorflow")
+    run(main, define_flags)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def run(
     define_flags: Callable[[], None],
     *,
     takes_arguments: bool = False,
-    needs: str | None = "keras",
+    needs_tensorflow: bool = True,
 ) -> None:
     """Runs a command: defines and parses its flags, loads TensorFlow quietly, calls `main(argv)` and exits.
 
@@ -51,7 +51,7 @@ def run(
       main: the command; its result is the exit code.
       define_flags: defines the flags of the command.
       takes_arguments: whether arguments that are not flags are accepted.
-      needs: "keras", "tensorflow" or None: what to load before `main`.
+      needs_tensorflow: whether to load it before `main`.
     """
 
     def guarded(argv: Sequence[str]) -> int | None:
@@ -60,9 +60,7 @@ def run(
                 raise UsageError(f"unexpected argument {argv[1]!r}: flags are written --name=value")
             if not flags.FLAGS["verbosity"].present:
                 logging.set_verbosity(logging.WARNING)
-            if needs == "keras":
-                startup.check_keras_backend()
-            if needs:
+            if needs_tensorflow:
                 startup.load_tensorflow_quietly()
                 startup.name_unused_gpu()
             return main(argv)
@@ -76,6 +74,7 @@ def run(
                 raise
             sys.exit(f"error: {with_flag(str(error))}")
 
+    startup.check_python()
     startup.set_environment()
     startup.open_standard_streams()
     others = set(flags.FLAGS)

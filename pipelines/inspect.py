@@ -194,7 +194,7 @@ def _complaints(findings: dict[str, Findings]) -> list[str]:
 
 def command() -> None:
     """Runs the command, as `python -m pipelines.inspect` does."""
-    run(main, define_flags, takes_arguments=True, needs="tensorflow")
+    run(main, define_flags, takes_arguments=True)
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ def _prepare(check_interrupted: Callable[[], None]) -> dict:
 
 def command() -> None:
     """Runs the command, as `python -m pipelines.prepare` does."""
-    run(main, define_flags, needs="tensorflow")
+    run(main, define_flags)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> None:
 
 def command() -> None:
     """Runs the command, as `python -m pipelines.service` does."""
-    run(main, define_flags, needs="tensorflow")
+    run(main, define_flags)
 
 
 if __name__ == "__main__":

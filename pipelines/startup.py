@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import importlib
-import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
+
+_OLDEST_PYTHON = (3, 11)  # as in pyproject.toml
 
 _ENVIRONMENT = {
     # TensorFlow leaves oneDNN off on processors without AVX-512, where everything then takes 1.4 times as long.
@@ -23,6 +22,13 @@ _ENVIRONMENT = {
 
 # Library -> its version in TensorFlow's build information.
 _CUDA_LIBRARIES = {"libcudart.so": "cuda_version", "libcudnn.so": "cudnn_version"}
+
+
+def check_python() -> None:
+    """Ends the process with one line where Python is older than this project supports, as in a checkout it may be."""
+    if sys.version_info < _OLDEST_PYTHON:
+        found, expected = (".".join(map(str, version[:2])) for version in (sys.version_info, _OLDEST_PYTHON))
+        sys.exit(f"error: Python {found} ({sys.executable}), expected {expected} or later")
 
 
 def set_environment() -> None:
@@ -45,18 +51,6 @@ def open_standard_streams() -> None:
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure:
         reconfigure(errors="backslashreplace")
-
-
-def check_keras_backend() -> None:
-    """Raises ValueError where Keras is set up for another backend, before Keras fails in a way of its own."""
-    backend, origin = os.environ.get("KERAS_BACKEND"), "environment variable KERAS_BACKEND"
-    if not backend:
-        path = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "keras.json"
-        origin = str(path)
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            backend = json.loads(path.read_text(encoding="utf-8")).get("backend")
-    if backend and backend != "tensorflow":
-        raise ValueError(f"found Keras backend {backend!r} ({origin}), expected 'tensorflow'")
 
 
 def load_tensorflow_quietly() -> None:

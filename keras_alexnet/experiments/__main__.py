@@ -101,7 +101,7 @@ def _run(experiment: Experiment, results_dir: Path, options: flags.FlagValues) -
 
 def command() -> None:
     """Entry point of the command."""
-    run(main, define_flags, takes_arguments=True, needs=None)
+    run(main, define_flags, takes_arguments=True, needs_tensorflow=False)
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ EXPERIMENTS = (
         flags=_FIGURE_1,
         runs=(
             Run("relu", ("--network_options=activation=relu", "--learning_rate=0.003", "--epochs=8"), "ReLU"),
-            Run("tanh", ("--network_options=activation=tanh", "--learning_rate=0.01", "--epochs=30"), "tanh"),
+            Run("tanh", ("--network_options=activation=tanh", "--learning_rate=0.01", "--epochs=30"), "tanh", "6 x"),
         ),
         measure="epochs_to_target",
         target=0.25,

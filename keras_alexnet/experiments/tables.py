@@ -44,7 +44,7 @@ def provenance(results: Sequence[Result]) -> list[str]:
     ]
     lines.append("|" + "---|" * 7)
     for row in results:
-        best = f"{row.best_epoch} ({row.best_center_top1_error:.1%})"
+        best = f"{row.best_epoch} ({percent([row.best_center_top1_error])})"
         origin = f"{row.date}, {row.revision}, {row.processor}"
         lines.append(
             f"| {row.run} | {row.seed} | {row.hours:.2f} | {row.cpu_hours:.2f} | {best} | {origin} | `{row.command}` |"

@@ -3,7 +3,6 @@
 from typing import Any, Literal
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_alexnet.distribute.compilation import compiles_small_functions
@@ -19,8 +18,7 @@ class LocalResponseNormalization(keras.layers.Layer):
 
     This is `tf.nn.local_response_normalization`, computed in float32 under any dtype policy. alpha multiplies the plain
     sum, as in the paper and in TensorFlow; Caffe, PyTorch and the 2012 code divide it by the size of the window first.
-    Without a GPU and a distribution strategy, other operations compute the same (within 1e-6) in less time: a function
-    compiled by XLA in training, a convolution over the channels and square roots at inference.
+    Training on a CPU without a distribution strategy uses a function compiled by XLA, which is equal within 1e-6.
 
     Input and output: `[N, H, W, C]`, or a list of such tensors, one per tower.
 
@@ -31,9 +29,6 @@ class LocalResponseNormalization(keras.layers.Layer):
       beta: 0.75 in the paper.
       across: "tower": the window stays within the channels of its tower, as on the two GPUs of 2012; "all": it
         continues in the next tower, as in Caffe.
-
-    Attributes:
-      as_one_operation: whether inference keeps TensorFlow's operation, for conversion to a format that has it too.
 
     Raises:
       ValueError: if `across` is neither "tower" nor "all".
@@ -61,16 +56,11 @@ class LocalResponseNormalization(keras.layers.Layer):
             raise ValueError(f"{self.name}: across={across!r}: expected 'tower' or 'all'")
         self.depth_radius, self.bias, self.alpha, self.beta = depth_radius, bias, alpha, beta
         self.across = across
-        self.as_one_operation = False
 
     def call(self, inputs, training=None):
-        normalize = self._normalize
-        if compiles_small_functions():
-            if training is True:
-                # In training only: an exported graph must not need XLA.
-                normalize = self._compiled
-            elif self.beta == 0.75 and not self.as_one_operation:
-                normalize = self.by_convolution
+        # In training only: an exported graph must not need XLA.
+        is_compiled = training is True and compiles_small_functions()
+        normalize = self._compiled if is_compiled else self._normalize
         if self.across == "tower" or not isinstance(inputs, list | tuple):
             return per_tower(normalize, inputs)
         # All channels at once: slicing only the nearest channels of the neighbours is half as fast again on a CPU.
@@ -84,19 +74,6 @@ class LocalResponseNormalization(keras.layers.Layer):
         constants = (self.depth_radius, self.bias, self.alpha, self.beta)
         normalized = tf.nn.local_response_normalization(tf.cast(maps, tf.float32), *constants)
         return tf.cast(normalized, self.compute_dtype)
-
-    def by_convolution(self, maps: tf.Tensor) -> tf.Tensor:
-        """Normalizes maps `[N, H, W, C]` by operations that take half of the time on a CPU; for beta = 0.75 only.
-
-        TensorFlow's kernel also takes logarithms, whose rounding depends on how the work is divided among threads.
-        """
-        maps, channels = tf.cast(maps, tf.float32), maps.shape[-1]
-        distances = np.abs(np.arange(channels)[:, np.newaxis] - np.arange(channels))
-        window = (np.float32(self.alpha) * (distances <= self.depth_radius)).astype(np.float32)
-        sums = tf.nn.conv2d(tf.square(maps), window[np.newaxis, np.newaxis], 1, "VALID")
-        roots = tf.sqrt(tf.nn.bias_add(sums, tf.fill([channels], np.float32(self.bias))))
-        # To the power of 3/4: a root times its root.
-        return tf.cast(maps / (roots * tf.sqrt(roots)), self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
         return input_shape

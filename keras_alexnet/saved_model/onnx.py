@@ -21,7 +21,6 @@ from keras_alexnet.classifier import (
     resolve_inputs_and_outputs,
     with_image_size,
 )
-from keras_alexnet.layers import LocalResponseNormalization
 from keras_alexnet.saved_model.serving_network import copy_of
 from keras_alexnet.saved_model.versions import check_names, next_version, part_of, publish, refuse_existing
 from keras_alexnet.ten_crop import Preprocessing, crop_probabilities
@@ -95,10 +94,6 @@ def export_onnx(
     size = resized_size(model) if resize_size is None else resize_size
     # A copy in float32, without the placement of its training. Other models are converted as they are.
     single = copy_of(model, "float32") if centring is not None else model
-    for layer in single.layers:
-        if isinstance(layer, LocalResponseNormalization):
-            # ONNX has the operation, and its runtimes have kernels for it.
-            layer.as_one_operation = True
 
     def predict(images: tf.Tensor) -> dict[str, tf.Tensor]:
         probabilities = crop_probabilities(single, images, crops, from_logits=from_logits, preprocessing=preprocessing)

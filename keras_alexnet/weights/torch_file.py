@@ -11,8 +11,12 @@ from keras_alexnet.weights.formats import Layout, WeightFile, check_size
 
 _LAYOUT = Layout("OIHW")
 
-# Where training programs store the state_dict in a checkpoint (PyTorch's tutorials, Lightning, timm, torchvision).
-_STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model", "net", "network")
+# Where training programs store the state_dict in a checkpoint (PyTorch's tutorials, Lightning, timm, torchvision,
+# DeepSpeed). Of weights and their average, the weights.
+_STATE_DICT_KEYS = (
+    *("state_dict", "model_state_dict", "model", "net", "network", "model_state", "module", "weights", "params"),
+    *("state_dict_ema", "model_ema", "ema"),
+)
 _MAX_DEPTH = 3
 _CONVERT = (
     "if you trust it, load it in PyTorch with weights_only=False and save its tensors only: "

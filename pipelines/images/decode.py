@@ -29,6 +29,9 @@ _JPEG_PIXELS_PER_BYTE = 8 * 64 * 2
 _PNG_DEFLATE_RATIO = 1032
 _PNG_CHANNELS = (1, 0, 3, 1, 2, 0, 4)  # by colour type; 1 and 5 are none (PNG specification, 11.2.2)
 
+# Of red, green and blue, lowest byte first, in the order B, G, R, A (BITMAPV4HEADER).
+_BMP_MASKS = b"\0\0\xff\0\0\xff\0\0\xff\0\0\0"
+
 # So many inflated bytes of a PNG for each pixel of the limit: enough for three colours of eight bits, but for fewer
 # pixels with transparency or 16 bits. An interlaced one takes twice as long.
 _PNG_BYTES_PER_PIXEL = 3
@@ -205,7 +208,9 @@ def _decode_bmp(encoded: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Te
     sides = [_little_endian(header, start, 4) for start in (18, 22)]
     sides = [tf.where(side < 2**31, side, 2**32 - side) for side in sides]
     is_plain = (compression == 0) & ((bits == 8) | (bits == 24) | (bits == 32))
-    is_known = (header_size >= 40) & (is_plain | (compression == 3) & (bits == 32))
+    # TensorFlow ignores the masks of the channels.
+    is_bgra = tf.reduce_all(bytes_at(encoded, tf.constant(54, tf.int64), 12) == list(_BMP_MASKS))
+    is_known = (header_size >= 40) & (is_plain | (compression == 3) & (bits == 32) & is_bgra)
     encoded = _only_if_size(tf.stack(sides), max_pixels, encoded)
     image = _decode_image(_only_if(is_known, encoded, "a BMP that is compressed or of an unusual kind"), 3)
     # TensorFlow returns the indices of a palette image in all three channels. The palette is in order B, G, R, 0.

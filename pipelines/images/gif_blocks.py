@@ -20,7 +20,7 @@ class FirstFrame(NamedTuple):
     """What `first_frame` returns.
 
     Attributes:
-      file: string scalar, a GIF file with the first frame only.
+      file: string scalar, a GIF file with the first frame and nothing else.
       sides: int64 [2], its width and height.
       is_whole: bool scalar, whether there is a frame that ends in the file, without thousands of odd blocks.
     """
@@ -53,7 +53,15 @@ def first_frame(encoded: tf.Tensor) -> FirstFrame:
     descriptor = bytes_at(encoded, image, 10)
     sides = tf.stack([descriptor[5] + 256 * descriptor[6], descriptor[7] + 256 * descriptor[8]])
     end = _after_sub_blocks(encoded, image + 10 + _table(descriptor[9]) + 1)
-    file = tf.strings.join([tf.strings.substr(encoded, tf.constant(0, tf.int64), tf.minimum(end, size)), _END])
+    # Without the extensions, one of which names a colour that TensorFlow would draw black, as transparent.
+    frame, stop = tf.minimum(image, size), tf.minimum(end, size)
+    file = tf.strings.join(
+        [
+            tf.strings.substr(encoded, tf.constant(0, tf.int64), tf.minimum(start, size)),
+            tf.strings.substr(encoded, frame, stop - frame),
+            _END,
+        ]
+    )
     return FirstFrame(file, sides, (descriptor[0] == _IMAGE) & (end <= size))
 
 

@@ -140,7 +140,7 @@ def _progress_bar(total: int) -> AbstractContextManager["cli.ProgressBar | None"
 
 def command() -> None:
     """Runs the command."""
-    cli.run(main, define_flags, takes_arguments=True, needs=None)
+    cli.run(main, define_flags, takes_arguments=True, needs_tensorflow=False)
 
 
 if __name__ == "__main__":

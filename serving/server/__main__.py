@@ -129,7 +129,7 @@ def _channel_argument(text: str) -> tuple[str, int | str]:
 
 def command() -> None:
     """Runs the command."""
-    cli.run(main, define_flags, needs="tensorflow")
+    cli.run(main, define_flags)
 
 
 if __name__ == "__main__":

@@ -92,6 +92,15 @@ def test_a_foreign_package_pipelines_ends_a_command_with_one_line(tmp_path):
     assert process.returncode == 1 and line.startswith("error: ") and str(tmp_path / "pipelines.py") in line
 
 
+def test_another_keras_backend_ends_a_command_with_one_line():
+    command = [sys.executable, "-m", "keras_alexnet.describe"]
+    process = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"KERAS_BACKEND": "jax"}, capture_output=True, text=True
+    )
+    (line,) = process.stderr.splitlines()
+    assert process.returncode == 1 and line.startswith("error: ") and "'jax'" in line and "KERAS_BACKEND" in line
+
+
 def test_every_public_name_is_there():
     for name in sorted(
         set(keras_alexnet.__all__) - {"load_network", "training_dataset", "evaluation_dataset", "networks"}

@@ -25,7 +25,7 @@ def run(monkeypatch):
     def run(main, *arguments, **options):
         monkeypatch.setattr(sys, "argv", ["command", *arguments])
         with pytest.raises(SystemExit) as left:
-            cli.run(main, define_flags, needs=None, **options)
+            cli.run(main, define_flags, needs_tensorflow=False, **options)
         return left.value.code
 
     return run
@@ -102,7 +102,7 @@ def test_verbosity_shows_the_traceback(monkeypatch):
 
     monkeypatch.setattr(sys, "argv", ["command", "--verbosity=1"])
     with pytest.raises(ValueError, match="a bug"):
-        cli.run(main, define_flags, needs=None)
+        cli.run(main, define_flags, needs_tensorflow=False)
 
 
 @pytest.mark.parametrize(
@@ -129,17 +129,9 @@ def test_replaced_streams_are_good_enough(run, monkeypatch):
     assert sys.stdout.getvalue() == "text\n"
 
 
-@pytest.mark.parametrize(("origin", "expected"), [("env", "KERAS_BACKEND"), ("file", "keras.json")])
-def test_another_keras_backend_is_one_line(monkeypatch, tmp_path, origin, expected):
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    if origin == "env":
-        monkeypatch.setenv("KERAS_BACKEND", "torch")
-    else:
-        monkeypatch.delenv("KERAS_BACKEND", raising=False)
-        (tmp_path / "keras.json").write_text('{"backend": "torch"}')
-    monkeypatch.setattr(sys, "argv", ["command"])
-    with pytest.raises(SystemExit, match=f"error: found Keras backend 'torch' .*{expected}"):
-        cli.run(values({}), define_flags)
+def test_an_old_python_is_one_line(run, monkeypatch):
+    monkeypatch.setattr(sys, "version_info", (3, 10, 12, "final", 0))
+    assert run(values({})) == f"error: Python 3.10 ({sys.executable}), expected 3.11 or later"
 
 
 def test_the_first_signal_is_recorded_and_handlers_are_restored(capsys):
@@ -162,7 +154,7 @@ def main(argv):
     print("text")
     assert sys.argv[1] == "none" or "tensorflow" in sys.modules
     return 3
-cli.run(main, lambda: None, takes_arguments=True, needs="tensorflow" if sys.argv[1] == "tensorflow" else None)
+cli.run(main, lambda: None, takes_arguments=True, needs_tensorflow=sys.argv[1] == "tensorflow")
 """
 
 

@@ -24,12 +24,6 @@ def outputs_and_gradient(layer, values, training):
     return outputs, tape.gradient(loss, values)
 
 
-def tensorflows_kernel(**arguments):
-    layer = LocalResponseNormalization(**arguments)
-    layer.as_one_operation = True
-    return layer
-
-
 def compiled_functions(function, *arguments):
     """Whether XLA compiles part of the graph of `function`."""
     graph = tf.function(function).get_concrete_function(*arguments).graph.as_graph_def()
@@ -40,26 +34,11 @@ def compiled_functions(function, *arguments):
     "constants", [{}, {"bias": 1.0, "alpha": 2e-5}, {"beta": 0.6, "depth_radius": 1}, {"depth_radius": 9}]
 )
 def test_values_and_gradients_equal_those_of_tensorflows_kernel(constants):
-    layer, kernel = LocalResponseNormalization(**constants), tensorflows_kernel(**constants)
-    expected, expected_gradient = outputs_and_gradient(kernel, VALUES, False)
-    for training in (True, False):
-        outputs, gradient = outputs_and_gradient(layer, VALUES, training)
-        np.testing.assert_allclose(outputs, expected, rtol=2e-6)
-        np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("across", ["tower", "all"])
-def test_inference_uses_tensorflows_kernel_where_it_is_asked_for(across):
-    maps = [tf.constant(VALUES), tf.constant(VALUES[..., ::-1])]
-
-    def operations(layer):
-        graph = tf.function(lambda: layer(maps, training=False)).get_concrete_function().graph
-        return {operation.type for operation in graph.get_operations()}
-
-    layer, kernel = LocalResponseNormalization(across=across), tensorflows_kernel(across=across)
-    assert "LRN" in operations(kernel) and "LRN" not in operations(layer)
-    for found, expected in zip(layer(maps), kernel(maps), strict=True):
-        np.testing.assert_allclose(found, expected, rtol=2e-6)
+    layer = LocalResponseNormalization(**constants)
+    outputs, gradient = outputs_and_gradient(layer, VALUES, True)
+    expected, expected_gradient = outputs_and_gradient(layer, VALUES, False)
+    np.testing.assert_allclose(outputs, expected, rtol=2e-6)
+    np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-5, atol=1e-6)
 
 
 def test_values_equal_the_papers_formula():
@@ -71,9 +50,8 @@ def test_values_equal_the_papers_formula():
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
 def test_16_bit_maps_are_normalized_in_float32(dtype):
     layer = LocalResponseNormalization(dtype=dtype)
-    kernel = tensorflows_kernel(dtype=dtype)
     for found, expected in zip(
-        outputs_and_gradient(layer, VALUES, True), outputs_and_gradient(kernel, VALUES, False), strict=True
+        outputs_and_gradient(layer, VALUES, True), outputs_and_gradient(layer, VALUES, False), strict=True
     ):
         assert found.dtype == expected.dtype == layer.compute_dtype
         np.testing.assert_allclose(tf.cast(found, "float32"), tf.cast(expected, "float32"), rtol=1e-2, atol=1e-3)

@@ -64,6 +64,7 @@ GOOD = {
     "bmp": lambda: encoded(photograph(), "BMP"),
     "gif": lambda: encoded(flicker()[0], "GIF"),
     "animated gif": lambda: encoded(flicker()[0], "GIF", save_all=True, append_images=flicker()[1:]),
+    "transparent gif": lambda: encoded(flicker()[0], "GIF", transparency=3),
     "webp": lambda: encoded(photograph(), "WEBP"),
     "transparent webp": lambda: encoded(transparent(), "WEBP", lossless=True, exact=True),
 }
@@ -201,6 +202,19 @@ def test_a_palette_bmp_has_its_colours(colours):
     file = encoded(photograph().quantize(colours), "BMP")
     expected = Image.open(io.BytesIO(file)).convert("RGB")
     np.testing.assert_array_equal(decode.decode_rgb(file), expected)
+
+
+def bmp_with_masks(masks: bytes) -> bytes:
+    pixels = np.asarray(photograph().convert("RGBA"))[..., [2, 1, 0, 3]][::-1].tobytes()
+    header = struct.pack("<IiiHHIIiiII", 40, WIDTH, HEIGHT, 1, 32, 3, len(pixels), 0, 0, 0, 0) + masks
+    return b"BM" + struct.pack("<IHHI", 0, 0, 0, 14 + len(header)) + header + pixels
+
+
+def test_a_bmp_of_other_masks_is_refused():
+    usual = struct.pack("<III", 0xFF0000, 0xFF00, 0xFF)
+    np.testing.assert_array_equal(decode.decode_rgb(bmp_with_masks(usual)), photograph())
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a BMP that is compressed or of an unusual kind"):
+        decode.decode_rgb(bmp_with_masks(usual[::-1]))
 
 
 @pytest.mark.parametrize("field", [(28, 4), (28, 16), (30, 1)], ids=["4 bits", "16 bits", "run-length"])
