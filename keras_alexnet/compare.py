@@ -14,6 +14,7 @@ command resumes a comparison that was interrupted; another one with the same dat
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ from absl import flags
 
 from keras_alexnet.networks import name_forms
 from pipelines.choices import DATASET_FORMS
-from pipelines.cli import UsageError, define_path, run
+from pipelines.cli import UsageError, define_path, reason_of, run
 
 if TYPE_CHECKING:
     from keras_alexnet.experiments.experiment import Experiment
@@ -62,6 +63,14 @@ def main(argv: Sequence[str]) -> int:
     experiment = comparison(options.networks, options.dataset, options.epochs, rates)
     seeds = parse_seeds(options.seeds)
     results_dir = Path(options.results_dir)
+    try:
+        # Before hours are spent on what cannot be written.
+        results_dir.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=results_dir).close()
+    except OSError as error:
+        raise UsageError(
+            f"results_dir={results_dir}: {reason_of(error)}; expected a directory that can be written"
+        ) from error
     try:
         failed = _run(experiment, seeds, results_dir, options)
     except RunInterrupted:

@@ -71,6 +71,14 @@ def test_rows_of_datasets_are_in_different_files(dataset, name):
     assert comparison.comparison_name(dataset) == f"comparison_{name}"
 
 
+def test_a_directory_that_cannot_be_written_is_refused_before_anything_is_trained(tmp_path):
+    (tmp_path / "file").write_text("")
+    flags = ["--networks=paper", "--dataset=cifar10", f"--results_dir={tmp_path / 'file' / 'results'}"]
+    finished = run_command("keras_alexnet.compare", *flags)
+    assert finished.returncode == 1 and finished.stderr.count("\n") == 1
+    assert "expected a directory that can be written" in finished.stderr
+
+
 @pytest.mark.parametrize("arguments", [["--learning_rates=paper"], ["--seeds=a"], ["--networks=none"]])
 def test_wrong_flags_are_one_line(tmp_path, arguments):
     flags = ["--networks=paper", "--dataset=cifar10", f"--work_dir={tmp_path}", f"--output_dir={tmp_path}"]
