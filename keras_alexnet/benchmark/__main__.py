@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from keras_alexnet.variants import VARIANTS, Variant, find_variant
+from pipelines.choices import CROPS
 from pipelines.cli import UsageError, define_path, run
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def define_flags() -> None:
     flags.DEFINE_list(
         "batches", None, "inference: images per request; if not set 1, 8, 32, and 1, 80 for the centre crop"
     )
+    flags.DEFINE_enum("crops", None, CROPS, "inference: which crops; if not set ten, and with --peers both")
     flags.DEFINE_list("devices", None, "strategies: devices to use, such as GPU:0,GPU:2; all GPUs if not set")
     flags.DEFINE_integer(
         "virtual_devices", 0, "strategies: split the only GPU, or the CPU, into this many devices", 0, 64
@@ -91,11 +93,12 @@ def _measure_inference(variant: Variant, subject: str, options: flags.FlagValues
     from keras_alexnet.benchmark.timing import interleaved
 
     chosen = _batches(options.batches)
-    for batch in chosen or inference.BATCHES:
+    for batch in (chosen or inference.BATCHES) if options.crops != "center" else ():
         times = interleaved(inference.inference_contenders(variant, batch), options.repeats)
         report.add(f"{subject}, {batch} images: ten crops", times, batch)
-    for batch in (chosen or inference.SINGLE_CROP_BATCHES) if options.peers else ():
-        times = interleaved(inference.single_crop_contenders(variant, batch), options.repeats)
+    has_center = options.crops == "center" or (options.peers and not options.crops)
+    for batch in (chosen or inference.SINGLE_CROP_BATCHES) if has_center else ():
+        times = interleaved(inference.single_crop_contenders(variant, batch, options.peers), options.repeats)
         report.add(f"{subject}, {batch} images: centre crop", times, batch, inference.forward_flop(variant))
 
 

@@ -59,10 +59,13 @@ def forward_flop(variant: Variant) -> float:
     return 2.0 * multiply_adds(AlexNet(variant))
 
 
-def single_crop_contenders(variant: Variant, batch: int) -> dict[str, Callable[[], object]]:
+def single_crop_contenders(variant: Variant, batch: int, peers: bool = True) -> dict[str, Callable[[], object]]:
     """Contender -> probabilities of the centre crops of `batch` resized images, here and in other runtimes.
 
     The runtimes and the graphs of this package have the same weights; PyTorch's network has the same layers.
+
+    Args:
+      peers: whether the other runtimes that are installed take part.
     """
     stored = np.random.default_rng(0).integers(0, 256, (batch, RESIZED_SIZE, RESIZED_SIZE, 3), np.uint8)
     images, model = tf.constant(stored), AlexNet(variant, classifier_activation=None)
@@ -78,6 +81,8 @@ def single_crop_contenders(variant: Variant, batch: int) -> dict[str, Callable[[
     }
     if has_bfloat16:
         contenders["served graph, bfloat16"] = served("bfloat16")
+    if not peers:
+        return contenders
     contenders |= runtime_predictions(model, stored, "center", has_bfloat16)
     if has_torch():
         from keras_alexnet.benchmark.torch_network import torch_predictions
