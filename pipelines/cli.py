@@ -6,6 +6,7 @@ ends with `run(main, define_flags)`.
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import math
 import os
@@ -82,6 +83,12 @@ def run(
     own = set(flags.FLAGS) - others
     try:
         app.run(guarded, flags_parser=_parse_flags)
+    except SystemExit as left:
+        # IPython's %run shows a traceback for every exit code but 0.
+        if not hasattr(builtins, "__IPYTHON__"):
+            raise
+        if isinstance(left.code, str):
+            print(left.code, file=sys.stderr)
     finally:
         for name in own & set(flags.FLAGS):
             delattr(flags.FLAGS, name)

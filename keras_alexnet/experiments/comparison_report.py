@@ -4,13 +4,12 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from keras_alexnet.experiments.comparison import PREFIX, file_name
 from keras_alexnet.experiments.costs import Costs, read_costs
 from keras_alexnet.experiments.published import CIFAR10, REMARKS, SURVEY_PARAMETERS, SURVEY_REMARKS, Published
 from keras_alexnet.experiments.results import Result, curve_path, read_curve, read_results
-from keras_alexnet.experiments.tables import error_difference, number_range, percent, provenance
+from keras_alexnet.experiments.tables import error_difference, number_range, percent, provenance, save_figure
 from pipelines.atomic import write_file
 
 _HEADER = """\
@@ -117,9 +116,7 @@ def write_figures(results_dir: Path, name: str) -> bool:
     from keras_alexnet import plots
 
     curves = {line.network: read_curve(curve_path(results_dir, *line.results[0].key)) for line in trained}
-    # Without a date the files change only with the results.
-    options: dict[str, Any] = {"metadata": {"Date": None}}
-    plots.comparison_curves_figure(curves).savefig(results_dir / f"{name}_curves.svg", **options)
+    save_figure(plots.comparison_curves_figure(curves), results_dir / f"{name}_curves.svg")
     shown = [(line.network, line.error, line.costs) for line in trained if line.costs]
     if shown:
         costs = {
@@ -129,7 +126,7 @@ def write_figures(results_dir: Path, name: str) -> bool:
             "size of the export (MB)": {network: row.export_mb for network, _, row in shown},
         }
         errors = {network: error for network, error, _ in shown}
-        plots.comparison_figure(errors, costs).savefig(results_dir / f"{name}.svg", **options)
+        save_figure(plots.comparison_figure(errors, costs), results_dir / f"{name}.svg")
     return True
 
 

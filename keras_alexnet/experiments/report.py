@@ -7,7 +7,7 @@ from pathlib import Path
 from keras_alexnet.experiments.definitions import EXPERIMENTS
 from keras_alexnet.experiments.experiment import Experiment, Run
 from keras_alexnet.experiments.results import Result, curve_path, read_curve, read_results
-from keras_alexnet.experiments.tables import error_difference, number_range, percent, provenance
+from keras_alexnet.experiments.tables import error_difference, number_range, percent, provenance, save_figure
 from pipelines.atomic import write_file
 
 _HEADER = """\
@@ -136,8 +136,7 @@ def _write_figure(results_dir: Path, experiment: Experiment, results: Sequence[R
     figure = plots.learning_curves_figure(curves, experiment.title)
     if experiment.target:
         figure.axes[0].axhline(100 * experiment.target, color="black", linewidth=0.8, linestyle="dashed")
-    # Without a date the file changes only with the results.
-    figure.savefig(results_dir / figure_name(experiment), metadata={"Date": None})
+    save_figure(figure, results_dir / figure_name(experiment))
 
 
 def _of(results: Sequence[Result], run: Run) -> list[Result]:

@@ -1,8 +1,10 @@
-"""What the reports share: numbers as text, the difference of two errors, and where the rows come from."""
+"""What the reports share: numbers as text, the difference of two errors, where the rows come from, figure files."""
 
 import math
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from keras_alexnet.experiments.results import Result
 
@@ -65,3 +67,11 @@ def percent(values: Sequence[float]) -> str:
         return ""
     text = f"{100 * statistics.mean(values):.1f} %"
     return f"{text} ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else text
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Writes an SVG file that changes only with the figure: without a date, and with constant identifiers."""
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.hashsalt": path.name}):
+        figure.savefig(path, metadata={"Date": None})

@@ -18,7 +18,7 @@ from keras_alexnet.classifier import (
 from keras_alexnet.model import imagenet_names, imagenet_wnids
 from keras_alexnet.pretrained.loaded_network import LoadedNetwork
 from keras_alexnet.variants import VARIANTS, find_variant
-from keras_alexnet.weights import check_keras_file
+from keras_alexnet.weights import check_keras_file, keras_version
 from keras_alexnet.weights.assign import assign, assign_by_name, read_weights
 from keras_alexnet.weights.compatibility import classifier, named_as_ours, same_filters, variants_of
 from keras_alexnet.weights.formats import FAMILIES, WeightFile, open_archive
@@ -42,7 +42,9 @@ def load_keras_file(path: Path, given: dict[str, Any]) -> LoadedNetwork:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     # A config of other software can raise anything.
     except Exception as error:
-        raise ValueError(f"{path}: {reason_of(error)}; expected a Keras model") from error
+        writer = keras_version(path)
+        versions = f" (written by Keras {writer}, read by {keras.__version__})" if writer != keras.__version__ else ""
+        raise ValueError(f"{path}: {reason_of(error)}; expected a Keras model{versions}") from error
     model = with_image_size(model, image_size)
     check_classifier(model)
     preprocessing, from_logits = resolve_inputs_and_outputs(model, preprocessing, from_logits)

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 import zipfile
 import zlib
 from pathlib import Path
@@ -54,6 +55,15 @@ def check_keras_file(path: Path) -> None:
             _check_content(path, file, len(content))
     except _UNREADABLE as error:
         raise _damaged(path, error) from error
+
+
+def keras_version(path: Path) -> str:
+    """The version of Keras that wrote a `.keras` file, "unknown" if it does not say."""
+    try:
+        with open_archive(path) as archive:
+            return str(json.loads(archive.read("metadata.json"))["keras_version"])
+    except _UNREADABLE:
+        return "unknown"
 
 
 def _weights_of_archive(path: Path) -> bytes:

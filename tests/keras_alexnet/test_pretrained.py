@@ -1,5 +1,7 @@
 """`load_network` for every kind of path; keywords are required or refused by what the file contains."""
 
+import zipfile
+
 import keras
 import numpy as np
 import pytest
@@ -96,6 +98,17 @@ def test_a_run_directory_contains_everything(trained):
     assert network.training["dataset"].startswith("folder:")
     with pytest.raises(ValueError, match=r"^network='paper': not accepted"):
         load_network(trained, network="paper")
+
+
+def test_a_keras_file_of_another_version_is_named(tmp_path):
+    model = keras.Sequential([keras.layers.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2)])
+    model.save(tmp_path / "m.keras")
+    with zipfile.ZipFile(tmp_path / "m.keras") as saved, zipfile.ZipFile(tmp_path / "later.keras", "w") as later:
+        for name in saved.namelist():
+            content = saved.read(name).replace(keras.__version__.encode(), b"3.99.0")
+            later.writestr(name, content.replace(b'"units":', b'"later_option": 1, "units":'))
+    with pytest.raises(ValueError, match=rf"later_option.*written by Keras 3\.99\.0, read by {keras.__version__}"):
+        load_network(tmp_path / "later.keras", preprocessing="none", from_logits=True)
 
 
 def test_other_keras_files_need_preprocessing_and_kind_of_output(tmp_path):

@@ -1,5 +1,6 @@
 """What every command shares, in this process: `run` ends with SystemExit."""
 
+import builtins
 import io
 import os
 import shlex
@@ -127,6 +128,19 @@ def test_replaced_streams_are_good_enough(run, monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     assert run(lambda argv: print("text")) is None
     assert sys.stdout.getvalue() == "text\n"
+
+
+def test_in_a_notebook_an_error_is_one_line_without_an_exit(monkeypatch, capsys):
+    monkeypatch.setattr(builtins, "__IPYTHON__", True, raising=False)
+    for arguments, expected in (["--number=x"], "error: flag --number=x"), ([], "error: no"):
+        monkeypatch.setattr(sys, "argv", ["command", *arguments])
+
+        def fail(argv):
+            raise ValueError("no")
+
+        cli.run(fail, define_flags, needs_tensorflow=False)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(expected)
 
 
 def test_an_old_python_is_one_line(run, monkeypatch):

@@ -133,7 +133,10 @@ def test_figures_are_drawn_from_the_curves(tmp_path, metrics):
     directory = tmp_path / "results"
     write(directory, metrics)
     assert report.write_report(directory) == tmp_path / "results.md"
-    assert (directory / "lrn.svg").stat().st_size > 1000
+    drawn = (directory / "lrn.svg").read_bytes()
+    assert len(drawn) > 1000
+    report.write_report(directory)
+    assert (directory / "lrn.svg").read_bytes() == drawn, "changes without new results"
 
 
 def test_names_of_experiments_are_unique_and_unknown_ones_are_refused():
