@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -107,7 +108,7 @@ def _operations(traces: Sequence[tf.compat.v1.RunMetadata], layers: Collection[s
     return [graph.operation(nodes[name], nanoseconds) for (name, _), nanoseconds in shortest.items() if name in nodes]
 
 
-def _shape_and_bytes(tensor) -> tuple[tuple[int, ...], int]:
+def _shape_and_bytes(tensor: Any) -> tuple[tuple[int, ...], int]:
     shape = tuple(max(dimension.size, 0) for dimension in tensor.shape.dim)
     # Of strings and handles only the reference counts.
     return shape, math.prod(shape) * max(tf.dtypes.as_dtype(tensor.dtype).size, 1)
