@@ -72,7 +72,7 @@ def expected(work: Work, setup: Setup) -> Expectation:
       - Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", JPDC 69 (2009).
     """
     compute = setup.batch * work.flop / setup.flops
-    all_reduce = ring_bytes(work.gradient_bytes, setup.devices) / setup.link
+    all_reduce = ring_bytes(work.gradient_bytes, setup.devices) / setup.link if setup.devices > 1 else 0.0
     rate = setup.devices * setup.batch / (compute + all_reduce)
     if setup.input_rate is not None and setup.input_rate < rate:
         return Expectation(compute, all_reduce, setup.input_rate, "input")

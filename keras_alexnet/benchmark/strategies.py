@@ -155,19 +155,18 @@ def training_flop(variant: Variant) -> float:
 
 
 def report_scaling(
-    variant: Variant, batch: int, chosen: dict[str, tf.distribute.Strategy], seconds: dict[str, float]
+    variant: Variant, batch: int, mirrored: tf.distribute.Strategy, single_seconds: float, mirrored_seconds: float
 ) -> None:
     """Prints what the measured speed of one device and of an all-reduce let expect, beside what was measured.
 
     Args:
       batch: images per step of all replicas.
-      chosen: title -> strategy, "single" first.
-      seconds: title -> median seconds of a step.
+      mirrored: a data-parallel strategy.
+      single_seconds, mirrored_seconds: of a step on one device, and under `mirrored`.
     """
-    title, mirrored = next(item for item in chosen.items() if item[0].startswith("mirrored"))
     count = mirrored.num_replicas_in_sync
     work = Work(training_flop(variant), 4.0 * AlexNet(variant, classes=CLASSES).count_params())
-    flops = batch * work.flop / seconds["single"]
+    flops = batch * work.flop / single_seconds
 
     def timed(function: Callable) -> float:
         return float(np.median(interleaved({"": function}, 3)[""].clock))
@@ -175,7 +174,7 @@ def report_scaling(
     link = all_reduce_rate(mirrored, work.gradient_bytes, timed)
     setups = {
         "single": Setup(1, batch, flops, link),
-        title: Setup(count, batch // count, flops, link),
+        f"mirrored x{count}": Setup(count, batch // count, flops, link),
         "2, PCIe 4.0 x16": Setup(2, batch, flops, PCIE_4),
         "8, NVLink 3": Setup(8, batch, flops, NVLINK_3),
         "64, 100 Gbit/s Ethernet between 8 machines": Setup(64, batch, flops, ETHERNET_100),
@@ -185,7 +184,7 @@ def report_scaling(
         f"{flops / 1e12:.3g} TFLOP/s on one device, {link / 1e9:.3g} GB/s in an all-reduce over {count}",
         work,
         setups,
-        [batch / seconds["single"], batch / seconds[title]],
+        [batch / single_seconds, batch / mirrored_seconds],
     )
 
 
@@ -219,7 +218,9 @@ def report_strategies(
         print(training.placement())
     times = interleaved(timed_steps(trainings), repeats)
     report.add(f"{subject}, batch {batch}: one training step", times, batch)
-    report_scaling(variant, batch, chosen, {title: float(np.median(of.clock)) for title, of in times.items()})
+    mirrored = next(title for title in chosen if title.startswith("mirrored"))
+    seconds = {title: float(np.median(times[title].clock)) for title in ("single", mirrored)}
+    report_scaling(variant, batch, chosen[mirrored], *seconds.values())
     if any(name.startswith("CPU") for name in devices):
         print("devices on one CPU share its cores: of the above, only placement and equality hold for GPUs")
     return all(equal.values())

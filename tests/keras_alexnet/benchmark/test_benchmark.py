@@ -107,15 +107,18 @@ def test_strategies_are_compared_by_one_command():
 
 
 def test_strategies_that_differ_end_the_command_with_an_error(monkeypatch, capsys):
-    monkeypatch.setattr(strategies, "strategies", lambda devices, towers: {"single": tf.distribute.get_strategy()})
+    chosen = {"single": tf.distribute.get_strategy(), "mirrored x1": tf.distribute.MirroredStrategy(["CPU:0"])}
+    monkeypatch.setattr(strategies, "strategies", lambda devices, towers: chosen)
     found = {"mirrored x2": 2e-5, "towers x2": math.nan, "towers x4": 1e-6}
     monkeypatch.setattr(strategies, "weight_differences", lambda *arguments: (0.1, found))
     variant = VARIANTS["paper"].scaled(1 / 32)
     assert not strategies.report_strategies(
         variant, "small", batch=2, repeats=1, devices=["CPU:0", "CPU:1"], report=Report()
     )
-    lines = [line for line in capsys.readouterr().out.splitlines() if "tolerance" in line]
+    printed = capsys.readouterr().out
+    lines = [line for line in printed.splitlines() if "tolerance" in line]
     assert [line.endswith("NOT EQUAL") for line in lines] == [True, True, False]
+    assert "scaling, 0.0" in printed and "64, 100 Gbit/s" in printed
 
 
 @pytest.mark.slow
