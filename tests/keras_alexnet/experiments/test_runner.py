@@ -1,6 +1,7 @@
 """An experiment is run through the commands, resumed, and leaves one row per run."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -43,6 +44,8 @@ def commands(monkeypatch, tmp_path):
                 file.write(ERRORS)
 
     monkeypatch.setattr(runner, "run_command", run_command)
+    # Seconds that rounding in the file does not change, however slow the machine is.
+    monkeypatch.setattr(runner, "time", SimpleNamespace(monotonic=lambda: 0.0))
     return started
 
 
