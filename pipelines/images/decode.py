@@ -46,6 +46,11 @@ _PARALLEL_IMAGES = 16
 _HEADER_BYTES = 32
 
 
+# AutoGraph would translate the source of all these functions in every process, which takes seconds, and change nothing.
+_as_written = tf.autograph.experimental.do_not_convert
+
+
+@_as_written
 def decode_rgb(encoded: tf.Tensor, formats: Sequence[str] = FORMATS, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
     """The pixels of an image file.
 
@@ -73,6 +78,7 @@ def decode_rgb(encoded: tf.Tensor, formats: Sequence[str] = FORMATS, max_pixels:
     return _only_if_size(tf.shape(image)[:2], max_pixels, image)
 
 
+@_as_written
 def resized_image_or_zeros(
     encoded: tf.Tensor,
     resize: str = "shorter_side",
@@ -103,6 +109,7 @@ def resized_image_or_zeros(
     return attempts.concatenate(tf.data.Dataset.from_tensors(fallback)).take(1).get_single_element()
 
 
+@_as_written
 def resized_images_or_zeros(
     encoded: tf.Tensor,
     resize: str = "shorter_side",
