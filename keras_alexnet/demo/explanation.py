@@ -122,7 +122,7 @@ class Explanation:
         """A picture of the kernels of the first convolution, as a data: URL."""
         with self._lock:
             towers = trace.first_convolution(self._model, self._network.preprocessing)
-            return _data_url(plots.kernels_figure(towers, f"Kernels of the first convolution of {self._model.name}"))
+            return _data_url(plots.kernels_figure(towers, f"Kernels of the first convolution: {self._model.name}"))
 
     def _resized(self, encoded: bytes) -> tf.Tensor:
         image, valid = self._decode(encoded)

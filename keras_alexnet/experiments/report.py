@@ -54,10 +54,10 @@ def figure_name(experiment: Experiment) -> str:
 
 def _section(experiment: Experiment, results: Sequence[Result], directory: str) -> list[str]:
     lines = [f"## {experiment.title}\n", f"{experiment.claim}\n"]
-    if experiment.remarks:
-        lines.append(f"{experiment.remarks}\n")
     if not results:
         return [*lines, _NOT_RUN]
+    if experiment.remarks:
+        lines.append(f"{experiment.remarks}\n")
     lines += _table(experiment, results)
     lines += ["", *_verdicts(experiment, results)]
     lines.append(f"![Learning curves]({directory}/{figure_name(experiment)})\n")

@@ -102,7 +102,7 @@ def kernels(request: Request) -> Figure:
     """The kernels of the first convolution."""
     model = request.keras_model()
     towers = trace.first_convolution(model, request.network.preprocessing)
-    return plots.kernels_figure(towers, f"Kernels of the first convolution of {request.title(model)}")
+    return plots.kernels_figure(towers, f"Kernels of the first convolution: {request.title(model)}")
 
 
 def predictions(request: Request) -> Figure:

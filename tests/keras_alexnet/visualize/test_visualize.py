@@ -79,7 +79,7 @@ def test_a_missing_matplotlib_is_named_in_one_line(monkeypatch):
 def test_a_network_is_called_what_its_user_calls_it(trained, network):
     """Not functional_5, the name of a model that was given none."""
     renamed = dataclasses.replace(network, network="my_module:build")
-    assert "Kernels of the first convolution of my_module:build" in drawn("kernels", request_for(trained, renamed))
+    assert "Kernels of the first convolution: my_module:build" in drawn("kernels", request_for(trained, renamed))
 
 
 def test_predictions_show_a_photograph_of_each_class(trained, network):
