@@ -85,7 +85,9 @@ def centered(images: tf.Tensor, mean: np.ndarray, scale: float | Sequence[float]
     # Row by row: TensorFlow's CPU kernel is several times slower at broadcasting over the three channels only.
     height, width, channels = images.shape[1:]
     by_row = [-1, height, width * channels]
-    rows = tf.reshape(images, by_row) - np.broadcast_to(mean, (height, width, channels)).reshape(by_row[1:])
+    # A mean for each channel is repeated for one row only: constants are stored in the exported graph.
+    means = np.tile(mean, width) if mean.ndim == 1 else np.broadcast_to(mean, (height, width, channels))
+    rows = tf.reshape(images, by_row) - means.reshape(-1, width * channels)
     if not np.all(scales == 1):
         rows *= np.broadcast_to(scales, (width, channels)).reshape(-1)
     return tf.reshape(rows, [-1, height, width, channels])

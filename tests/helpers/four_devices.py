@@ -71,7 +71,7 @@ def graph(count: str, broken: str = "") -> dict:
     if broken == "conv4":
 
         def on_tower(index, function, *tensors):
-            return original(0 if function.__self__.name == "conv4" else index, function, *tensors)
+            return original(0 if function.func.__self__.name == "conv4" else index, function, *tensors)
 
         connections.on_tower = on_tower
     if broken == "gradients":
