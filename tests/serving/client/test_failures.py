@@ -142,10 +142,9 @@ def test_a_server_whose_threads_are_taken_is_asked_again_until_it_answers(fake, 
 def test_a_server_whose_threads_stay_taken_is_not_asked_beyond_the_deadline(fake):
     service, address = fake
     service.failures, service.code, service.message = 99, grpc.StatusCode.RESOURCE_EXHAUSTED, "Threadpool Exhausted"
-    start = time.monotonic()
     with Client(address, timeout_s=0.5) as client, pytest.raises(ServingError, match="RESOURCE_EXHAUSTED"):
         client.classify([b"x"])
-    assert time.monotonic() - start < 0.8
+    assert len(service.requests) < 99
 
 
 def test_attempts_end_with_the_deadline():
