@@ -1,6 +1,5 @@
 """Per-operation profiles of a training step and of inference, beside what the processor could reach."""
 
-import csv
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_alexnet.benchmark.operations import Operation, trace_operations
+from keras_alexnet.benchmark.report import write_tables
 from keras_alexnet.benchmark.training import CLASSES, gradient_step
 from keras_alexnet.model import AlexNet
 from keras_alexnet.optimizer import PaperSGD
@@ -109,14 +109,8 @@ class ProfileReport:
         """
         if self._directory is None or not self._profiles:
             return []
-        self._directory.mkdir(parents=True, exist_ok=True)
         path = self._directory / "profile.csv"
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            file.writelines(f"# {line}\n" for line in header.splitlines())
-            writer = csv.DictWriter(file, ("profile", *COLUMNS))
-            writer.writeheader()
-            for title, rows in self._profiles.items():
-                writer.writerows({"profile": title, **row} for row in rows)
+        write_tables(path, header, "profile", COLUMNS, self._profiles)
         return [path]
 
 

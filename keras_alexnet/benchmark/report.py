@@ -1,7 +1,7 @@
 """What the benchmark prints and writes: tables, a CSV file and a figure."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -104,14 +104,8 @@ class Report:
         """
         if self._directory is None or not self._tables:
             return []
-        self._directory.mkdir(parents=True, exist_ok=True)
         path = self._directory / "benchmark.csv"
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            file.writelines(f"# {line}\n" for line in header.splitlines())
-            writer = csv.DictWriter(file, ("measurement", *COLUMNS))
-            writer.writeheader()
-            for title, rows in self._tables.items():
-                writer.writerows({"measurement": title, **row} for row in rows)
+        write_tables(path, header, "measurement", COLUMNS, self._tables)
         return [path, *self._draw(header)]
 
     def _draw(self, header: str) -> list[Path]:
@@ -145,6 +139,30 @@ class Report:
         figure.savefig(path, dpi=120)
         pyplot.close(figure)
         return [path]
+
+
+def write_tables(
+    path: Path, header: str, key: str, columns: Sequence[str], tables: Mapping[str, Sequence[Mapping[str, str]]]
+) -> None:
+    """Writes tables as one CSV file, and its directory if there is none.
+
+    Args:
+      path: of the file.
+      header: lines about the machine; comments in the file.
+      key: name of the first column, which holds the titles of the tables.
+      columns: the others, which every row has.
+      tables: title -> rows.
+
+    Raises:
+      OSError: the directory cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        file.writelines(f"# {line}\n" for line in header.splitlines())
+        writer = csv.DictWriter(file, (key, *columns))
+        writer.writeheader()
+        for title, rows in tables.items():
+            writer.writerows({key: title, **row} for row in rows)
 
 
 def _spread(seconds: list[float]) -> str:
