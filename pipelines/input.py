@@ -179,7 +179,7 @@ def crop_batches(
         return augment.AugmentedCrops(pixels, shifts, divisors, mean_shares, erased), labels
 
     first, (index, count) = start_step * batch_size, shard
-    return (
+    return _begun_by_one_call(
         _good_examples(source, epoch_seed, first, bad_keys)
         .enumerate(first)
         .shard(count, index)
@@ -226,13 +226,24 @@ def evaluation_batches(
         image, valid = _resized_image_or_zeros(encoded, resize, FORMATS, size=size)
         return image, label, valid, key
 
-    return (
+    return _begun_by_one_call(
         source.encoded(split)
         .shard(shard[1], shard[0])
         .map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .batch(batch_size)
         .prefetch(tf.data.AUTOTUNE)
     )
+
+
+def _begun_by_one_call(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """`dataset` with AUTOTUNE going up from one parallel call.
+
+    By default it goes down from 16. Each call that runs before one has ended prepares the graph of the decoders again,
+    which takes as long as decoding a hundred photographs.
+    """
+    options = tf.data.Options()
+    options.autotune.initial_parallelism = 1
+    return dataset.with_options(options)
 
 
 def check_crop_size(source: Source, crop_size: int, size: int) -> None:
