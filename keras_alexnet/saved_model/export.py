@@ -87,7 +87,8 @@ def export_model(
     ```python
     export_model(AlexNet(classes=2, weights="mine.weights.h5"), "export/alexnet", ["cat", "dog"])
     mobilenet = keras.applications.MobileNet()
-    export_model(mobilenet, "export/mobilenet", imagenet_names, preprocessing="tf", from_logits=False)
+    names = keras_alexnet.imagenet.imagenet_wnids()
+    export_model(mobilenet, "export/mobilenet", names, preprocessing="tf", from_logits=False)
     ```
     """
     network = resolve_network(

@@ -225,5 +225,5 @@ def find_variant(name: str) -> Variant:
       ValueError: if there is none; the message lists those there are.
     """
     if name not in VARIANTS:
-        raise ValueError(f"variant={name!r} is unknown; expected one of {', '.join(VARIANTS)}")
+        raise ValueError(f"variant={name!r}: expected one of {', '.join(VARIANTS)}")
     return VARIANTS[name]
