@@ -8,7 +8,8 @@ from typing import Any
 
 from absl import app, flags
 
-from keras_alexnet.training.config import GROUPS, TrainingConfig, setting_of, type_of
+from keras_alexnet.training.config import TrainingConfig
+from keras_alexnet.training.setting import GROUPS, setting_of, type_of
 from pipelines.cli import define_path
 
 # Bounds and choices are checked by TrainingConfig, so that programs and the command report the same errors.
