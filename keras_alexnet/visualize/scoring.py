@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_alexnet.model import features_model
-from keras_alexnet.pretrained import LoadedNetwork, network_probabilities
-from keras_alexnet.saved_model.classifier_layer import find_classifier, flat_features, observed
+from keras_alexnet.pretrained import LoadedNetwork, network_probabilities, png_files
+from keras_alexnet.saved_model.classifier_layer import features_function, flat_features
 from keras_alexnet.ten_crop import preprocess
 from pipelines.images.crops import center_crop
 from serving import signatures as wire
@@ -36,7 +36,7 @@ def features(network: LoadedNetwork, layer: str | None) -> Scores:
 
     Args:
       network: of `load_network`.
-      layer: whose outputs are the features, flattened; the input of the classifier by default.
+      layer: whose outputs are the features, flattened; by default those of the signature `features`.
 
     Raises:
       ValueError: there is no such layer, or the network is an export and a layer is given.
@@ -44,21 +44,15 @@ def features(network: LoadedNetwork, layer: str | None) -> Scores:
     if network.model is None:
         return _in_batches(_of_export(network, layer))
     model, size = network.model, network.model.input_shape[1]
-    if layer is not None:
+    if layer is None:
+        of_crops = features_function(model)
+    else:
         part = features_model(model, layer)
-        return _in_batches(lambda images: flat_features(part(_crops(network, images, size), training=False)))
-    classifier = find_classifier(model)
 
-    def of_classifier(images: tf.Tensor) -> tf.Tensor:
-        with observed([classifier]) as calls:
-            model(_crops(network, images, size), training=False)
-        return flat_features(calls[-1].inputs)
+        def of_crops(crops: tf.Tensor) -> tf.Tensor:
+            return flat_features(part(crops, training=False))
 
-    return _in_batches(of_classifier)
-
-
-def _crops(network: LoadedNetwork, images: tf.Tensor, size: int) -> tf.Tensor:
-    return preprocess(center_crop(images, size), network.preprocessing)
+    return _in_batches(lambda images: of_crops(preprocess(center_crop(images, size), network.preprocessing)))
 
 
 def _of_export(network: LoadedNetwork, layer: str | None) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -70,12 +64,7 @@ def _of_export(network: LoadedNetwork, layer: str | None) -> Callable[[tf.Tensor
     if function is None:
         raise ValueError(f"model: {network.source} has no signature {wire.SIGNATURE_FEATURES!r}")
 
-    def of_files(images: tf.Tensor) -> tf.Tensor:
-        # The signature takes files; PNG is lossless, and an image of this size is not resized again.
-        files = tf.map_fn(tf.io.encode_png, images, fn_output_signature=tf.string)
-        return function(**{wire.INPUT_BYTES: files})[wire.OUTPUT_FEATURES]
-
-    return of_files
+    return lambda images: function(**{wire.INPUT_BYTES: png_files(images)})[wire.OUTPUT_FEATURES]
 
 
 def _in_batches(function: Callable[[tf.Tensor], tf.Tensor]) -> Scores:
