@@ -1,4 +1,4 @@
-"""What can be known about a Keras classifier from its layers: geometry, preprocessing, and kind of output."""
+"""Properties of a Keras classifier that follow from its layers: geometry, preprocessing, and kind of output."""
 
 from typing import Any
 

@@ -96,7 +96,7 @@ def run(
 
 
 def _reader_left() -> int:
-    """The exit code after the reader of our output has left, as `| head` does."""
+    """The exit code when the reader of our output has closed it, as `| head` does."""
     # What is still buffered has nowhere to go.
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (stays open until the process ends)
     return 128 + signal.SIGPIPE

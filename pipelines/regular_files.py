@@ -1,4 +1,4 @@
-"""Reads files that users or strangers name: regular files only, none of them larger than expected. No TensorFlow.
+"""Reads untrusted files: regular files only, of limited size. Needs no TensorFlow.
 
 A named pipe would block its reader, a device fills the memory, and so does a sparse file of gigabytes.
 """

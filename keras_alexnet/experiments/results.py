@@ -21,7 +21,7 @@ _Row = TypeVar("_Row")
 
 @dataclass(frozen=True)
 class Result:
-    """What a run gave. Errors are fractions 0..1; `hours` are wall-clock and `cpu_hours` those of all cores.
+    """The result of a run. Errors are fractions 0..1; `hours` are wall-clock and `cpu_hours` those of all cores.
 
     Attributes:
       experiment, run, seed: the key; a results file has one row for each.

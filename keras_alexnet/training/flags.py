@@ -35,7 +35,7 @@ def define_flags() -> None:
 
 
 def flag_values() -> TrainingConfig:
-    """The config that the command line asks for.
+    """The configuration that the flags give.
 
     Raises:
       ValueError: for a value out of range.

@@ -181,7 +181,7 @@ class TrainingLoop:
             return means | meter.rates()
 
     def _learning_rates(self, count: int) -> list[float]:
-        """Of the next `count` steps."""
+        """The learning rates of the next `count` steps."""
         epoch, step, steps = self.progress.epoch, self.progress.step, self.data.steps_per_epoch
         return [self.schedule.learning_rate_of_step(epoch, step + index, steps) for index in range(count)]
 

@@ -61,7 +61,7 @@ def setting_of(field: dataclasses.Field) -> Setting:
 
 def type_of(field: dataclasses.Field) -> type:
     """The type of a field of `TrainingConfig`, without `| None`: str, int, float, bool or list."""
-    hint = field.type
+    hint: Any = field.type
     if isinstance(hint, types.UnionType):
         hint = next(kind for kind in typing.get_args(hint) if kind is not types.NoneType)
     return typing.get_origin(hint) or hint

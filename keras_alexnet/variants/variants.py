@@ -148,7 +148,7 @@ def _caffe() -> Variant:
 
 
 def _caffenet() -> Variant:
-    """Caffe's other network: it pools before it normalises, and its biases are initialized to 1."""
+    """Caffe's other network: it pools before it normalizes, and its biases are initialized to 1."""
     caffe = _caffe()
     ones = {name: {"bias": 1.0} for name in ("conv2", "conv4", "conv5", "fc6", "fc7")}
     summary = "Caffe's bvlc_reference_caffenet: pooling before normalization"
