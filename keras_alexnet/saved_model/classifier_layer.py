@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from keras_alexnet.classifier import alexnet_input, classifier_features
-
 
 class Call(NamedTuple):
     """A call of a layer: its inputs and outputs, tensors or structures of them. `outputs` is None while it runs."""
@@ -55,28 +53,6 @@ def observed(layers: Sequence[keras.layers.Layer]) -> Iterator[list[Call]]:
     finally:
         for layer in layers:
             del layer.call  # the method of the class reappears
-
-
-def features_function(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The function from preprocessed crops `[M, S, S, 3]` to the features, float32 `[M, F]`.
-
-    They are those of the signature `features`: the input of the classifier layer, of an `AlexNet` before its dropout,
-    which the paper's network halves at inference.
-
-    Raises:
-      ValueError: no layer has a kernel.
-    """
-    if alexnet_input(model) is not None:
-        part = classifier_features(model)
-        return lambda crops: flat_features(part(crops, training=False))
-    classifier = find_classifier(model)
-
-    def features(crops: tf.Tensor) -> tf.Tensor:
-        with observed([classifier]) as calls:
-            model(crops, training=False)
-        return flat_features(calls[-1].inputs)
-
-    return features
 
 
 def flat_features(inputs: Any) -> tf.Tensor:

@@ -8,13 +8,15 @@ import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
+from keras_alexnet.classifier import alexnet_input, classifier_features
 from keras_alexnet.pretrained import LoadedNetwork, network_probabilities
-from keras_alexnet.saved_model.classifier_layer import features_function
+from keras_alexnet.saved_model.classifier_layer import find_classifier, flat_features, observed
 from keras_alexnet.ten_crop import preprocess
 from pipelines.choices import RESIZED_SIZE
 from pipelines.images import crops, decode
@@ -75,8 +77,7 @@ def probes(network: LoadedNetwork, model_name: str, max_pixels: int) -> list[Pre
         raise ValueError(
             f"from_logits={network.from_logits}: found outputs {ten.min():.3g} to {ten.max():.3g}; expected 0 to 1"
         )
-    center_crops = preprocess(crops.center_crop(images, model.input_shape[1]), network.preprocessing)
-    features = features_function(model)(center_crops).numpy()
+    features = _features(model, preprocess(crops.center_crop(images, model.input_shape[1]), network.preprocessing))
 
     def bytes_probe(name: str, output: str, rows: np.ndarray) -> PredictionLog:
         rows = np.where(valid[:, np.newaxis], [*rows, np.zeros_like(rows[0])], np.float32(0))
@@ -88,6 +89,14 @@ def probes(network: LoadedNetwork, model_name: str, max_pixels: int) -> list[Pre
         bytes_probe(wire.SIGNATURE_FEATURES, wire.OUTPUT_FEATURES, features),
         _log(model_name, wire.SIGNATURE_IMAGES, {wire.INPUT_IMAGES: images}, {wire.OUTPUT_PROBABILITIES: ten}),
     ]
+
+
+def _features(model: keras.Model, center_crops: tf.Tensor) -> np.ndarray:
+    if alexnet_input(model) is not None:
+        return flat_features(classifier_features(model)(center_crops, training=False)).numpy()
+    with observed([find_classifier(model)]) as calls:
+        model(center_crops, training=False)
+    return flat_features(calls[-1].inputs).numpy()
 
 
 def write_logs(path: Path, logs: Iterable[PredictionLog]) -> None:

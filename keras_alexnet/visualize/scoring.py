@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from keras_alexnet.model import features_model
 from keras_alexnet.pretrained import LoadedNetwork, network_probabilities, png_files
-from keras_alexnet.saved_model.classifier_layer import features_function, flat_features
+from keras_alexnet.saved_model.classifier_layer import flat_features
+from keras_alexnet.saved_model.served import served_signatures
 from keras_alexnet.ten_crop import preprocess
 from pipelines.images.crops import center_crop
 from serving import signatures as wire
@@ -36,34 +37,30 @@ def features(network: LoadedNetwork, layer: str | None) -> Scores:
 
     Args:
       network: of `load_network`.
-      layer: whose outputs are the features, flattened; by default those of the signature `features`.
+      layer: whose outputs are the features, flattened; by default the features that an export gives, which
+        `keras_alexnet.predict --features` writes.
 
     Raises:
       ValueError: there is no such layer, or the network is an export and a layer is given.
     """
-    if network.model is None:
-        return _in_batches(_of_export(network, layer))
-    model, size = network.model, network.model.input_shape[1]
     if layer is None:
-        of_crops = features_function(model)
-    else:
-        part = features_model(model, layer)
-
-        def of_crops(crops: tf.Tensor) -> tf.Tensor:
-            return flat_features(part(crops, training=False))
-
-    return _in_batches(lambda images: of_crops(preprocess(center_crop(images, size), network.preprocessing)))
-
-
-def _of_export(network: LoadedNetwork, layer: str | None) -> Callable[[tf.Tensor], tf.Tensor]:
-    if layer is not None:
+        return _in_batches(_served_features(network))
+    if network.model is None:
         raise ValueError(
             f"layer={layer}: {network.source} is an export; expected a run directory, .keras or weight file"
         )
-    function = (network.signatures or {}).get(wire.SIGNATURE_FEATURES)
+    part, size = features_model(network.model, layer), network.model.input_shape[1]
+
+    def of_layer(images: tf.Tensor) -> tf.Tensor:
+        return flat_features(part(preprocess(center_crop(images, size), network.preprocessing), training=False))
+
+    return _in_batches(of_layer)
+
+
+def _served_features(network: LoadedNetwork) -> Callable[[tf.Tensor], tf.Tensor]:
+    function = served_signatures(network).get(wire.SIGNATURE_FEATURES)
     if function is None:
         raise ValueError(f"model: {network.source} has no signature {wire.SIGNATURE_FEATURES!r}")
-
     return lambda images: function(**{wire.INPUT_BYTES: png_files(images)})[wire.OUTPUT_FEATURES]
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from keras_alexnet.prediction.formats import Columns, find_format
 from keras_alexnet.prediction.predictor import Prediction
-from keras_alexnet.pretrained import load_network, png_files
+from keras_alexnet.pretrained import load_network
 from keras_alexnet.visualize import neighbours
 from serving import signatures as wire
 from tests.helpers.commands import run_command
@@ -153,18 +153,6 @@ def test_files_are_found_by_what_is_written_of_their_names(network, photographs,
     (found,) = neighbours.in_file(network, tmp_path / f"features.{suffix}", neighbours.Nearest(np.zeros((1, 1)), 99))
     assert [photograph.name for _, photograph in found] == names
     assert "skipped" not in capsys.readouterr().err
-
-
-def test_features_are_those_of_the_served_signature(network):
-    """Else a photograph would not be its own nearest neighbour in a file of keras_alexnet.predict."""
-    from keras_alexnet.saved_model.served import served_signatures
-    from keras_alexnet.visualize import scoring
-
-    images = np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3), np.uint8)
-    served = served_signatures(network)[wire.SIGNATURE_FEATURES](image_bytes=png_files(images))
-    expected = served[wire.OUTPUT_FEATURES].numpy()
-    assert expected.any()
-    np.testing.assert_allclose(scoring.features(network, None)(images), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_figure_of_a_file_of_features_names_its_files(trained, network, photographs, tmp_path):
