@@ -267,6 +267,9 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
             if isinstance(value, float) and math.isnan(value):
                 raise flags.IllegalFlagValueError(f"--{name}=nan: expected a number")
         return rest
+    except SystemExit:
+        # Only --help and its relatives end the process here; absl's exit code for them is 1.
+        sys.exit(0)
     except BrokenPipeError:
         sys.exit(_reader_left())
     except flags.Error as error:

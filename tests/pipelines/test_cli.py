@@ -51,6 +51,12 @@ def test_numbers_out_of_range_are_refused_in_one_line(run, value):
     assert message.startswith("error: ") and "--share=" in message and "\n" not in message
 
 
+@pytest.mark.parametrize("flag", ["--help", "--helpfull", "-?"])
+def test_help_succeeds(run, capsys, flag):
+    assert run(values({}), flag) == 0
+    assert "verbosity" in capsys.readouterr().out or flag != "--helpfull"
+
+
 def test_paths_expand_the_home_directory(run, monkeypatch):
     monkeypatch.setenv("HOME", "/folder/of/user")
     seen = {}
