@@ -87,8 +87,7 @@ def export_model(
     ```python
     export_model(AlexNet(classes=2, weights="mine.weights.h5"), "export/alexnet", ["cat", "dog"])
     mobilenet = keras.applications.MobileNet()
-    names = keras_alexnet.imagenet.imagenet_wnids()
-    export_model(mobilenet, "export/mobilenet", names, preprocessing="tf", from_logits=False)
+    export_model(mobilenet, "export/mobilenet", imagenet_wnids(), preprocessing="tf", from_logits=False)
     ```
     """
     network = resolve_network(
