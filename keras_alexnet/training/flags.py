@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 
 from keras_alexnet.training.config import TrainingConfig
 from keras_alexnet.training.setting import GROUPS, setting_of, type_of
@@ -23,15 +23,13 @@ _DEFINE: dict[type, Callable[..., object]] = {
 
 
 def define_flags() -> None:
-    """Defines one flag per field of `TrainingConfig`, and the grouped `--help`."""
+    """Defines one flag per field of `TrainingConfig`."""
     for field in dataclasses.fields(TrainingConfig):
         setting = setting_of(field)
         define: Callable[..., object] = define_path if setting.is_path else _DEFINE[type_of(field)]
         define(field.name, field.default, _description(field))
         for alias in setting.aliases:
             flags.DEFINE_alias(alias, field.name)
-    app.define_help_flags()
-    flags.DEFINE_flag(_GroupedHelp())
 
 
 def flag_values() -> TrainingConfig:
@@ -90,16 +88,3 @@ def _description(field: dataclasses.Field) -> str:
 
 def _shown(default: object) -> str:
     return str(default).lower() if isinstance(default, bool) else str(default)
-
-
-class _GroupedHelp(app.HelpFlag):
-    """Replaces absl's `--help`, which sorts all flags by name."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.allow_override = True
-
-    def parse(self, arg: str | bool) -> None:
-        if self._parse(arg):
-            print(help_text())
-            sys.exit(0)

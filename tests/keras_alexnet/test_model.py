@@ -230,7 +230,7 @@ def test_preprocess_input_leaves_network_input_alone_and_takes_images_of_any_siz
     assert preprocess_input(images[1]).shape == (1, 224, 224, 3)
     assert preprocess_input([]).shape == (0, 224, 224, 3)
     for wrong in ([np.zeros((5, 5))], np.zeros((5, 5)), np.zeros((5, 5, 4)), tf.zeros((5, 5, 1)), tf.zeros((2, 2))):
-        with pytest.raises(ValueError, match=r"images: .*expected"):
+        with pytest.raises(ValueError, match=r"^images=(array|tensor) of shape .*: expected \[H, W, 3\]"):
             preprocess_input(wrong)
 
 
