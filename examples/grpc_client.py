@@ -32,17 +32,17 @@ def classify(channel: grpc.Channel, model: str, images: list[bytes]) -> list[lis
 
     outputs = predict(request, timeout=30).outputs
     labels = [label.decode() for label in outputs["labels"].string_val]
-    answers = list(zip(labels, outputs["scores"].float_val, strict=True))
-    top = len(answers) // len(images)
+    ranked = list(zip(labels, outputs["scores"].float_val, strict=True))
+    top = len(ranked) // len(images)
     valid = outputs["valid"].bool_val
-    return [answers[row * top : (row + 1) * top] if valid[row] else [] for row in range(len(images))]
+    return [ranked[row * top : (row + 1) * top] if valid[row] else [] for row in range(len(images))]
 
 
 def main(server: str, model: str, *files: str) -> None:
-    """Prints the answer for each file."""
+    """Prints the predictions for each file."""
     with grpc.insecure_channel(server) as channel:
-        answers = classify(channel, model, [pathlib.Path(file).read_bytes() for file in files])
-        for file, row in zip(files, answers, strict=True):
+        predictions = classify(channel, model, [pathlib.Path(file).read_bytes() for file in files])
+        for file, row in zip(files, predictions, strict=True):
             print(file, "  ".join(f"{label} {score:.3f}" for label, score in row) or "cannot be decoded")
 
 

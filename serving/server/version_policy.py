@@ -120,7 +120,7 @@ class Versions:
                 return None
             self._history[version] = _Version(ModelVersionStatus.LOADING, files=contents)
             self.servables = self.servables | {version: self._load(folder)}
-        except Exception as error:  # a broken folder may raise anything, and serving goes on
+        except Exception as error:  # a broken folder may raise anything; the other versions are still served
             reason = " ".join(str(error).split())[:300] or type(error).__name__
             refused = self._history.setdefault(version, _Version(ModelVersionStatus.LOADING))
             refused.state, refused.error = ModelVersionStatus.END, reason
@@ -142,8 +142,8 @@ def _contents(folder: Path, base_path: Path) -> _Contents:
     """The files of a version.
 
     Raises:
-        ValueError: one of them is not a regular file below `base_path`. A named pipe would block whoever reads it, and
-            a link to a device would fill the memory.
+        ValueError: one of them is not a regular file below `base_path`. A named pipe would block its reader, and a
+            link to a device would fill the memory.
     """
     base, found = base_path.resolve(), set()
     for parent, directories, names in os.walk(folder.resolve(), onerror=_raise):
