@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-# What a spreadsheet takes for a formula, behind any number of the quotes that stand for text.
-_FORMULA = re.compile(r"'*[=+\-@]")
+# What spreadsheets take for a formula, some of them also in full width, behind any number of spaces and of the quotes
+# that stand for text.
+_FORMULA = re.compile(r"[' ]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
 _ESCAPE = re.compile(r"\\(?:[nrt]|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
 
 
