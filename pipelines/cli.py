@@ -22,6 +22,7 @@ from absl import app, flags, logging
 
 from pipelines import startup
 from pipelines.flagfiles import expand_flagfiles
+from pipelines.safe_text import one_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -73,7 +74,8 @@ def run(
         except (ValueError, OSError) as error:
             if flags.FLAGS["verbosity"].present and flags.FLAGS.verbosity > 0:
                 raise
-            sys.exit(f"error: {with_flag(str(error))}")
+            # Names of files, and what libraries say, may hold anything.
+            sys.exit(f"error: {with_flag(one_line(str(error)))}")
 
     startup.check_python()
     startup.set_environment()
@@ -258,7 +260,7 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
     try:
         arguments = expand_flagfiles(argv[1:])
     except flags.Error as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {one_line(str(error))}")
     try:
         rest = flags.FLAGS([argv[0], *arguments])
         for name in flags.FLAGS:
@@ -273,4 +275,4 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
         missing = re.findall(r"Flag (--\w+) must have a value other than None", str(error))
         if missing:
             sys.exit(f"error: missing {', '.join(missing)} (--help lists the flags)")
-        sys.exit(f"error: {' '.join(str(error).split())} (--help lists the flags)")
+        sys.exit(f"error: {one_line(str(error))} (--help lists the flags)")

@@ -19,6 +19,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def one_line(text: str) -> str:
+    """`printable`, with one space for the end of a line and the space around it."""
+    return printable(re.sub(r"\s*[\r\n]+\s*", " ", text.strip()))
+
+
 def from_printable(text: str) -> str:
     """What `printable` has made `text` of, if that had no backslash itself."""
     return _ESCAPE.sub(lambda escape: escape[0].encode().decode("unicode_escape"), text)
