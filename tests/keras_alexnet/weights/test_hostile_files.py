@@ -74,6 +74,14 @@ def test_all_entries_of_an_archive_count(tmp_path, paper, cheap):
         check_keras_file(tmp_path / "w.keras")
 
 
+@pytest.mark.parametrize("entry", ["config.json", "archive/data.pkl"])
+def test_objects_of_an_archive_are_limited(tmp_path, paper, entry):
+    paper.save(tmp_path / "w.keras")
+    with zipfile.ZipFile(tmp_path / "w.keras", "a") as archive:
+        archive.writestr(entry, b"]" * 5_000_000)
+    refused(paper, tmp_path / "w.keras", PAPER, "objects: claims 5")
+
+
 def test_an_archive_that_was_compressed_again_is_read(tmp_path, paper):
     expected = files.randomize(paper)
     paper.save(tmp_path / "w.keras")
