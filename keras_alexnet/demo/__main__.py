@@ -30,7 +30,7 @@ def define_flags() -> None:
     flags.DEFINE_string("host", "127.0.0.1", "address to listen on; the default accepts this machine only")
     flags.DEFINE_integer("port", 8000, "port of the page; 0 chooses a free one", 0, 65535)
     define_path("model", None, "run directory, .keras file or weight file of the served network, to look inside")
-    define_path("features", None, "file of `keras_alexnet.predict --features`, for the nearest photographs")
+    define_path("features_file", None, "file of `keras_alexnet.predict --features`, for the nearest photographs")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -59,12 +59,12 @@ def main(argv: Sequence[str]) -> None:
 
 def _explanation(options: flags.FlagValues) -> Explanation | None:
     if options.model is None:
-        if options.features is not None:
+        if options.features_file is not None:
             raise UsageError("--model is missing: the features of a photograph are computed with it")
         return None
     from keras_alexnet.demo.explanation import Explanation
 
-    return Explanation(options.model, options.features)
+    return Explanation(options.model, options.features_file)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from keras_alexnet import plots
 from keras_alexnet.pretrained import load_network
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _NEIGHBOURS = 6
+_THUMBNAIL = 96  # pixels
 _POSITIONS = ("top left", "top right", "centre", "bottom left", "bottom right")
 
 
@@ -33,7 +35,8 @@ class Explanation:
       features_file: what `keras_alexnet.predict --features` wrote; None for no neighbours.
 
     Raises:
-      ValueError: `model` is not a network, or is an export, whose layers are not accessible.
+      ValueError: `model` is not a network, or is an export, whose layers are not accessible; or `features_file` does
+        not contain features of this network.
 
     Attributes:
       layers: names of the layers whose activations can be drawn.
@@ -49,11 +52,14 @@ class Explanation:
         self._model = self._network.model
         self._features_file = Path(features_file) if features_file else None
         self._decode = photographs.decoder(self._network)
+        self._features = scoring.features(self._network, None)
         # matplotlib and the observation of layers are not made for several threads.
         self._lock = threading.Lock()
         size = self._model.input_shape[1]
         blank = np.zeros((1, size, size, 3), np.uint8)
         self.layers = tuple(trace.activations(trace.trace(self._model, blank, self._network.preprocessing)))
+        # An unsuitable file of features ends here, before a photograph waits for it.
+        self._neighbours(np.zeros((self._network.resized_size, self._network.resized_size, 3), np.uint8))
 
     @property
     def has_neighbours(self) -> bool:
@@ -68,7 +74,7 @@ class Explanation:
 
         Returns:
           "width" and "height" of the upright image; "crops": for each its position in it, in pixels, its best class and
-          that class's probability; "neighbours": path and distance of each.
+          that class's probability; "neighbours": file name, distance and picture (a data: URL) of each.
 
         Raises:
           ValueError: the file cannot be decoded.
@@ -103,7 +109,7 @@ class Explanation:
                         "score": float(row[best]),
                     }
                 )
-            found = self._neighbours(resized)
+            found = self._neighbours(resized.numpy())
         return {"width": width, "height": height, "crops": crops, "neighbours": found}
 
     def activations(self, encoded: bytes, layer: str) -> str:
@@ -130,13 +136,21 @@ class Explanation:
             raise ValueError("This file is not an image that can be decoded.")
         return image
 
-    def _neighbours(self, resized: tf.Tensor) -> list[dict[str, Any]]:
+    def _neighbours(self, resized: np.ndarray) -> list[dict[str, Any]]:
         if self._features_file is None:
             return []
-        query = scoring.features(self._network, None)(resized[tf.newaxis].numpy())
-        nearest = neighbours.Nearest(query, _NEIGHBOURS)
-        neighbours.add_file(self._features_file, nearest)
-        return [{"path": path, "distance": distance} for distance, path in nearest.best[0]]
+        nearest = neighbours.Nearest(self._features(resized[np.newaxis]), _NEIGHBOURS)
+        (found,) = neighbours.in_file(self._network, self._features_file, nearest)
+        return [
+            {"name": photograph.name, "distance": distance, "picture": _thumbnail(photograph.image)}
+            for distance, photograph in found
+        ]
+
+
+def _thumbnail(image: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(image).resize((_THUMBNAIL, _THUMBNAIL)).save(buffer, "JPEG")
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _data_url(figure: Figure) -> str:

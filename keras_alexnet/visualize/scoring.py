@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from keras_alexnet.model import features_model
 from keras_alexnet.pretrained import LoadedNetwork, network_probabilities
-from keras_alexnet.saved_model.classifier_layer import find_classifier, flat_features, observed
+from keras_alexnet.saved_model.classifier_layer import flat_features
+from keras_alexnet.saved_model.served import served_signatures
 from keras_alexnet.ten_crop import preprocess
 from pipelines.images.crops import center_crop
 from serving import signatures as wire
@@ -36,37 +37,28 @@ def features(network: LoadedNetwork, layer: str | None) -> Scores:
 
     Args:
       network: of `load_network`.
-      layer: whose outputs are the features, flattened; the input of the classifier by default.
+      layer: whose outputs are the features, flattened; by default the features that an export gives, which
+        `keras_alexnet.predict --features` writes.
 
     Raises:
       ValueError: there is no such layer, or the network is an export and a layer is given.
     """
+    if layer is None:
+        return _in_batches(_served_features(network))
     if network.model is None:
-        return _in_batches(_of_export(network, layer))
-    model, size = network.model, network.model.input_shape[1]
-    if layer is not None:
-        part = features_model(model, layer)
-        return _in_batches(lambda images: flat_features(part(_crops(network, images, size), training=False)))
-    classifier = find_classifier(model)
-
-    def of_classifier(images: tf.Tensor) -> tf.Tensor:
-        with observed([classifier]) as calls:
-            model(_crops(network, images, size), training=False)
-        return flat_features(calls[-1].inputs)
-
-    return _in_batches(of_classifier)
-
-
-def _crops(network: LoadedNetwork, images: tf.Tensor, size: int) -> tf.Tensor:
-    return preprocess(center_crop(images, size), network.preprocessing)
-
-
-def _of_export(network: LoadedNetwork, layer: str | None) -> Callable[[tf.Tensor], tf.Tensor]:
-    if layer is not None:
         raise ValueError(
             f"layer={layer}: {network.source} is an export; expected a run directory, .keras or weight file"
         )
-    function = (network.signatures or {}).get(wire.SIGNATURE_FEATURES)
+    part, size = features_model(network.model, layer), network.model.input_shape[1]
+
+    def of_layer(images: tf.Tensor) -> tf.Tensor:
+        return flat_features(part(preprocess(center_crop(images, size), network.preprocessing), training=False))
+
+    return _in_batches(of_layer)
+
+
+def _served_features(network: LoadedNetwork) -> Callable[[tf.Tensor], tf.Tensor]:
+    function = served_signatures(network).get(wire.SIGNATURE_FEATURES)
     if function is None:
         raise ValueError(f"model: {network.source} has no signature {wire.SIGNATURE_FEATURES!r}")
 

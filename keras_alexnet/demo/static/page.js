@@ -143,9 +143,12 @@ function showCrops(view, { width, height, crops }) {
 
 function showNeighbours(view, neighbours) {
   if (!neighbours || !neighbours.length) return;
-  const items = neighbours.map(({ path, distance }) => {
+  const items = neighbours.map(({ name, distance, picture }) => {
     const item = document.createElement("li");
-    item.textContent = `${path} (distance ${distance.toFixed(1)})`;
+    const image = document.createElement("img");
+    image.src = picture;
+    image.alt = "";
+    item.append(image, `${name} (distance ${distance.toPrecision(3)})`);
     return item;
   });
   const section = view.querySelector(".neighbours");

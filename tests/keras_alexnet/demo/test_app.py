@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from PIL import Image
 pytest.importorskip("starlette")
 httpx = pytest.importorskip("httpx")
 
-from keras_alexnet.demo.app import MAX_FILE_BYTES, Demo, create_app  # noqa: E402 (after the skips)
+from keras_alexnet import load_network, predict_images  # noqa: E402 (after the skips)
+from keras_alexnet.demo.app import MAX_FILE_BYTES, Demo, create_app  # noqa: E402
 from keras_alexnet.demo.explanation import Explanation  # noqa: E402
 from serving.client import Prediction, ServingError  # noqa: E402
 
@@ -147,6 +149,34 @@ def test_an_unknown_layer_and_a_broken_image_get_a_sentence(call, explanation):
     image = png(np.zeros((40, 60, 3), np.uint8))
     assert "expected one of" in call("POST", "/api/activations/none", explanation, content=image).json()["error"]
     assert "not an image" in call("POST", "/api/explain", explanation, content=b"text").json()["error"]
+
+
+def test_the_nearest_photographs_of_a_features_file_are_shown(call, trained, photographs, tmp_path):
+    files = sorted((photographs / "val").glob("*/*"))[:8]
+    rows = predict_images(load_network(str(trained)), [str(file) for file in files], crops="center", features=True)
+    lines = [json.dumps({"path": row.path, "features": row.features.tolist()}) for row in rows]
+    features = tmp_path / "features.jsonl"
+    features.write_text("\n".join(lines))
+    answer = call("POST", "/api/explain", Explanation(str(trained), str(features)), content=files[3].read_bytes())
+    found = answer.json()["neighbours"]
+    assert len(found) == 6 and [row["distance"] for row in found] == sorted(row["distance"] for row in found)
+    assert found[0]["name"] == files[3].name and found[0]["distance"] == pytest.approx(0, abs=1e-3)
+    assert all(row["picture"].startswith("data:image/jpeg;base64,") for row in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"path": "a.jpg", "features": [1, 2]}', "2 features per image; expected"),
+        ("", "found no row"),
+        ("x", "Expect"),
+    ],
+)
+def test_an_unsuitable_features_file_is_refused_at_the_start(trained, tmp_path, text, message):
+    features = tmp_path / "features.jsonl"
+    features.write_text(text)
+    with pytest.raises(ValueError, match=rf"features_file=.*{message}"):
+        Explanation(str(trained), str(features))
 
 
 def test_an_export_has_no_layers(tmp_path):

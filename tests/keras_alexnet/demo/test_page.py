@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import shutil
 import socket
 import threading
@@ -17,7 +18,8 @@ CHROMIUM = shutil.which("chromium")
 if not CHROMIUM:
     pytest.skip("the page is NOT tested in a browser: no chromium on PATH", allow_module_level=True)
 
-from keras_alexnet.demo.app import MAX_FILE_BYTES, Demo, create_app  # noqa: E402 (after the skips)
+from keras_alexnet import load_network, predict_images  # noqa: E402 (after the skips)
+from keras_alexnet.demo.app import MAX_FILE_BYTES, Demo, create_app  # noqa: E402
 from keras_alexnet.demo.explanation import Explanation  # noqa: E402
 from keras_alexnet.saved_model.export import export_model  # noqa: E402
 from serving.client import AsyncClient  # noqa: E402
@@ -57,8 +59,6 @@ def running(app):
 @pytest.fixture(scope="module")
 def backend(trained, tmp_path_factory):
     """An embedded server with the tiny network, which a test may end."""
-    from keras_alexnet.pretrained import load_network
-
     base = tmp_path_factory.mktemp("export") / "alexnet"
     network = load_network(trained)
     export_model(network.model, str(base), list(network.class_names))
@@ -67,8 +67,20 @@ def backend(trained, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def address(backend, trained):
-    demo = Demo(AsyncClient(backend.address, timeout_s=20), backend.address, "alexnet", Explanation(str(trained)))
+def features_file(trained, photographs, tmp_path_factory):
+    """The features of the training photographs."""
+    path = tmp_path_factory.mktemp("features") / "features.jsonl"
+    files = [str(file) for file in sorted((photographs / "train").glob("*/*"))]
+    with path.open("w") as file:
+        for row in predict_images(load_network(str(trained)), files, crops="center", features=True):
+            print(json.dumps({"path": row.path, "features": row.features.tolist()}), file=file)
+    return path
+
+
+@pytest.fixture(scope="module")
+def address(backend, trained, features_file):
+    explanation = Explanation(str(trained), str(features_file))
+    demo = Demo(AsyncClient(backend.address, timeout_s=20), backend.address, "alexnet", explanation)
     with running(create_app(demo)) as address:
         yield address
 
@@ -137,6 +149,8 @@ def test_the_network_is_looked_into_by_keyboard(page, photographs):
     first.get_by_role("button", name="Show the ten crops").focus()
     page.keyboard.press("Enter")
     first.locator(".crops li").nth(9).wait_for(timeout=WAIT_MS)
+    assert first.locator(".neighbours li").count() == 6
+    assert first.locator(".neighbours img").first.evaluate("image => image.complete && image.naturalWidth > 50")
     first.locator(".crops li").first.focus()
     assert first.locator("svg rect.selected").count() == 1
     first.get_by_label("Activations of").select_option("conv1")
