@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 flags.disclaim_key_flags()
 
 
+# Of an error. A damaged file may have names of megabytes.
+_MOST_CHARACTERS = 10_000
+
+
 class UsageError(ValueError):
     """A command was used in a way that cannot work; the message says what was received and what was expected."""
 
@@ -75,7 +79,7 @@ def run(
             if flags.FLAGS["verbosity"].present and flags.FLAGS.verbosity > 0:
                 raise
             # Names of files, and what libraries say, may hold anything.
-            sys.exit(f"error: {with_flag(one_line(str(error)))}")
+            sys.exit(f"error: {with_flag(one_line(str(error)))[:_MOST_CHARACTERS]}")
 
     startup.check_python()
     startup.set_environment()

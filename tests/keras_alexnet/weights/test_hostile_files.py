@@ -74,6 +74,16 @@ def test_all_entries_of_an_archive_count(tmp_path, paper, cheap):
         check_keras_file(tmp_path / "w.keras")
 
 
+@pytest.mark.parametrize("entry", ["model.weights.h5", "archive/data.pkl"])
+def test_an_entry_that_inflates_to_more_than_the_archive_says_is_refused(tmp_path, paper, entry, cheap):
+    path = bomb(tmp_path / "w", entry)
+    content = bytearray(path.read_bytes())
+    size = content.rindex(b"PK\x01\x02") + 24  # in the directory at the end
+    content[size : size + 4] = struct.pack("<I", 1000)
+    path.write_bytes(content)
+    refused(paper, path, PAPER, "damaged or truncated ZIP archive (Bad CRC-32")
+
+
 @pytest.mark.parametrize("entry", ["config.json", "archive/data.pkl"])
 def test_objects_of_an_archive_are_limited(tmp_path, paper, entry):
     paper.save(tmp_path / "w.keras")
