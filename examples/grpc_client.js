@@ -37,11 +37,19 @@ function main(server, model, ...files) {
       return;
     }
     const { labels, scores, valid } = response.outputs;
-    const top = labels.string_val.length / files.length;
+    const top = labels?.string_val?.length / files.length;
+    const hasScores = scores?.float_val?.length === top * files.length;
+    if (!Number.isInteger(top) || !hasScores || valid?.bool_val?.length !== files.length) {
+      console.error(`${server}: not the response of an exported model`);
+      process.exitCode = 1;
+      return;
+    }
+    // Labels of a server that you do not know could hold control characters of terminals.
+    const names = labels.string_val.map((label) => label.toString().replace(/\p{C}/gu, ""));
     files.forEach((file, row) => {
       const at = (column) => row * top + column;
       const answers = [...Array(top).keys()].map(
-        (column) => `${labels.string_val[at(column)]} ${scores.float_val[at(column)].toFixed(3)}`,
+        (column) => `${names[at(column)]} ${scores.float_val[at(column)].toFixed(3)}`,
       );
       console.log(file, valid.bool_val[row] ? answers.join("  ") : "cannot be decoded");
     });

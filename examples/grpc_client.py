@@ -31,11 +31,14 @@ def classify(channel: grpc.Channel, model: str, images: list[bytes]) -> list[lis
     tensor.string_val.extend(images)
 
     outputs = predict(request, timeout=30).outputs
-    labels = [label.decode() for label in outputs["labels"].string_val]
-    ranked = list(zip(labels, outputs["scores"].float_val, strict=True))
-    top = len(ranked) // len(images)
-    valid = outputs["valid"].bool_val
-    return [ranked[row * top : (row + 1) * top] if valid[row] else [] for row in range(len(images))]
+    labels, scores, valid = outputs["labels"].string_val, outputs["scores"].float_val, outputs["valid"].bool_val
+    top, rest = divmod(len(labels), len(images))
+    if rest or len(scores) != len(labels) or len(valid) != len(images):
+        raise ValueError(f"{len(labels)} labels, {len(scores)} scores, {len(valid)} valid for {len(images)} images")
+    # Labels of a server that you do not know could hold control characters of terminals.
+    names = ["".join(filter(str.isprintable, label.decode(errors="replace"))) for label in labels]
+    answers = list(zip(names, scores, strict=True))
+    return [answers[row * top : (row + 1) * top] if valid[row] else [] for row in range(len(images))]
 
 
 def main(server: str, model: str, *files: str) -> None:
@@ -47,4 +50,11 @@ def main(server: str, model: str, *files: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if len(sys.argv) < 4:
+        sys.exit(__doc__)
+    try:
+        main(*sys.argv[1:])
+    except grpc.RpcError as error:
+        sys.exit(f"{error.code().name}: {error.details()!r}")
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))

@@ -23,6 +23,7 @@ from absl import app, flags, logging
 
 from pipelines import startup
 from pipelines.flagfiles import expand_flagfiles
+from pipelines.safe_text import one_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
 # The flags that `define_path` defines belong to the module that calls it, and appear in its --help.
 flags.disclaim_key_flags()
+
+
+# Of an error. A damaged file may have names of megabytes.
+_MOST_CHARACTERS = 10_000
 
 
 class UsageError(ValueError):
@@ -76,7 +81,8 @@ def run(
         except (ValueError, OSError) as error:
             if flags.FLAGS["verbosity"].present and flags.FLAGS.verbosity > 0:
                 raise
-            sys.exit(f"error: {with_flag(str(error))}")
+            # Names of files, and what libraries say, may hold anything.
+            sys.exit(f"error: {with_flag(one_line(str(error)))[:_MOST_CHARACTERS]}")
 
     startup.check_python()
     startup.set_environment()
@@ -262,7 +268,7 @@ def _parse_flags(argv: Sequence[str], help_text: Callable[[], str] | None) -> li
     try:
         arguments = expand_flagfiles(argv[1:])
     except flags.Error as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {one_line(str(error))}")
     try:
         if help_text is not None and {"--help", "-help", "-?"} & set(arguments):
             print(help_text())
@@ -283,4 +289,4 @@ def _parse_flags(argv: Sequence[str], help_text: Callable[[], str] | None) -> li
         missing = re.findall(r"Flag (--\w+) must have a value other than None", str(error))
         if missing:
             sys.exit(f"error: missing {', '.join(missing)} (--help lists the flags)")
-        sys.exit(f"error: {' '.join(str(error).split())} (--help lists the flags)")
+        sys.exit(f"error: {one_line(str(error))} (--help lists the flags)")

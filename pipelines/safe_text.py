@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-# What a spreadsheet takes for a formula, behind any number of the quotes that stand for text.
-_FORMULA = re.compile(r"'*[=+\-@]")
+# What spreadsheets take for a formula, some of them also in full width, behind any number of spaces and of the quotes
+# that stand for text.
+_FORMULA = re.compile(r"[' ]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
 _ESCAPE = re.compile(r"\\(?:[nrt]|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
 
 
@@ -16,6 +17,11 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def one_line(text: str) -> str:
+    """`printable`, with one space for the end of a line and the space around it."""
+    return printable(re.sub(r"\s*[\r\n]+\s*", " ", text.strip()))
 
 
 def from_printable(text: str) -> str:

@@ -8,11 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.framework.tensor_pb2 import TensorProto
 
 from keras_alexnet import AlexNet
 from tests.helpers.backends import embedded_server
+from tests.helpers.fake_service import FakeService, serving_at
 from tests.helpers.tiny_training import write_photographs
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -133,6 +136,29 @@ def test_the_python_client_needs_only_grpc_and_protobuf(server, files, tmp_path)
     first, second = answers(server, files, sys.executable, str(client), PYTHONPATH=str(tmp_path))
     assert first.startswith(str(files[0])) and len(re.findall(r" [01]\.\d{3}", first)) == 3
     assert second == f"{files[1]} cannot be decoded"
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize("program", ["grpc_client.py", "grpc_client.js"])
+def test_the_clients_believe_no_server(program, files):
+    if program.endswith(".js") and node_modules() is None:
+        pytest.skip("the JavaScript client is NOT tested")
+    service, name = FakeService(), os.fspath(files[0])
+    command = ["node" if program.endswith(".js") else sys.executable, EXAMPLES / program]
+
+    def run(address):
+        done = subprocess.run([*command, address, "m", name], capture_output=True, text=True, timeout=LIMIT_S)
+        return done.returncode, done.stdout or done.stderr
+
+    with serving_at(service) as address:
+        scores = TensorProto(float_val=[1, 1])  # as TensorFlow Serving writes them, not as TensorFlow does
+        service.outputs = {"labels": np.array([[b"\x1b[2Jb\n", b"\xff"]], object), "scores": scores}
+        assert run(address) == (0, f"{name} [2Jb 1.000  \ufffd 1.000\n")
+        for wrong in ({"valid": TensorProto(bool_val=[True, True])}, {"labels": None}, {"scores": None}):
+            service.outputs = {"scores": scores} | wrong
+            code, shown = run(address)
+            assert code == 1 and shown.count("\n") == 1
+    assert run(address)[0] == 1
 
 
 def node_modules():

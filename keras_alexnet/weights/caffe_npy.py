@@ -43,11 +43,28 @@ class _Array:
             self.value = values.reshape(shape, order="F" if is_fortran else "C")
 
 
+# An array takes about thirty operations, and the networks of Caffe's time have a few hundred arrays.
+_MAX_OPERATIONS = 500_000
+
+
+class _Operations(dict):
+    """The methods of an unpickler by operation, each use of which is counted."""
+
+    used = 0
+
+    def __getitem__(self, operation: int) -> Any:
+        self.used += 1
+        if self.used > _MAX_OPERATIONS:
+            raise pickle.UnpicklingError(f"more than {_MAX_OPERATIONS} operations")
+        return super().__getitem__(operation)
+
+
 # The unpickler in Python: the one in C allocates and fills a table as long as the largest index that a pickle names.
 class _Unpickler(pickle._Unpickler):
     def __init__(self, path: Path, file: BinaryIO):
         # As bytes, strings of Python 2 need half the memory that they would need as text.
         super().__init__(file, encoding="bytes")
+        self.dispatch = _Operations(self.dispatch)
         self._path, self._size, self._claimed = path, path.stat().st_size, 0
         self._allowed = {
             ("numpy", "ndarray"): _Array,

@@ -66,28 +66,37 @@ _TYPES: dict[bytes | int, type[Layer]] = {
 
 
 @functools.cache
-def _net_parameter(packed: bool) -> type[Message]:
-    """The message class NetParameter.
+def _message_class(message_name: str, packed: bool) -> type[Message]:
+    """The class of a message of `_SCHEMA`.
 
-    With `packed`, fields of packed numbers are declared as bytes, which have the same wire format: parsing copies them
-    instead of building a list of 60 million numbers.
+    Messages that may be repeated are declared as bytes, which have the same wire format: an empty one takes two bytes
+    in a file and a hundred in memory, so their number is checked before they are parsed one by one. With `packed`, so
+    are fields of packed numbers: parsing copies them instead of building a list of 60 million numbers.
     """
     file = descriptor_pb2.FileDescriptorProto(name="caffe.proto", package="caffe", syntax="proto2")
     field_type = descriptor_pb2.FieldDescriptorProto
-    for message_name, fields in _SCHEMA.items():
-        message = file.message_type.add(name=message_name)
-        for name, (number, kind, repeated) in fields.items():
+    for name, fields in _SCHEMA.items():
+        message = file.message_type.add(name=name)
+        for field_name, (number, kind, repeated) in fields.items():
             label = field_type.LABEL_REPEATED if repeated else field_type.LABEL_OPTIONAL
-            field = message.field.add(name=name, number=number, label=label, default_value=_DEFAULTS.get(name))
-            if kind in _SCHEMA:
+            default = _DEFAULTS.get(field_name)
+            field = message.field.add(name=field_name, number=number, label=label, default_value=default)
+            as_bytes = repeated and (kind in _SCHEMA or (packed and kind in ("float", "double")))
+            if kind in _SCHEMA and not as_bytes:
                 field.type, field.type_name = field_type.TYPE_MESSAGE, f".caffe.{kind}"
             else:
-                as_bytes = packed and repeated and kind in ("float", "double")
-                field.type = field_type.Type.Value("TYPE_BYTES" if as_bytes else f"TYPE_{kind.upper()}")
+                field.type = field_type.TYPE_BYTES if as_bytes else field_type.Type.Value(f"TYPE_{kind.upper()}")
     # A separate pool: the program may have loaded the whole of caffe.proto.
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("caffe.NetParameter"))
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"caffe.{message_name}"))
+
+
+def _parsed(path: Path, message_name: str, content: bytes, packed: bool = True) -> Any:
+    try:
+        return _message_class(message_name, packed).FromString(content)
+    except DecodeError as error:
+        raise ValueError(f"{path}: found a damaged, truncated or other file; expected {KINDS['caffemodel']}") from error
 
 
 def read_caffemodel(path: Path) -> WeightFile:
@@ -96,12 +105,9 @@ def read_caffemodel(path: Path) -> WeightFile:
     Raises:
       ValueError: if the file is damaged, or has weights in layers of types that AlexNet does not have.
     """
-    layers = _layers(path, packed=True)
-    if any(not (blob.data or blob.double_data) for layer in layers for blob in layer.blobs):
-        layers = _layers(path, packed=False)
     weights: dict[str, list[np.ndarray]] = {}
     operations = []
-    for layer in layers:
+    for layer in _layers(path):
         name, kind = layer.name.decode(errors="replace"), _TYPES.get(layer.type)
         if kind in (Normalization, Pooling):
             operations.append(_operation(name, kind, layer))
@@ -121,17 +127,13 @@ def read_caffemodel(path: Path) -> WeightFile:
     return WeightFile(path, "caffemodel", weights, _LAYOUT, tuple(operations))
 
 
-def _layers(path: Path, packed: bool) -> list[Any]:
+def _layers(path: Path) -> list[Any]:
     check_size(path, "Caffe model", path.stat().st_size, _MAX_BYTES)
-    net: Any = _net_parameter(packed)()
-    try:
-        net.ParseFromString(path.read_bytes())
-    except DecodeError as error:
-        raise ValueError(f"{path}: found a damaged, truncated or other file; expected {KINDS['caffemodel']}") from error
-    count = len(net.layer or net.layers)
-    if count > _MAX_LAYERS:
-        raise ValueError(f"{path}: found {count} layers; expected at most {_MAX_LAYERS}")
-    layers = list(net.layer or net.layers)
+    net = _parsed(path, "NetParameter", path.read_bytes())
+    contents, kind = (net.layer, "LayerParameter") if net.layer else (net.layers, "V1LayerParameter")
+    if len(contents) > _MAX_LAYERS:
+        raise ValueError(f"{path}: found {len(contents)} layers; expected at most {_MAX_LAYERS}")
+    layers = [_parsed(path, kind, content) for content in contents]
     if any("layer" in layer.DESCRIPTOR.fields_by_name and layer.HasField("layer") for layer in layers):
         raise ValueError(
             f"{path}: found Caffe's format of 2013; expected a later one; Caffe's upgrade_net_proto_binary converts it"
@@ -143,7 +145,10 @@ def _weights(path: Path, name: str, kind: type[Layer], blobs: Any) -> list[np.nd
     if len(blobs) != 2:
         raise ValueError(f"{path}: {name}: found {len(blobs)} blob(s); expected weights and biases")
     arrays = []
-    for blob, rank in zip(blobs, (4 if kind is Convolution else 2, 1), strict=True):
+    for content, rank in zip(blobs, (4 if kind is Convolution else 2, 1), strict=True):
+        blob = _parsed(path, "BlobProto", content)
+        if not (blob.data or blob.double_data):
+            blob = _parsed(path, "BlobProto", content, packed=False)
         if len(blob.shape.dim) > _MAX_AXES:
             raise ValueError(f"{path}: {name}: found a blob of {len(blob.shape.dim)} dimensions; expected {rank}")
         shape = tuple(blob.shape.dim) if blob.HasField("shape") else (blob.num, blob.channels, blob.height, blob.width)

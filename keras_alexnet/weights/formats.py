@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,6 +85,13 @@ _NET_PARAMETER = (b"\x0a", b"\x12", b"\x1a", b"\xa2\x06")
 # Weights hardly compress; a file of zeros that was compressed again may still pass.
 _MAX_INFLATION = 20
 
+# Of an entry that is read to check it.
+_PIECE_BYTES = 2**20
+
+# Of an entry that becomes Python objects: a pickle of names and shapes, or a network's config. Large networks have a
+# megabyte; of hostile ones, each byte may take microseconds and fifty bytes of memory.
+_MAX_OBJECT_BYTES, _OBJECTS = 4 * 2**20, (".pkl", ".json")
+
 
 def check_size(path: Path, part: str, claimed: int, available: int) -> None:
     """Refuses a part of a file that claims to be larger than it can be. To be called before memory is allocated.
@@ -106,7 +114,8 @@ def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     """Opens a ZIP archive whose entries have plausible sizes.
 
     Raises:
-      ValueError: if it is damaged, has entries that are not stored or deflated, or inflates more than weights do.
+      ValueError: if it is damaged, has entries that are not stored or deflated, inflates more than weights do, or has
+        more objects than the description of weights.
     """
     try:
         archive = zipfile.ZipFile(path)
@@ -118,7 +127,22 @@ def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
             raise ValueError(f"{path}: found a ZIP archive with an unusual compression; expected stored or deflated")
         inflated = sum(entry.file_size for entry in entries)
         check_size(path, "ZIP archive", inflated, _MAX_INFLATION * path.stat().st_size)
+        objects = sum(entry.file_size for entry in entries if entry.filename.endswith(_OBJECTS))
+        check_size(path, "objects", objects, _MAX_OBJECT_BYTES)
+        _check_deflated(path, archive)
         yield archive
+
+
+def _check_deflated(path: Path, archive: zipfile.ZipFile) -> None:
+    """Refuses entries that inflate to more than the archive says, which `read` learns when it has the whole of them."""
+    for entry in archive.infolist():
+        if entry.compress_type == zipfile.ZIP_DEFLATED:
+            try:
+                with archive.open(entry) as file:
+                    while file.read(_PIECE_BYTES):
+                        pass
+            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+                raise ValueError(f"{path}: found a damaged or truncated ZIP archive ({error})") from error
 
 
 def recognise(path: str | os.PathLike) -> Kind:

@@ -90,6 +90,8 @@ def _check_tensor(path: Path, key: Any, tensor: Any) -> None:
     if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided or not tensor.is_floating_point():
         found = getattr(tensor, "dtype", type(tensor).__name__)
         raise ValueError(f"{path}: {key}: found {found}; expected a dense tensor of floating point numbers")
+    if tensor.device.type != "cpu" or not tensor.numel():
+        raise ValueError(f"{path}: {key}: found a tensor of shape {tuple(tensor.shape)} without values")
 
 
 def _array(tensor: Any) -> np.ndarray:

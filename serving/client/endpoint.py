@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc
 
 from pipelines.regular_files import MAX_TEXT_BYTES, open_file
-from pipelines.safe_text import printable
+from pipelines.safe_text import one_line
 
 _LOOPBACK = re.compile(r"(https?://|dns:///|ipv[46]:)?(localhost|127\.[0-9.]+|\[::1\])(:|/|$)")
 _MOST_PORT = 65535
@@ -126,8 +126,8 @@ class Endpoint:
             signature: the signature of the request.
             offered: the signatures of the model, if known.
         """
-        one_line = printable(" ".join((details or "").split()))[:_MOST_DETAILS]
-        return ServingError(self._message(code, one_line, signature, offered), code)
+        text = one_line(details or "")[:_MOST_DETAILS]
+        return ServingError(self._message(code, text, signature, offered), code)
 
     def _message(self, code: grpc.StatusCode, details: str, signature: str, offered: Collection[str]) -> str:
         if code == grpc.StatusCode.UNAVAILABLE:
@@ -140,7 +140,7 @@ class Endpoint:
         if code == grpc.StatusCode.INVALID_ARGUMENT and self.version_label and "label" in details:
             return f"version_label={self.version_label}: {self.server} has no such version ({details})"
         if offered and signature not in offered:
-            names = printable(", ".join(offered))[:_MOST_DETAILS]
+            names = one_line(", ".join(offered))[:_MOST_DETAILS]
             return f"signature={signature}: {self.model_name} at {self.server} has no such signature; expected {names}"
         return f"server={self.server}: {code.name}: {details}"
 

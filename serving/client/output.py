@@ -34,7 +34,7 @@ def csv_printer() -> Iterator[Callable[[Record], None]]:
         start = (spreadsheet_cell(record["file"]), "" if record["valid"] is None else str(record["valid"]).lower())
         ranked = zip(record["classes"], record["labels"], record["scores"], strict=True)
         rows: list[tuple[Any, ...]] = [
-            (*start, rank, index, spreadsheet_cell(label), score, "")
+            (*start, rank, index, spreadsheet_cell(label), score if math.isfinite(score) else "", "")
             for rank, (index, label, score) in enumerate(ranked, 1)
         ]
         writer.writerows(rows or [(*start, "", "", "", "", spreadsheet_cell(record.get("error", "")))])

@@ -108,7 +108,7 @@ def check_outputs(request: Request, outputs: dict[str, np.ndarray]) -> dict[str,
     """Returns the outputs of `request` with their dtypes, after comparing them with the signature.
 
     Raises:
-        ValueError: an output is missing, or has another dtype or shape.
+        ValueError: an output is missing, has another dtype or shape, or classes that are none.
     """
     rows = len(request.batch)
     checked: dict[str, np.ndarray] = {}
@@ -119,9 +119,12 @@ def check_outputs(request: Request, outputs: dict[str, np.ndarray]) -> dict[str,
         array = outputs[name]
         if array.dtype.kind != kind:
             raise ValueError(f"output {name!r} has dtype {array.dtype}, expected {np.dtype(dtype).name}")
-        if array.ndim != rank or len(array) != rows:
+        if array.ndim != rank or len(array) != rows or not array.size:
             raise ValueError(f"output {name!r} has shape {array.shape} for {rows} images")
-        checked[name] = array.astype(dtype, copy=False)
+        if kind == "i" and np.any((array < 0) | (array > np.iinfo(dtype).max)):
+            raise ValueError(f"output {name!r} has values that are no indices of classes")
+        with np.errstate(over="ignore"):
+            checked[name] = array.astype(dtype, copy=False)
     if len({array.shape for name, array in checked.items() if name in _CLASS_OUTPUTS}) > 1:
         raise ValueError(f"outputs {', '.join(_CLASS_OUTPUTS)} have different shapes")
     return checked

@@ -6,6 +6,7 @@ The format is that of https://www.tensorflow.org/tfx/serving/api_rest: instances
 """
 
 import base64
+import contextlib
 import http.client
 import json
 import re
@@ -25,7 +26,8 @@ from serving.client.retry import Retry
 
 _ADDRESS = re.compile(r"https?://([^\s/?#:\[\]]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?/?")
 _JSON = {"Content-Type": "application/json"}
-_MOST_RESPONSE_BYTES = 256 * 2**20  # all outputs of 16 images take much less
+# Of hostile JSON, Python makes objects of up to 30 times its size. Features of 16 images take 800 kB.
+_MOST_RESPONSE_BYTES = 16 * 2**20
 # The statuses of TensorFlow Serving for an unknown signature.
 _SIGNATURE_CODES = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.INVALID_ARGUMENT)
 
@@ -88,7 +90,10 @@ class RestConnection:
         body = {"signature_name": request.signature, "instances": _instances(request.batch)}
         code, text = self._send(":predict", json.dumps(body).encode())
         if code != grpc.StatusCode.OK:
-            offered = self.signatures() if code in _SIGNATURE_CODES else ()
+            offered: list[str] = []
+            if code in _SIGNATURE_CODES:
+                with contextlib.suppress(ServingError):
+                    offered = self.signatures()
             raise self._endpoint.error(code, text, request.signature, offered)
         try:
             rows = json.loads(text)["predictions"]
@@ -128,7 +133,7 @@ class RestConnection:
         request = urllib.request.Request(self._url + path, body, _JSON)
         try:
             with self._opener.open(request, timeout=timeout_s) as response:
-                content = response.read(_MOST_RESPONSE_BYTES + 1)
+                content = _read(response, time.monotonic() + timeout_s)
         except (OSError, http.client.HTTPException) as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             late = isinstance(reason, TimeoutError)
@@ -141,6 +146,16 @@ class RestConnection:
         if response.status == http.HTTPStatus.OK:
             return grpc.StatusCode.OK, text
         return _CODES.get(response.status, grpc.StatusCode.UNKNOWN), _error_message(response.status, text)
+
+
+def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
+    """The content up to _MOST_RESPONSE_BYTES + 1; TimeoutError after `deadline`, also if bytes arrive one by one."""
+    content = bytearray()
+    while (piece := response.read1(2**20)) and len(content) <= _MOST_RESPONSE_BYTES:
+        content += piece
+        if time.monotonic() > deadline:
+            raise TimeoutError("timed out")
+    return bytes(content)
 
 
 class _AnyStatus(urllib.request.HTTPErrorProcessor):

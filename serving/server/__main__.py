@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from pipelines import cli
+from pipelines.safe_text import one_line
 
 if TYPE_CHECKING:
     from serving.server.options import Options
@@ -95,7 +96,8 @@ def main(argv: Sequence[str]) -> None:
         for name, versions in server.models.versions.items():
             numbers = ", ".join(map(str, sorted(versions.servables)))
             signatures = ", ".join(versions.find(None).callable_signatures)
-            print(f"serving {name} version {numbers} at {server.address} (signatures: {signatures})", flush=True)
+            line = f"serving {name} version {numbers} at {server.address} (signatures: {signatures})"
+            print(one_line(line), flush=True)
         stop.wait()
 
 

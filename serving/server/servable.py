@@ -99,8 +99,10 @@ class Servable:
 
 def _read_signature_defs(folder: Path) -> dict[str, SignatureDef]:
     graphs = SavedModel.FromString(read_file(folder / GRAPH_FILE, _MOST_GRAPH_BYTES)).meta_graphs
-    serving = next(graph for graph in graphs if tf.saved_model.SERVING in graph.meta_info_def.tags)
-    return dict(serving.signature_def)
+    for graph in graphs:
+        if tf.saved_model.SERVING in graph.meta_info_def.tags:
+            return dict(graph.signature_def)
+    raise ValueError(f"{GRAPH_FILE}: no graph with the tag {tf.saved_model.SERVING!r}")
 
 
 def _read_inputs(signature: SignatureDef, request: PredictRequest) -> Tensors:

@@ -11,7 +11,9 @@ from absl import logging
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig
 
+from pipelines.cli import reason_of
 from pipelines.regular_files import unreadable
+from pipelines.safe_text import one_line
 from serving.server.servable import GRAPH_FILE, Servable
 from serving.server.status import RequestError
 
@@ -121,10 +123,11 @@ class Versions:
             self._history[version] = _Version(ModelVersionStatus.LOADING, files=contents)
             self.servables = self.servables | {version: self._load(folder)}
         except Exception as error:  # a broken folder may raise anything; the other versions are still served
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            is_ours = isinstance(error, ValueError | OSError)  # and not a long one of TensorFlow
+            reason = one_line(str(error) if is_ours else reason_of(error))[:300]
             refused = self._history.setdefault(version, _Version(ModelVersionStatus.LOADING))
             refused.state, refused.error = ModelVersionStatus.END, reason
-            return False, f"cannot load {folder}: {reason}"
+            return False, f"cannot load {one_line(str(folder))}: {reason}"
         self._history[version].state = ModelVersionStatus.AVAILABLE
         return True, f"now serving version {version} from {folder}"
 
@@ -145,11 +148,13 @@ def _contents(folder: Path, base_path: Path) -> _Contents:
         ValueError: one of them is not a regular file below `base_path`. A named pipe would block its reader, and a
             link to a device would fill the memory.
     """
-    base, found = base_path.resolve(), set()
-    for parent, directories, names in os.walk(folder.resolve(), onerror=_raise):
+    base, start, found = base_path.resolve(), folder.resolve(), set()
+    for parent, directories, names in os.walk(start, onerror=_raise):
         for path in (Path(parent, name) for name in names + directories):
-            reason = None if path.is_dir() and not path.is_symlink() else unreadable(path)
-            if reason is not None or not path.resolve().is_relative_to(base):
+            is_link = path.is_symlink()
+            reason = None if path.is_dir() and not is_link else unreadable(path)
+            # Resolved only where it may lead elsewhere: it takes as many steps as the path has parts.
+            if reason is not None or not (path.resolve() if is_link else start).is_relative_to(base):
                 raise ValueError(f"{path}: {reason or 'a link out of the base path'}; expected a regular file")
             if path.name in names:
                 status = path.stat()

@@ -7,6 +7,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
+from pipelines.cli import reason_of
 from serving.server.servable import Servable
 from serving.server.status import RequestError
 
@@ -52,4 +53,6 @@ def _records(path: Path) -> Iterator[PredictionLog]:
     except DecodeError as error:
         raise WarmupError(f"Failed to parse warmup record from {path}") from error
     except tf.errors.OpError as error:
-        raise WarmupError(f"{path}: {error.message}. Please verify your warmup data is in TFRecord format.") from error
+        raise WarmupError(
+            f"{path}: {reason_of(error)}. Please verify your warmup data is in TFRecord format."
+        ) from error

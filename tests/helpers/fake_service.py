@@ -91,3 +91,29 @@ def serving_at(
         yield f"127.0.0.1:{port}"
     finally:
         server.stop(None).wait()
+
+
+class _Bytes(grpc.GenericRpcHandler):
+    def __init__(self, answers: dict[str, bytes | grpc.StatusCode]):
+        self._answers = answers
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        answer = self._answers[details.method.rpartition("/")[2]]
+
+        def respond(request: bytes, context: grpc.ServicerContext) -> bytes:
+            return answer if isinstance(answer, bytes) else context.abort(answer, "refused")
+
+        return grpc.unary_unary_rpc_method_handler(respond)
+
+
+@contextmanager
+def serving_bytes_at(**answers: bytes | grpc.StatusCode) -> Iterator[str]:
+    """Serves around the block what need not be messages: for each method of PredictionService bytes, or a status."""
+    server = grpc.server(futures.ThreadPoolExecutor(8), options=[("grpc.max_send_message_length", -1)])
+    server.add_generic_rpc_handlers((_Bytes(answers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(None).wait()

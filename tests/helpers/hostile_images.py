@@ -21,6 +21,11 @@ from PIL import Image
 MOST_BYTES = 16_000_000
 MOST_SIDE = 8160, 6120  # just below 50 million pixels
 
+# Four deflate blocks without data, each with codes of its own, the costliest per byte (RFC 1951, 3.2.7).
+EMPTY_BLOCKS = bytes.fromhex(
+    "04c081000000000090ff6b100007020000000040feaf41001c080000000000f9bf060170200000000000e4ff1a"
+)
+
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 # x, y, and steps of the seven passes (PNG specification, 8.2).
@@ -126,7 +131,12 @@ def png_surplus(random: np.random.Generator) -> bytes:
 
 
 def png_chunks_of_pixels(random: np.random.Generator) -> bytes:
-    """Pixels in very many or empty chunks."""
+    """Pixels in very many or empty chunks, or in very many empty blocks, behind some that are not."""
+    if random.random() < 0.3:
+        noise = bytes(1) + random.bytes(int(10 ** random.uniform(1, 3.85)))
+        first = zlib.compressobj(9)
+        pixels = first.compress(noise * 200) + first.flush(zlib.Z_FULL_FLUSH)
+        return png(2400, 2400, pixels=pixels + EMPTY_BLOCKS * ((MOST_BYTES - 1000 - len(pixels)) // len(EMPTY_BLOCKS)))
     empty = chunk(b"IDAT", b"") * int(min(10 ** random.uniform(1, 6.1), MOST_BYTES // 13))
     if random.random() < 0.5:
         return png(before=empty)

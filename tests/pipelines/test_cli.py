@@ -100,6 +100,7 @@ def test_a_flagfile_that_includes_itself_is_refused(run, tmp_path):
     [
         (ValueError("number=7: expected less"), "error: --number=7: expected less"),
         (ValueError("width=7: expected less"), "error: width=7: expected less"),
+        (ValueError("a\x1b[2J.jpg:\n  no\u202e"), "error: a\\x1b[2J.jpg: no\\u202e"),
         (FileNotFoundError(2, "No such file or directory", "x"), "error: [Errno 2] No such file or directory: 'x'"),
     ],
 )

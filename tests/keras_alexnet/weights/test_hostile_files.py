@@ -14,6 +14,7 @@ import pytest
 from keras_alexnet import VARIANTS
 from keras_alexnet.weights import check_keras_file, recognise
 from tests.helpers import weight_files as files
+from tests.helpers.hostile_images import Cost
 from tests.helpers.weight_files import refused, small
 
 CAFFE, PAPER = VARIANTS["caffe"], VARIANTS["paper"]
@@ -71,6 +72,24 @@ def test_all_entries_of_an_archive_count(tmp_path, paper, cheap):
     refused(paper, tmp_path / "w.keras", PAPER, "ZIP archive: claims")
     with pytest.raises(ValueError, match="ZIP archive: claims"):
         check_keras_file(tmp_path / "w.keras")
+
+
+@pytest.mark.parametrize("entry", ["model.weights.h5", "archive/data.pkl"])
+def test_an_entry_that_inflates_to_more_than_the_archive_says_is_refused(tmp_path, paper, entry, cheap):
+    path = bomb(tmp_path / "w", entry)
+    content = bytearray(path.read_bytes())
+    size = content.rindex(b"PK\x01\x02") + 24  # in the directory at the end
+    content[size : size + 4] = struct.pack("<I", 1000)
+    path.write_bytes(content)
+    refused(paper, path, PAPER, "damaged or truncated ZIP archive (Bad CRC-32")
+
+
+@pytest.mark.parametrize("entry", ["config.json", "archive/data.pkl"])
+def test_objects_of_an_archive_are_limited(tmp_path, paper, entry):
+    paper.save(tmp_path / "w.keras")
+    with zipfile.ZipFile(tmp_path / "w.keras", "a") as archive:
+        archive.writestr(entry, b"]" * 5_000_000)
+    refused(paper, tmp_path / "w.keras", PAPER, "objects: claims 5")
 
 
 def test_an_archive_that_was_compressed_again_is_read(tmp_path, paper):
@@ -209,6 +228,21 @@ def test_a_file_of_nothing_but_layers_is_refused(tmp_path, caffe, cheap):
     refused(caffe, tmp_path / "w", CAFFE, "found 100000 layers")
 
 
+@pytest.mark.parametrize(
+    "content, says",
+    [
+        (b"\xa2\x06\x00" * 2_000_000, "found 2000000 layers"),
+        (b"\x12\x00" * 2_000_000, "found 2000000 layers"),
+        (files.layer("fc7", "InnerProduct", [b""] * 2_000_000), "found 2000000 blob"),
+    ],
+    ids=["layers", "layers of 2013", "blobs"],
+)
+def test_empty_messages_are_counted_before_they_are_parsed(tmp_path, caffe, content, says):
+    (tmp_path / "w").write_bytes(b"\x0a\x00" + content)
+    _, megabytes = Cost().of(lambda: refused(caffe, tmp_path / "w", CAFFE, says))
+    assert megabytes < 130  # parsed, they would take twice as much, or much more
+
+
 def test_a_file_larger_than_protocol_buffers_is_not_read(tmp_path, caffe, cheap):
     with (tmp_path / "w").open("wb") as file:
         file.write(b"\x0a\x00")
@@ -242,6 +276,11 @@ LONG_DICTIONARY = pickle.dumps(dict.fromkeys(range(10**5)), 2)[2:-1] + b"0"
 def test_a_pickle_that_claims_more_than_it_has_is_refused(tmp_path, caffe, content, says, cheap):
     (tmp_path / "w").write_bytes(files.HEADER + content)
     refused(caffe, tmp_path / "w", CAFFE, says)
+
+
+def test_the_operations_of_a_pickle_are_limited(tmp_path, caffe, cheap):
+    (tmp_path / "w").write_bytes(files.HEADER + b"\x80\x04(" + b"]" * 3_000_000 + b"l.")
+    refused(caffe, tmp_path / "w", CAFFE, "more than 500000 operations")
 
 
 # --- files that are none ---

@@ -165,6 +165,8 @@ def test_a_hostile_file_is_not_executed(tmp_path, model, state, archive):
         ({"a.weight": 3}, "a.weight: found int"),
         ({"a.weight": torch.zeros(3, dtype=torch.int32)}, "a.weight: found torch.int32"),
         ({"a.weight": torch.zeros(3, 3).to_sparse()}, "a.weight: found"),
+        ({"a.weight": torch.zeros(0, 2**62)}, "a.weight: found a tensor of shape (0, 4611686018427387904) without"),
+        ({"a.weight": torch.empty(2**20, 2**20, device="meta")}, "a.weight: found a tensor of shape"),
         (nn.Linear(2, 2), "torch.nn.modules.linear.Linear"),
         ({"a": 1}, "found 'a'"),
         ({3: 1}, "found '3'"),

@@ -14,6 +14,7 @@ from tests.helpers import hostile_images as hostile
 from tests.helpers.image_files import encode, photograph
 
 pytestmark = pytest.mark.medium
+MOST_EMPTY = 15_900_000
 TEXT = hostile.chunk(b"zTXt", b"n\0\0" + hostile.zeros(100_000))
 
 
@@ -65,6 +66,14 @@ def test_data_that_inflate_beyond_the_pixels_are_refused_before_they_all_do():
     cost = hostile.Cost()
     seconds, megabytes = cost.of(lambda: refused(hostile.png(1000, 1000, pixels=much), "more compressed data than"))
     assert seconds < 5 and megabytes < 500  # 0.6 s and 210 MB where it was written
+
+
+@pytest.mark.parametrize("block", [hostile.EMPTY_BLOCKS, b"\0\0\0\xff\xff"])
+def test_blocks_without_data_are_refused_before_they_are_all_read(block):
+    file = hostile.png(2400, 2400, pixels=b"\x78\x9c" + block * (MOST_EMPTY // len(block)))
+    cost = hostile.Cost()
+    seconds, _ = cost.of(lambda: refused(file, "more compressed data than pixels"))
+    assert seconds < 1  # all of them took 1.9 s
 
 
 def test_inflated_size_is_measured_in_steps():

@@ -9,6 +9,7 @@ import grpc
 import pytest
 from absl import flags
 
+from pipelines import safe_text
 from serving.client import Client, output
 from serving.client import __main__ as client_module
 from tests.helpers.fake_service import FakeService, serving_at
@@ -243,14 +244,21 @@ def test_strangers_names_reach_neither_terminal_nor_spreadsheet_as_more_than_tex
         show(record)
         show(failed)
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert [(row["file"], row["label"], row["error"]) for row in rows] == [
-        ("'=a\\x1b[2J.jpg", "'@x\\u202e", ""),
-        ("'=a\\x1b[2J.jpg", "b\\x7f", ""),
-        ("'+b", "", "'-1\\r\\n=2"),
+    assert [(row["file"], row["label"], row["score"], row["error"]) for row in rows] == [
+        ("'=a\\x1b[2J.jpg", "'@x\\u202e", "0.5", ""),
+        ("'=a\\x1b[2J.jpg", "b\\x7f", "", ""),
+        ("'+b", "", "", "'-1\\r\\n=2"),
     ]
     with output.table_printer() as show:
         show(record)
     assert capsys.readouterr().out.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("text", ["=1", "'=1", "  @x", "' +1", "\uff1d1", "\t=1"])
+def test_cells_do_not_begin_as_formulas_and_are_found_again(text):
+    cell = safe_text.spreadsheet_cell(text)
+    assert cell[0] in "'\\"
+    assert safe_text.cell_text(cell) == safe_text.printable(text)
 
 
 def test_json_is_valid_whatever_the_numbers_are(capsys):

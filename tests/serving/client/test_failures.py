@@ -1,5 +1,6 @@
 """What the library client does when a server does not answer or refuses."""
 
+import asyncio
 import threading
 import time
 
@@ -8,10 +9,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.core.framework.tensor_pb2 import TensorProto
+from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataResponse
+from tensorflow_serving.apis.model_pb2 import ModelSpec
 
-from serving.client import Client, ServingError
+from serving.client import AsyncClient, Client, ServingError
 from serving.client.retry import Retry
-from tests.helpers.fake_service import FakeService, serving_at
+from tests.helpers.fake_service import FakeService, serving_at, serving_bytes_at
+
+CLASSES = {"scores": np.float32, "classes": np.int32, "labels": object}
 
 
 def claiming(shape: list[int]) -> TensorProto:
@@ -185,6 +190,9 @@ def test_requests_are_spread_over_the_addresses_of_a_server():
         ({"scores": claiming([30_000, 30_000])}, r"shape \[30000, 30000\] does not go with 1 values"),
         ({"scores": claiming([-1, 1])}, r"shape \[-1, 1\] does not go with 1 values"),
         ({"scores": claiming([2**62, 2**62])}, "does not go with 1 values"),
+        ({"classes": np.array([[2**31]])}, "'classes' has values that are no indices"),
+        ({"classes": np.array([[-1]], np.int32)}, "'classes' has values that are no indices"),
+        ({name: np.zeros((1, 0), dtype) for name, dtype in CLASSES.items()}, r"'scores' has shape \(1, 0\)"),
     ],
 )
 def test_a_response_that_is_not_of_an_exported_model_is_one_line(fake, outputs, reason):
@@ -204,3 +212,44 @@ def test_what_a_server_says_reaches_no_terminal_as_control_characters(fake):
         client.classify([b"x"])
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 400
+
+
+async def _with_asyncio(address: str) -> None:
+    async with AsyncClient(address) as client:
+        await client.classify([b"x"])
+
+
+@pytest.mark.parametrize("content", [b"\xff" * 100, b"\x0a\x7f", b"", b"\x0a\x00" * 10_000], ids=len)
+def test_a_response_that_is_no_message_of_ours_is_one_line(caplog, content):
+    with serving_bytes_at(Predict=content) as address, Client(address) as client:
+        for call in (lambda: client.classify([b"x"]), lambda: asyncio.run(_with_asyncio(address))):
+            with pytest.raises(ServingError, match="not a response of an exported model: ") as caught:
+                call()
+            assert str(caught.value).isprintable()
+    assert not caplog.records  # gRPC logs the traceback where it parses itself
+
+
+def test_a_response_of_more_bytes_than_any_model_sends_is_not_read():
+    # Protocol buffers would make a gigabyte of it.
+    with (
+        serving_bytes_at(Predict=b"\x0a\x00" * 6_000_000) as address,
+        Client(address) as client,
+        pytest.raises(ServingError, match=r"RESOURCE_EXHAUSTED: .*larger than max"),
+    ):
+        client.classify([b"x"])
+
+
+def of_another_type() -> bytes:
+    response = GetModelMetadataResponse()
+    response.metadata["signature_def"].Pack(ModelSpec(name="x"))
+    return response.SerializeToString()
+
+
+@pytest.mark.parametrize("metadata", [b"", b"\xff" * 9, of_another_type(), grpc.StatusCode.UNIMPLEMENTED], ids=str)
+def test_metadata_that_cannot_be_used_do_not_hide_why_a_request_was_refused(metadata):
+    answers = {"Predict": grpc.StatusCode.INVALID_ARGUMENT, "GetModelMetadata": metadata}
+    with serving_bytes_at(**answers) as address, Client(address) as client:
+        with pytest.raises(ServingError, match="INVALID_ARGUMENT: refused"):
+            client.classify([b"x"])
+        with pytest.raises(ServingError, match=r"not a response of an exported model|UNIMPLEMENTED"):
+            client.signatures()

@@ -1,10 +1,12 @@
 """The client over TensorFlow Serving's REST API."""
 
 import base64
+import contextlib
 import json
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -170,6 +172,23 @@ def test_a_server_that_is_too_slow_names_the_timeout(model, address):
             client.classify([b"x"])
     finally:
         model.hold.set()
+
+
+def test_a_response_that_arrives_byte_by_byte_ends_with_the_timeout():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def drip() -> None:
+            connection, _ = listening.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                while True:
+                    connection.sendall(b" ")
+                    time.sleep(0.05)
+
+        threading.Thread(target=drip, daemon=True).start()
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        with Client(address, timeout_s=0.3) as client, pytest.raises(ServingError, match=r"timeout_s=0\.3: "):
+            client.classify([b"x"])
 
 
 def test_no_server_names_address_and_remedy():

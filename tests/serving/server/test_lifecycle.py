@@ -1,6 +1,7 @@
 """Start, change of version, and end of the embedded server."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -205,6 +206,23 @@ def test_a_first_version_that_cannot_be_loaded_is_named(tmp_path):
     (tmp_path / "3" / "saved_model.pb").write_bytes(b"half")
     with pytest.raises(ValueError, match=f"model_base_path={tmp_path}: cannot load {tmp_path / '3'}"):
         ModelServer("alexnet", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name, content, reason",
+    [
+        ("saved_model.pb", b"", "no graph with the tag 'serve'"),
+        ("assets.extra/tf_serving_warmup_requests", b"x" * 99, "corrupted record at 0"),
+        ("a\x1b[2J\n", None, "a\\x1b[2J : a named pipe"),
+    ],
+)
+def test_why_a_version_cannot_be_loaded_is_one_printable_line(base, name, content, reason):
+    path = base / "1" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content) if content is not None else os.mkfifo(path)
+    with pytest.raises(ValueError, match=f"cannot load .*{re.escape(reason)}") as caught:
+        ModelServer("alexnet", base)
+    assert str(caught.value).isprintable() and "{{" not in str(caught.value)
 
 
 def make_pipe(path: Path) -> None:
