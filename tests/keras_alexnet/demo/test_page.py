@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 import shutil
 import socket
 import threading
@@ -18,9 +17,8 @@ CHROMIUM = shutil.which("chromium")
 if not CHROMIUM:
     pytest.skip("the page is NOT tested in a browser: no chromium on PATH", allow_module_level=True)
 
-from keras_alexnet import load_network, predict_images  # noqa: E402 (after the skips)
+from keras_alexnet import load_network  # noqa: E402 (after the skips)
 from keras_alexnet.demo.app import MAX_FILE_BYTES, Demo, create_app  # noqa: E402
-from keras_alexnet.demo.explanation import Explanation  # noqa: E402
 from keras_alexnet.saved_model.export import export_model  # noqa: E402
 from serving.client import AsyncClient  # noqa: E402
 from tests.helpers.backends import embedded_server  # noqa: E402
@@ -67,19 +65,7 @@ def backend(trained, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def features_file(trained, photographs, tmp_path_factory):
-    """The features of the training photographs."""
-    path = tmp_path_factory.mktemp("features") / "features.jsonl"
-    files = [str(file) for file in sorted((photographs / "train").glob("*/*"))]
-    with path.open("w") as file:
-        for row in predict_images(load_network(str(trained)), files, crops="center", features=True):
-            print(json.dumps({"path": row.path, "features": row.features.tolist()}), file=file)
-    return path
-
-
-@pytest.fixture(scope="module")
-def address(backend, trained, features_file):
-    explanation = Explanation(str(trained), str(features_file))
+def address(backend, explanation):
     demo = Demo(AsyncClient(backend.address, timeout_s=20), backend.address, "alexnet", explanation)
     with running(create_app(demo)) as address:
         yield address
