@@ -13,8 +13,6 @@ import grpc
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "protos"))
 from predict_pb2 import PredictRequest, PredictResponse
 
-STRING = 7  # tensorflow.DataType.DT_STRING
-
 
 def classify(channel: grpc.Channel, model: str, images: list[bytes]) -> list[list[tuple[str, float]]]:
     """The top labels and scores of JPEG or PNG files; an empty list for one that cannot be decoded."""
@@ -26,7 +24,7 @@ def classify(channel: grpc.Channel, model: str, images: list[bytes]) -> list[lis
     request = PredictRequest()
     request.model_spec.name = model
     tensor = request.inputs["image_bytes"]
-    tensor.dtype = STRING
+    tensor.dtype = 7  # tensorflow.DataType.DT_STRING
     tensor.tensor_shape.dim.add(size=len(images))
     tensor.string_val.extend(images)
 
@@ -42,10 +40,10 @@ def classify(channel: grpc.Channel, model: str, images: list[bytes]) -> list[lis
 
 
 def main(server: str, model: str, *files: str) -> None:
-    """Prints the answer for each file."""
+    """Prints the predictions for each file."""
     with grpc.insecure_channel(server) as channel:
-        answers = classify(channel, model, [pathlib.Path(file).read_bytes() for file in files])
-        for file, row in zip(files, answers, strict=True):
+        predictions = classify(channel, model, [pathlib.Path(file).read_bytes() for file in files])
+        for file, row in zip(files, predictions, strict=True):
             print(file, "  ".join(f"{label} {score:.3f}" for label, score in row) or "cannot be decoded")
 
 

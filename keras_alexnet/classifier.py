@@ -1,4 +1,4 @@
-"""What can be known about a Keras classifier from its layers: geometry, preprocessing, and kind of output."""
+"""Properties of a Keras classifier that follow from its layers: geometry, preprocessing, and kind of output."""
 
 from typing import Any
 
@@ -9,10 +9,8 @@ from numpy.typing import ArrayLike
 from keras_alexnet.layers import MeanSubtraction, TowerDropout
 from keras_alexnet.ten_crop import PREPROCESSING, Preprocessing, check_preprocessing
 from keras_alexnet.variants import VARIANTS
+from keras_alexnet.variants.architecture import CROP_FRACTION
 from pipelines.choices import RESIZED_SIZE
-
-# The part of a resized image's side that remains after the crop: 224 of 256.
-_CROP_FRACTION = 0.875
 
 
 def alexnet_input(model: keras.Model) -> MeanSubtraction | None:
@@ -44,7 +42,7 @@ def resized_size(model: keras.Model) -> int:
     if centring is not None and centring.resized_size is not None:
         return centring.resized_size
     is_published = centring is not None and crop_size in {variant.crop_size for variant in VARIANTS.values()}
-    return RESIZED_SIZE if is_published else round(crop_size / _CROP_FRACTION)
+    return RESIZED_SIZE if is_published else round(crop_size / CROP_FRACTION)
 
 
 def with_image_size(model: keras.Model, image_size: int | None) -> keras.Model:

@@ -1,4 +1,4 @@
-"""Checks of the surroundings that `keras_alexnet` needs. Standard library only."""
+"""Checks Keras' backend and this project's `pipelines` package, and describes the processor. Standard library only."""
 
 from __future__ import annotations
 

@@ -239,7 +239,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def default_crops(networks: Sequence[LoadedNetwork]) -> list[str]:
-    """One and ten, and those that the authors of all the networks tested with."""
+    """The centre crop and ten crops, and those with which the authors of all the networks tested."""
     from keras_alexnet.networks import find
 
     published = {find(network.network).published_crops if network.network else None for network in networks}

@@ -1,12 +1,10 @@
 """`AlexNet(...)` as a Keras model, and what goes with it: features, preprocessing, and names of predictions."""
 
-import functools
 import numbers
 import operator
 import os
 import warnings
 from collections.abc import Sequence
-from importlib import resources
 from typing import Any
 
 import keras
@@ -14,13 +12,12 @@ import numpy as np
 import tensorflow as tf
 
 from keras_alexnet import environment
+from keras_alexnet.alexnet_arguments import POOLING, check_arguments, check_weights, mean_of, resolve_variant
+from keras_alexnet.imagenet import imagenet_names, imagenet_wnids
 from keras_alexnet.layers import MeanSubtraction, TowerActivation
 from keras_alexnet.variant_layers import apply_layer
-from keras_alexnet.variants import VARIANTS, find_variant
 from keras_alexnet.variants.architecture import Dense, Dropout, Layer, Variant
 from keras_alexnet.weights import load_weights
-
-_POOLING = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}
 
 
 def AlexNet(  # noqa: N802 (named as the models of keras.applications are)
@@ -75,13 +72,13 @@ def AlexNet(  # noqa: N802 (named as the models of keras.applications are)
     References:
       - Krizhevsky, Sutskever, Hinton: ImageNet Classification with Deep Convolutional Neural Networks, NIPS 2012.
     """
-    variant = _variant(variant, hint=" (include_top and classes are keywords: AlexNet(include_top=False))")
-    _check_weights(weights)
-    _check_arguments(classes, include_top, classifier_activation, name, width, init, pooling)
+    variant = resolve_variant(variant, hint=" (include_top and classes are keywords: AlexNet(include_top=False))")
+    check_weights(weights)
+    check_arguments(classes, include_top, classifier_activation, name, width, init, pooling)
     variant = (variant.with_he_initialization() if init == "he" else variant).scaled(width)
 
     images = keras.Input((variant.crop_size, variant.crop_size, 3), name="images")
-    centring = MeanSubtraction(_mean(mean, variant), variant.input_scale, variant.resize, name="mean_subtraction")
+    centring = MeanSubtraction(mean_of(mean, variant), variant.input_scale, variant.resize, name="mean_subtraction")
     towers = centring(images)
     for layer in _with_classes(variant, classes) if include_top else _convolutional_layers(variant):
         towers = apply_layer(layer, variant, towers)
@@ -90,55 +87,11 @@ def AlexNet(  # noqa: N802 (named as the models of keras.applications are)
     else:
         outputs = keras.layers.Concatenate(name="features")(towers) if isinstance(towers, list) else towers
         if pooling:
-            outputs = _POOLING[pooling](name=f"{pooling}_pool")(outputs)
+            outputs = POOLING[pooling](name=f"{pooling}_pool")(outputs)
     model = keras.Model(images, outputs, name=name or f"alexnet_{variant.name}")
     if weights is not None:
         load_weights(model, weights, variant)
     return model
-
-
-def _variant(variant: Any, hint: str = "") -> Variant:
-    if isinstance(variant, Variant):
-        return variant
-    if not isinstance(variant, str):
-        raise ValueError(f"variant={variant!r}: expected one of {', '.join(VARIANTS)}, or a Variant{hint}")
-    return find_variant(variant)
-
-
-def _check_weights(weights: Any) -> None:
-    if weights == "imagenet":
-        raise ValueError(
-            "weights='imagenet': nothing is downloaded; expected the path of a file. ImageNet weights that load: "
-            "bvlc_alexnet.caffemodel (variant='caffe') and bvlc_reference_caffenet.caffemodel (variant='caffenet') "
-            "from Caffe's model zoo, and alexnet-owt-7be5be79.pth (variant='torchvision') from torchvision. Example: "
-            "AlexNet('caffe', weights='bvlc_alexnet.caffemodel')"
-        )
-    if weights is not None and not isinstance(weights, str | os.PathLike):
-        raise ValueError(f"weights={weights!r}: expected the path of a weight file, or None")
-
-
-def _check_arguments(
-    classes: Any, include_top: Any, classifier_activation: Any, name: Any, width: Any, init: Any, pooling: Any
-) -> None:
-    def check(is_valid: bool, argument: str, value: Any, expected: str) -> None:
-        if not is_valid:
-            raise ValueError(f"{argument}={value!r}: expected {expected}")
-
-    is_index = isinstance(classes, numbers.Integral) and not isinstance(classes, bool)
-    check(is_index and operator.index(classes) >= 1, "classes", classes, "an integer, at least 1")
-    check(isinstance(include_top, bool | np.bool_), "include_top", include_top, "True or False")
-    is_activation = classifier_activation is None or isinstance(classifier_activation, str)
-    try:
-        is_activation = is_activation and callable(keras.activations.get(classifier_activation))
-    except ValueError:
-        is_activation = False
-    check(is_activation, "classifier_activation", classifier_activation, "the name of a Keras activation, or None")
-    check(name is None or isinstance(name, str), "name", name, "a string or None")
-    is_number = isinstance(width, numbers.Real) and not isinstance(width, bool)
-    check(is_number, "width", width, "a positive number")
-    check(init in (None, "paper", "he"), "init", init, "'paper' or 'he'")
-    check(pooling in (None, *_POOLING), "pooling", pooling, "'avg', 'max' or None")
-    check(pooling is None or not include_top, "pooling", pooling, "None, unless include_top=False")
 
 
 def _with_classes(variant: Variant, classes: int) -> tuple[Layer, ...]:
@@ -151,25 +104,6 @@ def _convolutional_layers(variant: Variant) -> tuple[Layer, ...]:
     """The layers below the first fully connected one."""
     first_dense = next(index for index, layer in enumerate(variant.layers) if isinstance(layer, Dense))
     return tuple(layer for layer in variant.layers[:first_dense] if not isinstance(layer, Dropout))
-
-
-def _mean(mean: Sequence | np.ndarray | None, variant: Variant) -> np.ndarray:
-    values: np.ndarray
-    try:
-        values = np.asarray(variant.rgb_mean if mean is None else mean, np.float32)
-    except (TypeError, ValueError):
-        values = np.zeros(0, np.float32)
-    size = variant.crop_size
-    is_image = values.ndim == 3 and values.shape[0] == values.shape[1] >= size and values.shape[2] == 3
-    if values.shape != (3,) and not is_image:
-        raise ValueError(
-            f"mean has shape {values.shape}; expected (3,), ({size}, {size}, 3) or a larger square such as "
-            "(256, 256, 3)"
-        )
-    if is_image:
-        first = (values.shape[0] - size) // 2
-        values = values[first : first + size, first : first + size]
-    return values
 
 
 def features_model(model: keras.Model, layer: str = "fc7") -> keras.Model:
@@ -235,7 +169,7 @@ def preprocess_input(images: Any, crop_size: int | None = None, *, variant: str 
     dataset = dataset.map(lambda image, label: (keras_alexnet.preprocess_input(image), label)).batch(32)
     ```
     """
-    variant = _variant(variant)
+    variant = resolve_variant(variant)
     crop_size = crop_size or variant.crop_size
     if not 0 < crop_size <= 256:
         raise ValueError(f"crop_size={crop_size}: expected 1 to 256")
@@ -251,13 +185,13 @@ def preprocess_input(images: Any, crop_size: int | None = None, *, variant: str 
 def _image_tensor(image: Any) -> tf.Tensor:
     image = np.asarray(image)
     if image.ndim != 3:
-        raise ValueError(f"images: an image has shape {image.shape}; expected [height, width, 3]")
+        raise ValueError(f"images=array of shape {image.shape}: expected [H, W, 3]")
     return tf.convert_to_tensor(image)
 
 
 def _preprocessed_tensor(images: tf.Tensor, crop_size: int, resize: str) -> tf.Tensor:
     if images.shape.rank not in (3, 4) or images.shape[-1] not in (3, None):
-        raise ValueError(f"images: found a tensor of shape {images.shape}; expected [H, W, 3] or [N, H, W, 3]")
+        raise ValueError(f"images=tensor of shape {images.shape}: expected [H, W, 3] or [N, H, W, 3]")
     if images.dtype.is_floating:
         tf.py_function(_warn_if_scaled, [tf.reduce_max(images)], [])
     if images.shape.rank == 3:
@@ -316,7 +250,7 @@ def decode_predictions(
     """
     predictions = np.asarray(predictions)
     if predictions.ndim != 2:
-        raise ValueError(f"predictions have shape {predictions.shape}; expected [N, classes]")
+        raise ValueError(f"predictions=array of shape {predictions.shape}: expected [N, classes]")
     if not isinstance(top, numbers.Integral) or top < 1:
         raise ValueError(f"top={top!r}: expected an integer, at least 1")
     classes = predictions.shape[1]
@@ -331,20 +265,3 @@ def decode_predictions(
         [(keys[index], class_names[index], float(row[index])) for index in order.tolist()]
         for row, order in zip(predictions, best, strict=True)
     ]
-
-
-def imagenet_wnids() -> tuple[str, ...]:
-    """The 1000 wnids of ILSVRC-2012, sorted: the label order of Caffe, torchvision, keras.applications and TFDS."""
-    return tuple(wnid for wnid, _ in _imagenet_classes())
-
-
-def imagenet_names() -> tuple[str, ...]:
-    """A display name for each of the classes of `imagenet_wnids`, in the same order."""
-    return tuple(name for _, name in _imagenet_classes())
-
-
-@functools.cache
-def _imagenet_classes() -> tuple[tuple[str, str], ...]:
-    file = resources.files("keras_alexnet") / "imagenet_classes.tsv"
-    rows = (line.split("\t") for line in file.read_text(encoding="utf-8").splitlines())
-    return tuple((wnid, name) for wnid, name in rows)

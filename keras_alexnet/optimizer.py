@@ -1,7 +1,7 @@
 """The paper's update rule."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -155,7 +155,7 @@ class PaperSGD(keras.optimizers.Optimizer):
         self.assign(previous, change)
         self.assign_add(variable, change)
 
-    def _all_reduce_sum_gradients(self, grads_and_vars):
+    def _all_reduce_sum_gradients(self, grads_and_vars: Iterable) -> list:
         # Keras' own would first gather the gradients of both towers on one device.
         strategy, pairs = tf.distribute.get_strategy(), list(grads_and_vars)
         is_placed = isinstance(strategy, TowerMirroredStrategy) and tf.distribute.get_replica_context() is not None

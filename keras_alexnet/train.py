@@ -8,7 +8,7 @@ A run that was interrupted, by Ctrl-C, SIGTERM or a crash, is resumed by the sam
 
 from collections.abc import Sequence
 
-from keras_alexnet.training.flags import define_flags, flag_values
+from keras_alexnet.training.flags import define_flags, flag_values, help_text
 from pipelines.cli import run
 
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
 
 def command() -> None:
     """Entry point of the command."""
-    run(main, define_flags)
+    run(main, define_flags, help_text=help_text)
 
 
 if __name__ == "__main__":

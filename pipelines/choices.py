@@ -1,4 +1,4 @@
-"""Names and constants that flags offer. Needs no TensorFlow, so that `--help` answers at once."""
+"""Names and constants that flags offer. Needs no TensorFlow, so that `--help` is fast."""
 
 # What --dataset takes.
 DATASET_FORMS = (

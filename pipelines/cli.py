@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import functools
 import math
 import os
 import queue
@@ -46,6 +47,7 @@ def run(
     *,
     takes_arguments: bool = False,
     needs_tensorflow: bool = True,
+    help_text: Callable[[], str] | None = None,
 ) -> None:
     """Runs a command: defines and parses its flags, loads TensorFlow quietly, calls `main(argv)` and exits.
 
@@ -58,6 +60,7 @@ def run(
       define_flags: defines the flags of the command.
       takes_arguments: whether arguments that are not flags are accepted.
       needs_tensorflow: whether to load it before `main`.
+      help_text: makes what --help prints, in place of absl's list of the flags by name.
     """
 
     def guarded(argv: Sequence[str]) -> int | None:
@@ -84,11 +87,12 @@ def run(
     startup.check_python()
     startup.set_environment()
     startup.open_standard_streams()
+    app.define_help_flags()
     others = set(flags.FLAGS)
     define_flags()
     own = set(flags.FLAGS) - others
     try:
-        app.run(guarded, flags_parser=_parse_flags)
+        app.run(guarded, flags_parser=functools.partial(_parse_flags, help_text=help_text))
     except SystemExit as left:
         # IPython's %run shows a traceback for every exit code but 0.
         if not hasattr(builtins, "__IPYTHON__"):
@@ -102,7 +106,7 @@ def run(
 
 
 def _reader_left() -> int:
-    """The exit code after the reader of our output has left, as `| head` does."""
+    """The exit code when the reader of our output has closed it, as `| head` does."""
     # What is still buffered has nowhere to go.
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (stays open until the process ends)
     return 128 + signal.SIGPIPE
@@ -259,13 +263,16 @@ def progress_bar(
         yield ProgressBar(bar, bar.add_task(description, total=total, completed=completed, status=""), completed)
 
 
-def _parse_flags(argv: Sequence[str]) -> list[str]:
+def _parse_flags(argv: Sequence[str], help_text: Callable[[], str] | None) -> list[str]:
     """Parses `argv` into absl's FLAGS; a wrong flag, value or flagfile ends the process with one line."""
     try:
         arguments = expand_flagfiles(argv[1:])
     except flags.Error as error:
         sys.exit(f"error: {one_line(str(error))}")
     try:
+        if help_text is not None and {"--help", "-help", "-?"} & set(arguments):
+            print(help_text())
+            sys.exit(0)
         rest = flags.FLAGS([argv[0], *arguments])
         for name in flags.FLAGS:
             value = flags.FLAGS[name].value
@@ -273,6 +280,9 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
             if isinstance(value, float) and math.isnan(value):
                 raise flags.IllegalFlagValueError(f"--{name}=nan: expected a number")
         return rest
+    except SystemExit:
+        # Only --help and its relatives end the process here; absl's exit code for them is 1.
+        sys.exit(0)
     except BrokenPipeError:
         sys.exit(_reader_left())
     except flags.Error as error:

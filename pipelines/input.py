@@ -9,21 +9,20 @@ arithmetic is done for whole batches.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from pipelines.choices import MEAN_CROPS, RESIZED_SIZE
-from pipelines.datasets.source import UNDECODABLE, Source
+from pipelines.datasets.source import Source
+from pipelines.example_pixels import example_or_zeros, rectangle_of_example
 from pipelines.images import augment, erase
 from pipelines.images.crops import center_crop, check_resize, crop, resize_window
-from pipelines.images.decode import FORMATS, resized_image_or_zeros
 from pipelines.statistics import Statistics
 
-# As a function, the decoders are traced once per process, which takes half a second, and not once per pipeline.
-_resized_image_or_zeros = tf.function(resized_image_or_zeros)
+_augment_on_device = tf.function(augment.augment_on_device, jit_compile=True)
 
 
 def steps_per_epoch(source: Source, batch_size: int, bad_keys: Collection[str] = frozenset()) -> int:
@@ -70,11 +69,12 @@ def training_batches(
         mean = center_crop(statistics.mean_image[np.newaxis], crop_size)[0]
     mean = np.asarray(mean, np.float32)
 
-    def finish(crops: augment.AugmentedCrops, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return _augment_on_device(crops, mean), labels
-
     crops = crop_batches(source, statistics, crop_size=crop_size, **options)
-    return crops.map(finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+    return crops.map(
+        lambda crops, labels: (_augment_on_device(crops, mean), labels),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    ).prefetch(tf.data.AUTOTUNE)
 
 
 def crop_batches(
@@ -131,41 +131,16 @@ def crop_batches(
     check_resize(resize)
     augment.check_augmentation(augmentation)
     augment.check_color_augmentation(color_augmentation)
-    if mean_crop == "crop" and augmentation not in ("crop", "none"):
-        raise ValueError(
-            f"mean_crop=crop: expected central, because augmentation={augmentation} cuts out no plain crop"
-        )
     erase.check_erasing(cutout, random_erasing, crop_size)
-    _check_layout(mean_crop, crop_chunk, batch_size, shard)
+    _check_layout(augmentation, mean_crop, crop_chunk, batch_size, shard)
     epoch_seed, size = augment.epoch_seed(seed, epoch), source.size if source.prepared else size
     check_crop_size(source, crop_size, size)
-
-    def pixels(
-        encoded: tf.Tensor, key: tf.Tensor, y: Any = 0, x: Any = 0, height: Any = size, width: Any = size
-    ) -> tf.Tensor:
-        """uint8 [height,width,3]: a window of the resized image."""
-        if source.prepared:
-            return _prepared_window(source, encoded, y, x, height, width)
-        return tf.slice(_resized_image(encoded, key, resize, size), [y, x, 0], [height, width, 3])
+    cut = _cropper(source, statistics, epoch_seed, augmentation, resize, size, crop_size, mean_crop)
 
     def example(position: tf.Tensor, element: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
         encoded, label, key = element
         crop_key = key if crop_chunk == 1 else tf.strings.as_string(position // crop_chunk)
-        if augmentation == "random_resized":
-            *window, flip = augment.random_window(crop_key, epoch_seed, size)
-            image = resize_window(pixels(encoded, key, *window), crop_size)
-        elif augmentation == "pad4":
-            y, x, flip = augment.random_crop(crop_key, epoch_seed, size + 2 * augment.PADDING, crop_size)
-            image = crop(augment.padded(pixels(encoded, key), statistics.rgb_mean), y, x, crop_size)
-        else:
-            y, x, flip = augment.random_crop(crop_key, epoch_seed, size, crop_size)
-            if augmentation == "none":
-                y = x = tf.constant((size - crop_size) // 2)
-                flip = tf.constant(False)
-            image = tf.ensure_shape(pixels(encoded, key, y, x, crop_size, crop_size), [crop_size, crop_size, 3])
-        if mean_crop == "crop":
-            image = tf.cast(image, tf.float32) - crop(tf.constant(statistics.mean_image), y, x, crop_size)
-        return tf.cond(flip, lambda: tf.reverse(image, axis=[1]), lambda: image), label, key
+        return cut(encoded, key, crop_key), label, key
 
     divisor = augment.SOURCE2012_DIVISOR if color_augmentation == "source2012" else 1.0
     mean_share = 1.0 if mean_crop == "crop" else 1 - 1 / divisor
@@ -179,7 +154,7 @@ def crop_batches(
         return augment.AugmentedCrops(pixels, shifts, divisors, mean_shares, erased), labels
 
     first, (index, count) = start_step * batch_size, shard
-    return (
+    return _begun_by_one_call(
         _good_examples(source, epoch_seed, first, bad_keys)
         .enumerate(first)
         .shard(count, index)
@@ -188,6 +163,42 @@ def crop_batches(
         .map(with_shifts, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .prefetch(tf.data.AUTOTUNE)
     )
+
+
+def _cropper(
+    source: Source,
+    statistics: Statistics,
+    epoch_seed: int,
+    augmentation: str,
+    resize: str,
+    size: int,
+    crop_size: int,
+    mean_crop: str,
+) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
+    """The function from (encoded image, its key, the key of its draws) to a crop or window, flipped or not."""
+
+    def pixels(encoded: tf.Tensor, key: tf.Tensor, *rectangle: Any) -> tf.Tensor:
+        return rectangle_of_example(source, encoded, key, resize, size, rectangle)
+
+    def cut(encoded: tf.Tensor, key: tf.Tensor, crop_key: tf.Tensor) -> tf.Tensor:
+        if augmentation == "random_resized":
+            *window, flip = augment.random_window(crop_key, epoch_seed, size)
+            image = resize_window(pixels(encoded, key, *window), crop_size)
+        elif augmentation == "pad4":
+            y, x, flip = augment.random_crop(crop_key, epoch_seed, size + 2 * augment.PADDING, crop_size)
+            whole = pixels(encoded, key, 0, 0, size, size)
+            image = crop(augment.padded(whole, statistics.rgb_mean), y, x, crop_size)
+        else:
+            y, x, flip = augment.random_crop(crop_key, epoch_seed, size, crop_size)
+            if augmentation == "none":
+                y = x = tf.constant((size - crop_size) // 2)
+                flip = tf.constant(False)
+            image = tf.ensure_shape(pixels(encoded, key, y, x, crop_size, crop_size), [crop_size, crop_size, 3])
+            if mean_crop == "crop":
+                image = tf.cast(image, tf.float32) - crop(tf.constant(statistics.mean_image), y, x, crop_size)
+        return tf.cond(flip, lambda: tf.reverse(image, axis=[1]), lambda: image)
+
+    return cut
 
 
 def evaluation_batches(
@@ -221,18 +232,27 @@ def evaluation_batches(
     check_resize(resize)
 
     def example(encoded: tf.Tensor, label: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        if source.prepared and source.size == size:
-            return tf.ensure_shape(_prepared_window(source, encoded), [size, size, 3]), label, tf.constant(True), key
-        image, valid = _resized_image_or_zeros(encoded, resize, FORMATS, size=size)
+        image, valid = example_or_zeros(source, encoded, resize, size)
         return image, label, valid, key
 
-    return (
+    return _begun_by_one_call(
         source.encoded(split)
         .shard(shard[1], shard[0])
         .map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .batch(batch_size)
         .prefetch(tf.data.AUTOTUNE)
     )
+
+
+def _begun_by_one_call(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """`dataset` with AUTOTUNE going up from one parallel call.
+
+    By default it goes down from 16. Each call that runs before one has ended prepares the graph of the decoders again,
+    which takes as long as decoding a hundred photographs.
+    """
+    options = tf.data.Options()
+    options.autotune.initial_parallelism = 1
+    return dataset.with_options(options)
 
 
 def check_crop_size(source: Source, crop_size: int, size: int) -> None:
@@ -244,34 +264,6 @@ def check_crop_size(source: Source, crop_size: int, size: int) -> None:
         )
 
 
-def _resized_image(encoded: tf.Tensor, key: tf.Tensor, resize: str, size: int) -> tf.Tensor:
-    """uint8 [size,size,3]; when run, an InvalidArgumentError that names `key` if `encoded` cannot be decoded."""
-    image, valid = _resized_image_or_zeros(encoded, resize, FORMATS, size=size)
-    with tf.control_dependencies([tf.Assert(valid, [UNDECODABLE, key])]):
-        return tf.identity(image)
-
-
-def _prepared_window(
-    source: Source, encoded: tf.Tensor, y: Any = 0, x: Any = 0, height: Any = None, width: Any = None
-) -> tf.Tensor:
-    """uint8 [height,width,3]: a window of a prepared record, or all of it. It needs neither checks nor resizing."""
-    size = source.size
-    height, width = (size if side is None else side for side in (height, width))
-    if source.encoding == "png":
-        return tf.slice(tf.io.decode_png(encoded, channels=3), [y, x, 0], [height, width, 3])
-    # One pixel more on each side where there is one: at the edges of the decoded area the chroma is interpolated
-    # from fewer pixels, so the window would differ by some pixel values from that of the whole image.
-    top, left = tf.maximum(y - 1, 0), tf.maximum(x - 1, 0)
-    bottom, right = tf.minimum(y + height + 1, size), tf.minimum(x + width + 1, size)
-    decoded = tf.io.decode_and_crop_jpeg(
-        encoded, [top, left, bottom - top, right - left], channels=3, dct_method="INTEGER_ACCURATE"
-    )
-    return tf.slice(decoded, [y - top, x - left, 0], [height, width, 3])
-
-
-_augment_on_device = tf.function(augment.augment_on_device, jit_compile=True)
-
-
 def _good_examples(source: Source, shuffle_seed: int, start: int, bad_keys: Collection[str]) -> tf.data.Dataset:
     """The training images in the order of `shuffle_seed`, without the undecodable ones, from place `start` on."""
     if not bad_keys:
@@ -281,10 +273,14 @@ def _good_examples(source: Source, shuffle_seed: int, start: int, bad_keys: Coll
     return examples.filter(lambda encoded, label, key: tf.reduce_all(key != bad)).skip(start)
 
 
-def _check_layout(mean_crop: str, crop_chunk: int, batch_size: int, shard: tuple[int, int]) -> None:
+def _check_layout(augmentation: str, mean_crop: str, crop_chunk: int, batch_size: int, shard: tuple[int, int]) -> None:
     """Raises ValueError for options that `crop_batches` cannot use."""
     if mean_crop not in MEAN_CROPS:
         raise ValueError(f"mean_crop={mean_crop}: expected one of {', '.join(MEAN_CROPS)}")
+    if mean_crop == "crop" and augmentation not in ("crop", "none"):
+        raise ValueError(
+            f"mean_crop=crop: expected central, because augmentation={augmentation} cuts out no plain crop"
+        )
     if crop_chunk < 1:
         raise ValueError(f"crop_chunk={crop_chunk}: expected at least 1")
     index, count = shard

@@ -1,9 +1,11 @@
-"""Reads files that users or strangers name: regular files only, none of them larger than expected. No TensorFlow.
+"""Reads untrusted files: regular files only, of limited size. Needs no TensorFlow.
 
 A named pipe would block its reader, a device fills the memory, and so does a sparse file of gigabytes.
 """
 
+import csv
 import errno
+import io
 import os
 import stat
 from pathlib import Path
@@ -69,6 +71,11 @@ def read_text(path: str | os.PathLike[str], encoding: str = "utf-8") -> str:
 def read_lines(path: str | os.PathLike[str], encoding: str = "utf-8") -> list[str]:
     """The lines of a text file, which end in LF, CR LF or CR and nothing else; errors as of `read_text`."""
     return read_text(path, encoding).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def read_csv(path: str | os.PathLike[str], encoding: str = "utf-8") -> "csv.DictReader[str]":
+    """The rows of a CSV file with a header, as dictionaries; errors as of `read_text`."""
+    return csv.DictReader(io.StringIO(read_text(path, encoding), newline=""))
 
 
 def check_directory(directory: str | os.PathLike[str]) -> None:

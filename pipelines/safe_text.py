@@ -1,4 +1,4 @@
-"""Text of strangers, such as file names and labels, made safe for terminals, spreadsheets and JSON."""
+"""Untrusted text, such as file names and labels, made safe for terminals, spreadsheets and JSON."""
 
 import json
 import math

@@ -8,7 +8,7 @@ on each input machine, and on the trainer
 
 Each service decodes its share of every batch. The batches are bit-identical to those made locally and in the same
 order, so a run can resume with other machines or with none. Every machine must find the records under the same path.
-The service has no authentication: its ports must not be reachable by strangers.
+The service has no authentication: its ports must not be reachable from other networks.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Client and server side of the wire. Knows the signatures of an export, not the network behind them.
+"""Client and server of TensorFlow Serving's API. Knows the signatures of an export, not the network behind them.
 
 `serving.Client` and `serving.AsyncClient` send requests to TensorFlow Serving or to the embedded server,
 `serving.ModelServer`. They are loaded on first use, so that `import serving` costs nothing.

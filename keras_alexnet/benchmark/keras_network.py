@@ -25,7 +25,7 @@ class GroupedNormalization(keras.layers.Layer):
         super().__init__()
         self._groups, self._constants = groups, (layer.n // 2, layer.k, layer.alpha, layer.beta)
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """`[N, H, W, C]` to the same shape."""
         parts = tf.split(inputs, self._groups, -1)
         return tf.concat([tf.nn.local_response_normalization(part, *self._constants) for part in parts], -1)

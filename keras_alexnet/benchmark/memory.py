@@ -66,7 +66,7 @@ def _report(title: str, loads: dict[str, Load], repeats: int, report: Report) ->
 
 
 def training_load(variant: Variant, batch: int) -> Load:
-    """A training step."""
+    """A training step as a load."""
     random, size = np.random.default_rng(0), variant.crop_size
     images = tf.constant(random.uniform(0, 255, (batch, size, size, 3)).astype(np.float32))
     labels = tf.constant(random.integers(0, 1000, batch).astype(np.int32))
@@ -136,7 +136,7 @@ def _layers(model: keras.Model) -> list[keras.layers.Layer]:
 
 
 def _bytes(maps: object) -> int:
-    """Of float32 maps for one crop, all towers together."""
+    """Bytes of the float32 maps of one crop, all towers together."""
     return sum(4 * math.prod(tower.shape[1:]) for tower in as_list(maps))
 
 

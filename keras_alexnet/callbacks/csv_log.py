@@ -11,7 +11,7 @@ import keras
 from keras_alexnet.callbacks.schedules import current_learning_rate
 from pipelines.atomic import write_file
 from pipelines.cli import reason_of
-from pipelines.regular_files import read_text
+from pipelines.regular_files import read_csv
 
 Row = dict[str, float]
 
@@ -41,7 +41,7 @@ class CSVLog(keras.callbacks.Callback):
     def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
         """Reads the rows of earlier epochs."""
         if self.path.exists():
-            self.rows = list(csv.DictReader(io.StringIO(read_text(self.path), newline="")))
+            self.rows = list(read_csv(self.path))
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Notes the learning rate of the epoch, which a schedule may change at its end."""

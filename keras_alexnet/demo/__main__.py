@@ -1,4 +1,4 @@
-"""Command: a web page on which photographs are dropped and their classes read.
+"""Command: serves a web page that classifies the photographs dropped on it.
 
     python -m serving.server --model_name=alexnet --model_base_path=$PWD/build/quickstart/export/alexnet
     python -m keras_alexnet.demo --server=127.0.0.1:8500 --model=build/quickstart/model

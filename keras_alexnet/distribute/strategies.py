@@ -73,7 +73,7 @@ def make_strategy(
     2
     """
     if name not in STRATEGIES:
-        raise ValueError(f"strategy={name!r} is unknown; expected one of {', '.join(STRATEGIES)}")
+        raise ValueError(f"strategy={name!r}: expected one of {', '.join(STRATEGIES)}")
     if name == "multiworker" or (name == "auto" and has_several_workers()):
         if virtual_devices or devices:
             given = f"virtual_devices={virtual_devices}" if virtual_devices else f"devices={','.join(devices or ())}"

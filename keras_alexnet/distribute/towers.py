@@ -41,12 +41,12 @@ def on_tower(index: int, function: Callable[..., Any], *tensors: Any) -> Any:
         return function(*tensors)
 
     @tf.custom_gradient
-    def placed(*tensors):
+    def placed(*tensors: tf.Tensor) -> tuple[Any, Callable[..., Any]]:
         with tf.GradientTape() as tape:
             tape.watch(tensors)
             outputs = function(*tensors)
 
-        def gradient(*upstream):
+        def gradient(*upstream: tf.Tensor) -> Any:
             with tf.device(partner):
                 return tape.gradient(outputs, tensors, list(upstream) if isinstance(outputs, list) else upstream[0])
 
@@ -129,7 +129,7 @@ class TowerMirroredStrategy(tf.distribute.MirroredStrategy):
     def sum_at(self, gradients: Sequence[tf.Tensor], variables: Sequence[tf.Variable]) -> list[tf.Tensor]:
         """Sums gradients over all replicas; returns this replica's copies, each on the device of its variable."""
 
-        def reduce(strategy, *gradients):
+        def reduce(strategy: tf.distribute.Strategy, *gradients: tf.Tensor) -> Any:
             pairs = list(zip(gradients, variables, strict=True))
             return strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs)
 
@@ -141,7 +141,7 @@ class TowerMirroredStrategy(tf.distribute.MirroredStrategy):
 
         # A device scope around variable creation would be overridden by MirroredStrategy, which enters its own
         # per replica. A creator that is registered outside its scope is called innermost, once per replica.
-        def creator(next_creator, **kwargs):
+        def creator(next_creator: Callable[..., tf.Variable], **kwargs: Any) -> tf.Variable:
             if _current_tower.get() == 0:
                 return next_creator(**kwargs)
             with tf.device(self.partner_of(current_device())):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipelines.atomic import file_lock, write_file
-from pipelines.regular_files import read_text
+from pipelines.regular_files import read_csv
 
 _LOCK_TIMEOUT_S = 60.0
 _Row = TypeVar("_Row")
@@ -21,7 +21,7 @@ _Row = TypeVar("_Row")
 
 @dataclass(frozen=True)
 class Result:
-    """What a run gave. Errors are fractions 0..1; `hours` are wall-clock and `cpu_hours` those of all cores.
+    """The result of a run. Errors are fractions 0..1; `hours` are wall-clock and `cpu_hours` those of all cores.
 
     Attributes:
       experiment, run, seed: the key; a results file has one row for each.
@@ -91,8 +91,7 @@ def curve_path(directory: Path, experiment: str, run: str, seed: int) -> Path:
 
 def read_curve(path: Path) -> list[dict[str, float]]:
     """Reads a `metrics.csv`, or a copy of one: a row for each epoch, without the values that are missing in it."""
-    table = csv.DictReader(io.StringIO(read_text(path), newline=""))
-    return [{name: float(text) for name, text in row.items() if text} for row in table]
+    return [{name: float(text) for name, text in row.items() if text} for row in read_csv(path)]
 
 
 def read_rows(path: Path, kind: type[_Row]) -> list[_Row]:
@@ -108,7 +107,7 @@ def read_rows(path: Path, kind: type[_Row]) -> list[_Row]:
     fields: Sequence[Any] = dataclasses.fields(kind)  # type: ignore[arg-type]  # a dataclass
     columns = [field.name for field in fields]
     newer = [field.name for field in fields if field.default is not dataclasses.MISSING]
-    table = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    table = read_csv(path)
     if list(dict.fromkeys([*(table.fieldnames or ()), *newer])) != columns:
         raise ValueError(f"{path}: found columns {table.fieldnames}; expected {', '.join(columns)}")
     return [kind(**_values(row, kind)) for row in table]

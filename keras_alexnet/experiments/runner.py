@@ -159,20 +159,20 @@ def _initial_weights(experiment: Experiment, run: Run, seed: int, work_dir: Path
 
 
 def run_command(module: str, *arguments: str) -> None:
-    """Runs `python -m module arguments`, and hands SIGTERM and Ctrl-C on to it, after which it saves its work.
+    """Runs `python -m module arguments`, and forwards SIGTERM and Ctrl-C to it, after which it saves its work.
 
     Raises:
       RunInterrupted: it was asked to stop.
       ValueError: it failed; the reason is in what it printed.
     """
     command = [sys.executable, "-m", module, *arguments]
-    # In a session of its own the command does not receive Ctrl-C by itself too: a second signal would end it at once.
+    # In a session of its own the command does not receive Ctrl-C itself as well: a second signal would end it at once.
     with stop_signals(message="") as stop, subprocess.Popen(command, start_new_session=True) as process:
-        handed_on = False
+        is_forwarded = False
         while process.poll() is None:
-            if stop.received is not None and not handed_on:
+            if stop.received is not None and not is_forwarded:
                 process.send_signal(stop.received)
-                handed_on = True
+                is_forwarded = True
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=_POLL_S)
     if process.returncode in _INTERRUPTED:

@@ -29,10 +29,10 @@ class TowerActivation(keras.layers.Layer):
         super().__init__(**kwargs)
         self.activation = keras.activations.get(activation)
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         return per_tower(self.activation, inputs)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
 
     def get_config(self) -> dict[str, Any]:

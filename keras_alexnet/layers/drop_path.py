@@ -45,7 +45,7 @@ class DropPathColumn(RandomLayer):
         column = tf.cast(uniform(seed, 0, [], 0, self.columns), tf.int32)
         return tf.where(bernoulli(seed, 1, [], self.global_share) > 0, column, LOCAL)
 
-    def compute_output_spec(self, inputs, training=False):
+    def compute_output_spec(self, inputs: Any, training: bool = False) -> Any:
         return keras.KerasTensor((), "int32")
 
     def get_config(self) -> dict[str, Any]:
@@ -101,7 +101,7 @@ class DropPathJoin(RandomLayer):
         restored = tf.one_hot(tf.cast(uniform(seed, 1, [], 0, count), tf.int32), count)
         return tf.where(tf.reduce_any(kept > 0), kept, restored)
 
-    def compute_output_spec(self, inputs, column=None, training=False):
+    def compute_output_spec(self, inputs: Any, column: Any = None, training: bool = False) -> Any:
         return keras.KerasTensor(inputs[0].shape, self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:

@@ -39,16 +39,16 @@ class TrainableSubsampling(keras.layers.Layer):
         super().__init__(**kwargs)
         self.initializer = keras.initializers.get(initializer)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         channels = input_shape[-1:]
         self.coefficient = self.add_weight(name="coefficient", shape=channels, initializer=self.initializer.clone())
         self.bias = self.add_weight(name="bias", shape=channels, initializer=self.initializer.clone())
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         sums = 4 * tf.nn.avg_pool2d(inputs, 2, 2, "VALID")
         return sums * tf.convert_to_tensor(self.coefficient) + tf.convert_to_tensor(self.bias)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         images, height, width, channels = input_shape
         return (images, height // 2, width // 2, channels)
 
@@ -87,7 +87,7 @@ class PartialConv2D(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         channels, size = input_shape[-1], self.kernel_size
         connections = [(read, index) for index, maps in enumerate(self.table) for read in maps]
         if max(read for read, _ in connections) >= channels:
@@ -101,12 +101,12 @@ class PartialConv2D(keras.layers.Layer):
         self.kernel = self.add_weight(name="kernel", shape=shape, initializer=self.kernel_initializer)
         self.bias = self.add_weight(name="bias", shape=(len(self.table),), initializer=self.bias_initializer)
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         kernel = tf.reshape(tf.convert_to_tensor(self.kernel), [-1, len(self._places)])
         kernel = tf.reshape(tf.matmul(kernel, tf.cast(self._places, kernel.dtype)), self._shape)
         return tf.nn.bias_add(tf.nn.conv2d(inputs, kernel, 1, "VALID"), tf.convert_to_tensor(self.bias))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         images, height, width, _ = input_shape
         lost = self.kernel_size - 1
         return (images, height - lost, width - lost, len(self.table))
@@ -145,7 +145,7 @@ class RadialBasisOutput(keras.layers.Layer):
         if len({len(code) for code in self.codes}) != 1 or not set("".join(self.codes)) <= {"0", "1"}:
             raise ValueError(f"{self.name}: codes={codes!r}: expected strings of 0 and 1 of the same length")
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         if input_shape[-1] != len(self.codes[0]):
             raise ValueError(f"{self.name}: codes: expected {input_shape[-1]} values, got {len(self.codes[0])}")
         values = np.array([[2.0 * (digit == "1") - 1 for digit in code] for code in self.codes], np.float32)
@@ -157,14 +157,14 @@ class RadialBasisOutput(keras.layers.Layer):
             autocast=False,
         )
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         differences = tf.cast(inputs, tf.float32)[:, tf.newaxis] - tf.convert_to_tensor(self.centers)
         return -tf.reduce_sum(tf.square(differences), -1)
 
-    def compute_output_spec(self, inputs):
+    def compute_output_spec(self, inputs: Any) -> Any:
         return keras.KerasTensor((inputs.shape[0], len(self.codes)), "float32")
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         return (input_shape[0], len(self.codes))
 
     def get_config(self) -> dict[str, Any]:

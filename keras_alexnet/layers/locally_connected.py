@@ -1,5 +1,6 @@
 """Locally connected layer: a convolution without weight sharing. Keras 3 has none."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import keras
@@ -58,7 +59,7 @@ class LocallyConnected2D(keras.layers.Layer):
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         _, height, width, filters = self.compute_output_shape(input_shape)
         if height < 1 or width < 1:
             raise ValueError(
@@ -72,13 +73,13 @@ class LocallyConnected2D(keras.layers.Layer):
         )
         self.bias = self.add_weight(name="bias", shape=(height, width, filters), initializer=self.bias_initializer)
 
-    def _initial_kernels(self, shape, dtype):
+    def _initial_kernels(self, shape: Sequence[int], dtype: Any) -> Any:
         # Of the kernel's own shape an initializer would count the positions as inputs.
         height, width, inputs, filters = shape
         drawn = self.kernel_initializer((inputs, height * width * filters), dtype)
         return tf.transpose(tf.reshape(drawn, (inputs, height, width, filters)), (1, 2, 0, 3))
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         # Positions first: all products are one batched matrix product [N, k * k * C] x [k * k * C, filters].
         maps = tf.transpose(inputs, [1, 2, 0, 3])
         if self.padding == "same":
@@ -94,7 +95,7 @@ class LocallyConnected2D(keras.layers.Layer):
         products = tf.matmul(tf.concat(windows, -1), tf.convert_to_tensor(self.kernel))
         return tf.transpose(products, [2, 0, 1, 3]) + tf.convert_to_tensor(self.bias)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         lost = 0 if self.padding == "same" else self.kernel_size - 1
         return (input_shape[0], input_shape[1] - lost, input_shape[2] - lost, self.filters)
 

@@ -1,5 +1,6 @@
 """Local response normalization: across channels (the paper's) and within a map (of the 2012 code only)."""
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import keras
@@ -57,7 +58,7 @@ class LocalResponseNormalization(keras.layers.Layer):
         self.depth_radius, self.bias, self.alpha, self.beta = depth_radius, bias, alpha, beta
         self.across = across
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         # In training only: an exported graph must not need XLA.
         is_compiled = training is True and compiles_small_functions()
         normalize = self._compiled if is_compiled else self._normalize
@@ -67,15 +68,15 @@ class LocalResponseNormalization(keras.layers.Layer):
         return tf.split(normalize(tf.concat(inputs, -1)), [maps.shape[-1] for maps in inputs], -1)
 
     @property
-    def _compiled(self):
+    def _compiled(self) -> Callable[[tf.Tensor], tf.Tensor]:
         return compiled_lrn(self.depth_radius, self.bias, self.alpha, self.beta, self.compute_dtype)
 
-    def _normalize(self, maps):
+    def _normalize(self, maps: tf.Tensor) -> tf.Tensor:
         constants = (self.depth_radius, self.bias, self.alpha, self.beta)
         normalized = tf.nn.local_response_normalization(tf.cast(maps, tf.float32), *constants)
         return tf.cast(normalized, self.compute_dtype)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
@@ -104,10 +105,10 @@ class MapResponseNormalization(keras.layers.Layer):
         super().__init__(**kwargs)
         self.size, self.bias, self.alpha, self.beta = size, bias, alpha, beta
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         return per_tower(self._normalize, inputs)
 
-    def _normalize(self, maps):
+    def _normalize(self, maps: tf.Tensor) -> tf.Tensor:
         maps = tf.cast(maps, tf.float32)
         # Padded explicitly: average pooling with SAME divides by the number of pixels within the map.
         low, high = (self.size - 1) // 2, self.size // 2
@@ -119,7 +120,7 @@ class MapResponseNormalization(keras.layers.Layer):
         powers = roots * tf.sqrt(roots) if self.beta == 0.75 else tf.pow(scales, self.beta)
         return tf.cast(maps / powers, self.compute_dtype)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
 
     def get_config(self) -> dict[str, Any]:

@@ -37,10 +37,10 @@ class OverlappingMaxPool(keras.layers.Layer):
         super().__init__(**kwargs)
         self.pool_size, self.strides, self.overhang = pool_size, strides, overhang
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         return per_tower(self._pool, inputs)
 
-    def _pool(self, maps):
+    def _pool(self, maps: tf.Tensor) -> tf.Tensor:
         beyond = [self._beyond(side) for side in maps.shape[1:3]]
         padding: str | list = [[0, 0], [0, beyond[0]], [0, beyond[1]], [0, 0]]
         if not any(beyond):
@@ -58,7 +58,7 @@ class OverlappingMaxPool(keras.layers.Layer):
         """Pixels that the last window extends beyond the map."""
         return -(side - self.pool_size) % self.strides if self.overhang else 0
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         shapes = []
         for images, *sides, channels in as_list(input_shape):
             sides = [(side + self._beyond(side) - self.pool_size) // self.strides + 1 for side in sides]

@@ -47,11 +47,11 @@ class MeanSubtraction(keras.layers.Layer):
         self.scale = scale if isinstance(scale, float | int) else tuple(scale)
         self.resize, self.resized_size = resize, resized_size
 
-    def call(self, images):
+    def call(self, images: Any) -> tf.Tensor:
         # In float32 under any policy: bfloat16 does not represent all pixel values above 128.
         return tf.cast(centered(tf.cast(images, tf.float32), self.mean, self.scale), self.compute_dtype)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
 
     def get_config(self) -> dict[str, Any]:

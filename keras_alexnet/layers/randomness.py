@@ -41,7 +41,7 @@ class RandomLayer(keras.layers.Layer):
         if not accepted:
             raise ValueError(f"{self.name}: {name}={getattr(self, name)!r}: expected {expected}")
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
 
 

@@ -1,5 +1,6 @@
 """Dropout as in the paper (section 4.2)."""
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import keras
@@ -57,10 +58,10 @@ class TowerDropout(RandomLayer):
         seed = self.next_seed()
         return [on_tower(index, self._masked(seed, index), values) for index, values in enumerate(inputs)]
 
-    def _masked(self, seed, index):
+    def _masked(self, seed: tf.Tensor, index: int) -> Callable[[tf.Tensor], tf.Tensor]:
         keep = 1.0 - self.rate
 
-        def mask(values):
+        def mask(values: tf.Tensor) -> tf.Tensor:
             draws = tf.random.stateless_uniform(tf.shape(values), tf.random.experimental.stateless_fold_in(seed, index))
             masked = values * tf.cast(draws < keep, values.dtype)
             return masked if self.rescale == "inference" else masked / keep

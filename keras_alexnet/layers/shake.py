@@ -74,7 +74,7 @@ class ShakeShake(RandomLayer):
             return tf.constant(0.5)
         return uniform(seed, stream, shape) if self.draw == "uniform" else bernoulli(seed, stream, shape, 0.5)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape[0]
 
     def get_config(self) -> dict[str, Any]:

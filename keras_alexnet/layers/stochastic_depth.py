@@ -100,7 +100,7 @@ class Swapout(RandomLayer):
         masks = [tf.cast(bernoulli(seed, index, tf.shape(branch), self.keep), branch.dtype) for index in range(2)]
         return masks[0] * shortcut + masks[1] * branch
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape[0]
 
     def get_config(self) -> dict[str, Any]:

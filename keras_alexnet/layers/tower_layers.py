@@ -78,7 +78,7 @@ class TowerLayer(keras.layers.Layer):
         """The outputs of one tower, which reads `towers`."""
         raise NotImplementedError
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         shapes = as_list(input_shape)
         if self.connectivity == "grouped" and len(shapes) != self.towers:
             raise ValueError(
@@ -101,7 +101,7 @@ class TowerLayer(keras.layers.Layer):
             self.kernels.append(kernel)
             self.biases.append(bias)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         below = as_list(inputs)
         read = [[maps] for maps in below] if self.connectivity == "grouped" else read_by(self.towers, below)
         connect = functools.partial(self._connect_in_compute_dtype, training is True)
@@ -111,11 +111,13 @@ class TowerLayer(keras.layers.Layer):
         ]
         return outputs if self.towers > 1 else outputs[0]
 
-    def _connect_in_compute_dtype(self, training, kernel, bias, *towers):
+    def _connect_in_compute_dtype(
+        self, training: bool, kernel: tf.Tensor, bias: tf.Tensor, *towers: tf.Tensor
+    ) -> tf.Tensor:
         dtype = self.compute_dtype
         return self.connect(tf.cast(kernel, dtype), tf.cast(bias, dtype), towers, training)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         shape = (*self._output_shape(as_list(input_shape)[0]), self.size // self.towers)
         return [shape] * self.towers if self.towers > 1 else shape
 
@@ -178,10 +180,10 @@ class TowerConv2D(TowerLayer):
         super().__init__(filters, towers, connectivity, kernel_initializer, bias_initializer, **kwargs)
         self.filters, self.kernel_size, self.strides, self.padding = filters, kernel_size, strides, tuple(padding)
 
-    def kernel_shape(self, input_shapes):
+    def kernel_shape(self, input_shapes: list[tuple]) -> tuple[int, ...]:
         return self.kernel_size, self.kernel_size, sum(shape[-1] for shape in input_shapes)
 
-    def connect(self, kernel, bias, towers, training):
+    def connect(self, kernel: tf.Tensor, bias: tf.Tensor, towers: Sequence[tf.Tensor], training: bool) -> tf.Tensor:
         top, bottom, left, right = self.padding
         # The gradient of a convolution with explicit padding is five times slower on a CPU. So zeros are added by SAME
         # where that means the same, and by tf.pad elsewhere.
@@ -192,7 +194,7 @@ class TowerConv2D(TowerLayer):
         maps = tf.nn.conv2d(maps, kernel, self.strides, "SAME" if is_same else "VALID")
         return tf.nn.bias_add(maps, bias)
 
-    def _output_shape(self, input_shape):
+    def _output_shape(self, input_shape: tuple) -> tuple:
         top, bottom, left, right = self.padding
         sides = []
         for side, zeros in zip(input_shape[1:3], (top + bottom, left + right), strict=True):
@@ -245,16 +247,16 @@ class TowerDense(TowerLayer):
         super().__init__(units, towers, connectivity, kernel_initializer, bias_initializer, **kwargs)
         self.units = units
 
-    def kernel_shape(self, input_shapes):
+    def kernel_shape(self, input_shapes: list[tuple]) -> tuple[int, ...]:
         return (sum(math.prod(shape[1:]) for shape in input_shapes),)
 
-    def connect(self, kernel, bias, towers, training):
+    def connect(self, kernel: tf.Tensor, bias: tf.Tensor, towers: Sequence[tf.Tensor], training: bool) -> tf.Tensor:
         rows = concatenate([tf.reshape(part, [-1, math.prod(part.shape[1:])]) for part in towers])
         # In training only, because an exported graph must not contain a gradient of ours.
         product = training_product if training and compiles_small_functions() else tf.matmul
         return tf.nn.bias_add(product(rows, kernel), bias)
 
-    def _output_shape(self, input_shape):
+    def _output_shape(self, input_shape: tuple) -> tuple:
         return (input_shape[0],)
 
     def get_config(self) -> dict[str, Any]:

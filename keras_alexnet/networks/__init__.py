@@ -1,4 +1,4 @@
-"""Networks by name: AlexNet's variants, `keras.applications`, and a user's own factory.
+"""Networks by name: AlexNet's variants, its successors, `keras.applications`, keras-hub, and a user's own function.
 
 Importing this package needs neither TensorFlow nor Keras; building a network does.
 """

@@ -15,10 +15,10 @@ from typing import Any
 
 from keras_alexnet.networks import blocks
 from keras_alexnet.networks.network import Network
+from keras_alexnet.variants.architecture import CROP_FRACTION
 
 PREFIX = "keras_hub."
 _IMAGE_SIZE = 224
-_CROP_FRACTION = 0.875
 _OWN_ARGUMENTS = {"self", "image_shape", "data_format", "dtype", "name", "kwargs"}
 
 
@@ -53,7 +53,7 @@ def network(name: str) -> Network:
         name=name,
         build=functools.partial(_build, name, task, backbone, preprocessing),
         image_size=size,
-        resize_size=round(size / _CROP_FRACTION),
+        resize_size=round(size / CROP_FRACTION),
         resize_policy="shorter_side",
         weight_decay=1e-4,
         features_layer=None,

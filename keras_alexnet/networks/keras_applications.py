@@ -8,11 +8,9 @@ import functools
 from typing import Any
 
 from keras_alexnet.networks.network import Network
+from keras_alexnet.variants.architecture import CROP_FRACTION
 
 PREFIX = "keras.applications."
-
-# The part of a resized image's side that remains after the crop: 224 of 256.
-_CROP_FRACTION = 0.875
 
 # Family: (constructor name -> input size), preprocessing mode ("none": the constructor's model contains it), weight
 # decay, options of the constructors.
@@ -57,7 +55,7 @@ def networks() -> list[Network]:
             name=PREFIX + constructor,
             build=functools.partial(_build, constructor, mode),
             image_size=size,
-            resize_size=round(size / _CROP_FRACTION),
+            resize_size=round(size / CROP_FRACTION),
             resize_policy="shorter_side",
             weight_decay=weight_decay,
             features_layer=None,

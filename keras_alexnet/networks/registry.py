@@ -60,14 +60,13 @@ def find(name: str) -> Network:
         return user_factory.network(name)
     if name.startswith(hub_classifiers.PREFIX):
         return _hub_classifier(name)
-    if name not in _registered():
-        own = ", ".join(other for other in _registered() if not other.startswith(keras_applications.PREFIX))
-        raise ValueError(
-            f"network={name}: expected one of {own}, {keras_applications.PREFIX}<constructor> "
-            f"({', '.join(keras_applications.CONSTRUCTORS)}), {hub_classifiers.PREFIX}<class or preset>, or "
-            "package.module:function"
-        )
-    return _registered()[name]
+    if name in _registered():
+        return _registered()[name]
+    prefix = keras_applications.PREFIX
+    if name.startswith(prefix):
+        constructors = ", ".join(keras_applications.CONSTRUCTORS)
+        raise ValueError(f"network={name}: expected {prefix}<constructor>, one of {constructors}")
+    raise ValueError(f"network={name}: expected one of {name_forms()}")
 
 
 @functools.cache

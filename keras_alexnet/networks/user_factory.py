@@ -6,6 +6,7 @@ import os
 import sys
 
 from keras_alexnet.networks.network import Network
+from keras_alexnet.variants.architecture import CROP_FRACTION
 
 _REQUIRED = ("classes", "image_size", "classifier_activation")
 
@@ -38,7 +39,7 @@ def network(name: str) -> Network:
             classes=classes, image_size=image_size, classifier_activation=classifier_activation, **options
         ),
         image_size=size,
-        resize_size=round(size * 256 / 224),
+        resize_size=round(size / CROP_FRACTION),
         resize_policy="shorter_side",
         weight_decay=0.0005,
         features_layer=None,

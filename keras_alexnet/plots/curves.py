@@ -52,7 +52,7 @@ def learning_curves_figure(
     for axes, (column, validation, label, factor) in zip(panels, shown, strict=True):
         for index, (name, points) in enumerate(runs.items()):
             color = _COLORS[index % len(_COLORS)]
-            prefix = f"{shortened(name, 24)}, " if len(runs) > 1 else ""
+            prefix = f"{shortened(name, 28)}, " if len(runs) > 1 else ""
             _draw(axes, points, column, factor, f"{prefix}training", color=color, linestyle=(0, (2, 1.5)))
             _draw(axes, points, validation, factor, f"{prefix}validation", color=color, linewidth=1.8)
         if len(runs) == 1:

@@ -49,7 +49,7 @@ def kernel_tiles(kernels: np.ndarray) -> np.ndarray:
     """
     kernels = np.asarray(kernels, np.float32)
     if kernels.ndim != 4 or kernels.shape[2] not in (1, 3):
-        raise ValueError(f"kernels have shape {kernels.shape}; expected (height, width, 3 or 1, filters)")
+        raise ValueError(f"kernels=array of shape {kernels.shape}: expected (height, width, 3 or 1, filters)")
     largest = np.abs(kernels).max((0, 1, 2), keepdims=True)
     tiles = (0.5 + 0.5 * kernels / np.maximum(largest, 1e-30)).transpose(3, 0, 1, 2)
     return np.broadcast_to(tiles, (*tiles.shape[:3], 3))

@@ -52,7 +52,7 @@ def neighbours_figure(
 ) -> Figure:
     """Draws a row for each query: the photograph, and its neighbours from the nearest on.
 
-    A frame tells whether a neighbour has the class of its query, if both are known.
+    A frame shows whether a neighbour has the class of its query, if both are known.
 
     Args:
       queries: at least one.

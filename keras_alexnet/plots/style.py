@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Distinguishable with every kind of colour blindness: Okabe and Ito, "Color Universal Design", 2008.
 BLUE, VERMILLION, GREEN, ORANGE, SKY, GREY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#8C8C8C"
-INK, FAINT = "#222222", "#D9D9D9"
+INK = "#222222"
 
 _PARAMETERS: dict[str, Any] = {
     "font.size": 9,

@@ -114,7 +114,7 @@ class Predictor:
         """One prediction for each image, in their order; reads only a few batches ahead of the consumer.
 
         Raises:
-          ValueError: the network cannot be run, for want of memory for example.
+          ValueError: the network cannot be run, for example because memory is exhausted.
         """
         groups = self.predict_groups([(None, images)])
         return (prediction for _, predictions in groups for prediction in predictions)

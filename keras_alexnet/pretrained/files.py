@@ -15,7 +15,7 @@ from keras_alexnet.classifier import (
     resolve_inputs_and_outputs,
     with_image_size,
 )
-from keras_alexnet.model import imagenet_names, imagenet_wnids
+from keras_alexnet.imagenet import imagenet_names, imagenet_wnids
 from keras_alexnet.pretrained.loaded_network import LoadedNetwork
 from keras_alexnet.variants import VARIANTS, find_variant
 from keras_alexnet.weights import check_keras_file, keras_version

@@ -1,6 +1,5 @@
 """The network of a run directory, and how it was trained."""
 
-import csv
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from keras_alexnet.checkpoints import load_trained
 from keras_alexnet.pretrained.loaded_network import LoadedNetwork
 from keras_alexnet.run_directory import RunConfig, RunDirectory
-from pipelines.regular_files import read_text
+from pipelines.regular_files import read_csv
 
 # Columns of results.csv that a model card repeats.
 _RESULT_FIELDS = ("dataset", "split", "crops", "images", "skipped", "top1_error", "top5_error", "loss")
@@ -59,8 +58,7 @@ def training_record(model_dir: Path, config: RunConfig, steps: int) -> dict[str,
 def _error_rates(results: Path, steps: int) -> list[dict[str, Any]]:
     if not results.exists():
         return []
-    table = csv.DictReader(read_text(results).splitlines())
-    rows = [row for row in table if row.get("steps") == str(steps)]
+    rows = [row for row in read_csv(results) if row.get("steps") == str(steps)]
     for row in rows:
         row["crops"] = row.get("crops") or row.get("views")  # its name in version 0.1
     newest = {(row.get("dataset"), row.get("split"), row["crops"]): row for row in rows}

@@ -42,8 +42,14 @@ def _of_export(signatures: Mapping[str, Signature], crops: str) -> Callable[[tf.
         return function(**{wire.INPUT_IMAGES: images})[wire.OUTPUT_PROBABILITIES]
 
     def center_crop(images: tf.Tensor) -> tf.Tensor:
-        # This signature takes files; PNG is lossless, and an image of this size is not resized again.
-        files = tf.map_fn(tf.io.encode_png, images, fn_output_signature=tf.string)
-        return function(**{wire.INPUT_BYTES: files})[wire.OUTPUT_PROBABILITIES]
+        return function(**{wire.INPUT_BYTES: png_files(images)})[wire.OUTPUT_PROBABILITIES]
 
     return ten_crop if crops == "ten" else center_crop
+
+
+def png_files(images: tf.Tensor) -> tf.Tensor:
+    """Resized images uint8 `[N, R, R, 3]` as files, string `[N]`, for signatures that take files.
+
+    PNG is lossless, and an image of this size is not resized again.
+    """
+    return tf.map_fn(tf.io.encode_png, images, fn_output_signature=tf.string)

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from keras_alexnet.saved_model.export import write_version
 from keras_alexnet.saved_model.files import model_card
 from keras_alexnet.saved_model.module import Network
 from keras_alexnet.saved_model.served import serving_network
-from keras_alexnet.saved_model.versions import check_names, next_version, refuse_existing
+from keras_alexnet.saved_model.versions import check_names, new_version
 from keras_alexnet.saved_model.warmup import probes
 from pipelines.choices import MAX_PIXELS
 from serving import signatures as wire
@@ -93,41 +92,20 @@ def export_average(
         if network.model is None:
             raise ValueError(f"model={network.source}: is an export already; expected a run directory or a file")
         check_names(network.model, "class_names", network.class_names)
-    base, first = Path(export_base), networks[0]
-    target = base / str(next_version(base) if version is None else version)
-    refuse_existing(target)
-    parts = [_served(network, precision) for network in networks]
+    target, first = new_version(export_base, version), networks[0]
+    parts = [serving_network(network, precision) for network in networks]
     write_version(
         target,
         AveragedNetwork(parts),
         first.class_names,
         first.display_names or first.class_names,
         lambda served: average_card(networks, served),
-        lambda: averaged_probes([_probes(network, base.name, max_pixels) for network in networks]),
+        lambda: averaged_probes([probes(network, target.parent.name, max_pixels) for network in networks]),
         precision=precision,
         top_k=top_k,
         max_pixels=max_pixels,
     )
     return str(target)
-
-
-def _served(network: LoadedNetwork, precision: str) -> Network:
-    assert network.model is not None
-    inputs_and_outputs = (network.preprocessing, network.from_logits, network.resized_size, network.resize)
-    return serving_network(network.model, precision, *inputs_and_outputs)
-
-
-def _probes(network: LoadedNetwork, model_name: str, max_pixels: int) -> list[PredictionLog]:
-    assert network.model is not None
-    return probes(
-        network.model,
-        model_name,
-        network.resize,
-        max_pixels,
-        from_logits=network.from_logits,
-        preprocessing=network.preprocessing,
-        size=network.resized_size,
-    )
 
 
 def averaged_probes(of_networks: Sequence[Sequence[PredictionLog]]) -> list[PredictionLog]:

@@ -12,18 +12,13 @@ import keras
 import tensorflow as tf
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
-from keras_alexnet.classifier import (
-    check_classifier,
-    resized_size,
-    resolve_inputs_and_outputs,
-    with_image_size,
-)
 from keras_alexnet.saved_model import verify
+from keras_alexnet.saved_model.arguments import resolve_network
 from keras_alexnet.saved_model.files import model_card, write_card, write_serving_config
 from keras_alexnet.saved_model.graph import refuse_random_numbers, remove_devices
 from keras_alexnet.saved_model.module import Network, ServingModule
 from keras_alexnet.saved_model.served import serving_network
-from keras_alexnet.saved_model.versions import check_names, next_version, part_of, publish, refuse_existing
+from keras_alexnet.saved_model.versions import new_version, part_of, publish
 from keras_alexnet.saved_model.warmup import WARMUP_FILE, probes, warmup_requests, write_logs
 from keras_alexnet.ten_crop import Preprocessing
 from pipelines.choices import MAX_PIXELS
@@ -92,31 +87,28 @@ def export_model(
     ```python
     export_model(AlexNet(classes=2, weights="mine.weights.h5"), "export/alexnet", ["cat", "dog"])
     mobilenet = keras.applications.MobileNet()
-    export_model(mobilenet, "export/mobilenet", imagenet_names, preprocessing="tf", from_logits=False)
+    export_model(mobilenet, "export/mobilenet", imagenet_wnids(), preprocessing="tf", from_logits=False)
     ```
     """
-    if isinstance(model, keras.Model):
-        model = with_image_size(model, image_size)
-    check_classifier(model)
-    labels = class_names if labels is None else labels
-    for argument, names in (("class_names", class_names), ("labels", labels)):
-        check_names(model, argument, names)
-    preprocessing, from_logits = resolve_inputs_and_outputs(model, preprocessing, from_logits)
-    base = Path(export_base)
-    target = base / str(next_version(base) if version is None else version)
-    refuse_existing(target)
-    size = resized_size(model) if resize_size is None else resize_size
-    if size < model.input_shape[1]:
-        raise ValueError(f"resize_size={size}: expected at least the {model.input_shape[1]} pixels of {model.name}")
-    network = serving_network(model, precision, preprocessing, from_logits, size, resize)
-    inputs_and_outputs: dict[str, Any] = {"preprocessing": preprocessing, "from_logits": from_logits}
+    network = resolve_network(
+        model,
+        class_names,
+        preprocessing=preprocessing,
+        from_logits=from_logits,
+        image_size=image_size,
+        resize=resize,
+        resize_size=resize_size,
+        labels=labels,
+        training=training,
+    )
+    target = new_version(export_base, version)
     write_version(
         target,
-        network,
-        class_names,
-        labels,
-        lambda served: model_card(model, served, training or {}),
-        lambda: probes(model, base.name, network.resize, max_pixels, size=size, **inputs_and_outputs),
+        serving_network(network, precision),
+        network.class_names,
+        network.display_names,
+        lambda served: model_card(network.model, served, network.training),
+        lambda: probes(network, target.parent.name, max_pixels),
         precision=precision,
         top_k=top_k,
         max_pixels=max_pixels,

@@ -1,6 +1,7 @@
 """`export_onnx`: a network on resized images as an ONNX file in a Triton model repository."""
 
 import contextlib
+import dataclasses
 import importlib.util
 import io
 import json
@@ -14,16 +15,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_alexnet.classifier import (
-    alexnet_input,
-    check_classifier,
-    resized_size,
-    resolve_inputs_and_outputs,
-    with_image_size,
-)
+from keras_alexnet.classifier import alexnet_input
+from keras_alexnet.pretrained import network_probabilities
+from keras_alexnet.saved_model.arguments import resolve_network
 from keras_alexnet.saved_model.serving_network import copy_of
-from keras_alexnet.saved_model.versions import check_names, next_version, part_of, publish, refuse_existing
-from keras_alexnet.ten_crop import Preprocessing, crop_probabilities
+from keras_alexnet.saved_model.versions import new_version, part_of, publish
+from keras_alexnet.ten_crop import Preprocessing
 from pipelines.choices import CROPS
 from serving.signatures import INPUT_IMAGES, OUTPUT_PROBABILITIES
 
@@ -79,38 +76,37 @@ def export_onnx(
         raise ImportError(f"ONNX files need {missing[0]}: pip install 'keras-alexnet[onnx]'")
     if crops not in CROPS:
         raise ValueError(f"crops={crops!r}: expected {' or '.join(map(repr, CROPS))}")
-    if isinstance(model, keras.Model):
-        model = with_image_size(model, image_size)
-    check_classifier(model)
-    labels = class_names if labels is None else labels
-    check_names(model, "class_names", class_names)
-    check_names(model, "labels", labels)
-    preprocessing, from_logits = resolve_inputs_and_outputs(model, preprocessing, from_logits)
-    base = Path(export_base)
-    target = base / str(next_version(base) if version is None else version)
-    refuse_existing(target)
-    centring = alexnet_input(model)
-    resize = centring.resize if centring is not None else resize or "shorter_side"
-    size = resized_size(model) if resize_size is None else resize_size
+    network = resolve_network(
+        model,
+        class_names,
+        preprocessing=preprocessing,
+        from_logits=from_logits,
+        image_size=image_size,
+        resize=resize,
+        resize_size=resize_size,
+        labels=labels,
+    )
+    target, size = new_version(export_base, version), network.resized_size
     # A copy in float32, without the placement of its training. Other models are converted as they are.
-    single = copy_of(model, "float32") if centring is not None else model
+    if alexnet_input(network.model) is not None:
+        network = dataclasses.replace(network, model=copy_of(network.model, "float32"))
+    probabilities = network_probabilities(network, crops)
 
     def predict(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        probabilities = crop_probabilities(single, images, crops, from_logits=from_logits, preprocessing=preprocessing)
-        return {OUTPUT_PROBABILITIES: probabilities}
+        return {OUTPUT_PROBABILITIES: probabilities(images)}
 
     metadata = {
-        "class_names": json.dumps(list(class_names), ensure_ascii=False),
-        "labels": json.dumps(list(labels), ensure_ascii=False),
+        "class_names": json.dumps(network.class_names, ensure_ascii=False),
+        "labels": json.dumps(network.display_names, ensure_ascii=False),
         "crops": crops,
-        "resize": resize,
+        "resize": network.resize,
     }
     with part_of(target) as part:
         file = part / "model.onnx"
         _convert(predict, size, file, metadata)
         images = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8)
         _check_predictions(file, images, predict(tf.constant(images))[OUTPUT_PROBABILITIES].numpy())
-        _write_triton_files(base, size, labels)
+        _write_triton_files(target.parent, size, network.display_names)
         publish(part, target)
     return str(target)
 

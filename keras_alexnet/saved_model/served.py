@@ -3,44 +3,37 @@
 from collections.abc import Mapping
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from keras_alexnet.classifier import alexnet_input
 from keras_alexnet.pretrained import LoadedNetwork, Signature
 from keras_alexnet.saved_model import PRECISIONS
+from keras_alexnet.saved_model.arguments import resolve_resize
 from keras_alexnet.saved_model.generic_network import GenericNetwork
 from keras_alexnet.saved_model.module import Network, ServingModule
 from keras_alexnet.saved_model.serving_network import ServingNetwork
-from keras_alexnet.ten_crop import Preprocessing
-from pipelines.images.crops import check_resize
 
 
-def serving_network(
-    model: keras.Model,
-    precision: str,
-    preprocessing: Preprocessing,
-    from_logits: bool,
-    resize_size: int,
-    resize: str | None,
-) -> Network:
-    """The network of `model` as `ServingModule` takes it; see `export_model` for the arguments.
+def serving_network(network: LoadedNetwork, precision: str) -> Network:
+    """A network as `ServingModule` takes it.
+
+    Args:
+      network: one with a model.
+      precision: one of `saved_model.PRECISIONS`.
 
     Raises:
       ValueError: the precision is unknown or not supported for this model, or the resize policy is not its own.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision={precision!r}: expected one of {', '.join(PRECISIONS)}")
-    centring = alexnet_input(model)
-    if centring is not None:
-        if resize not in (None, centring.resize):
-            raise ValueError(f"resize={resize}: {model.name} contains its own, {centring.resize}")
-        return ServingNetwork(model, precision, resize_size)
+    model, size = network.model, network.resized_size
+    assert model is not None
+    resize = resolve_resize(model, network.resize)
+    if alexnet_input(model) is not None:
+        return ServingNetwork(model, precision, size)
     if precision != "float32":
         raise ValueError(f"precision={precision!r}: supported for AlexNet only; expected 'float32' for {model.name}")
-    resize = "shorter_side" if resize is None else resize
-    check_resize(resize)
-    return GenericNetwork(model, preprocessing, from_logits, resize_size, resize)
+    return GenericNetwork(model, network.preprocessing, network.from_logits, size, resize)
 
 
 def class_labels(network: LoadedNetwork) -> tuple[str, ...]:
@@ -61,9 +54,7 @@ def served_signatures(network: LoadedNetwork) -> Mapping[str, Signature]:
     """
     if network.signatures is not None:
         return network.signatures
-    assert network.model is not None
-    inputs_and_outputs = (network.preprocessing, network.from_logits, network.resized_size, network.resize)
-    module = ServingModule(serving_network(network.model, "float32", *inputs_and_outputs), class_labels(network))
+    module = ServingModule(serving_network(network, "float32"), class_labels(network))
     functions = module.trace()
 
     def signature(name: str) -> Signature:

@@ -1,6 +1,7 @@
 """The directory of a model's versions: a new version appears by one rename, complete."""
 
 import contextlib
+import numbers
 import os
 import secrets
 import shutil
@@ -64,6 +65,22 @@ def _remove_parts(base: Path) -> None:
         with contextlib.suppress(FileLockedError, PermissionError), file_lock(_lock_of(part)):
             shutil.rmtree(part, ignore_errors=True)
             _lock_of(part).unlink(missing_ok=True)
+
+
+def new_version(export_base: str | os.PathLike[str], version: int | None) -> Path:
+    """`<export_base>/<version>`; without a version, the one after the highest that exists.
+
+    Raises:
+      ValueError: the version exists, or is not a number that TensorFlow Serving takes.
+    """
+    base = Path(export_base)
+    if version is None:
+        version = next_version(base)
+    elif not isinstance(version, numbers.Integral) or isinstance(version, bool) or not 1 <= version < 2**63:
+        raise ValueError(f"version={version!r}: expected an integer from 1 to {2**63 - 1}")
+    target = base / str(version)
+    refuse_existing(target)
+    return target
 
 
 def next_version(base: Path) -> int:

@@ -15,8 +15,9 @@ from PIL import Image
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from keras_alexnet.classifier import alexnet_input, classifier_features
+from keras_alexnet.pretrained import LoadedNetwork, network_probabilities
 from keras_alexnet.saved_model.classifier_layer import find_classifier, flat_features, observed
-from keras_alexnet.ten_crop import Preprocessing, crop_probabilities, preprocess
+from keras_alexnet.ten_crop import preprocess
 from pipelines.choices import RESIZED_SIZE
 from pipelines.images import crops, decode
 from serving import signatures as wire
@@ -51,45 +52,32 @@ def warmup_requests(model_name: str, size: int = RESIZED_SIZE) -> list[Predictio
     return logs
 
 
-def probes(
-    model: keras.Model,
-    model_name: str,
-    resize: str,
-    max_pixels: int,
-    *,
-    from_logits: bool,
-    preprocessing: Preprocessing = "none",
-    size: int = RESIZED_SIZE,
-) -> list[PredictionLog]:
+def probes(network: LoadedNetwork, model_name: str, max_pixels: int) -> list[PredictionLog]:
     """One request for every signature, with the predictions of the Keras model, which is called crop by crop.
 
     Args:
-      model: the classifier that was given to the exporter.
+      network: the one that is exported; it has a model.
       model_name: goes into the requests.
-      resize: one of `pipelines.choices.RESIZE_POLICIES`.
       max_pixels: larger images count as not decodable.
-      from_logits, preprocessing: see `ten_crop.crop_probabilities`.
-      size: side of the resized images in pixels.
 
     Raises:
       ValueError: the outputs are declared to be probabilities, but are not between 0 and 1.
     """
+    model = network.model
+    assert model is not None
     random = np.random.default_rng(0)
     pixels = np.kron(random.integers(0, 256, (8, 8, 3), np.uint8), np.ones((32, 32, 1), np.uint8))
     photograph = Image.fromarray(pixels).resize((400, 300), Image.Resampling.BICUBIC)
     files = [_encoded(pixels, "PNG"), _encoded(photograph, "JPEG"), b"no image"]
     decoded = [decode.decode_rgb(file) for file in files[:2]]
     valid = np.array([tf.size(image) // 3 <= max_pixels for image in decoded] + [False])
-    images = np.stack([crops.resize_image(image, resize, size) for image in decoded])
-    ten, center = (
-        crop_probabilities(model, images, which, from_logits=from_logits, preprocessing=preprocessing).numpy()
-        for which in ("ten", "center")
-    )
+    images = np.stack([crops.resize_image(image, network.resize, network.resized_size) for image in decoded])
+    ten, center = (network_probabilities(network, which)(images).numpy() for which in ("ten", "center"))
     if not (np.all(ten > -1e-3) and np.all(ten < 1 + 1e-3)):
         raise ValueError(
-            f"from_logits={from_logits}: found outputs {ten.min():.3g} to {ten.max():.3g}; expected 0 to 1"
+            f"from_logits={network.from_logits}: found outputs {ten.min():.3g} to {ten.max():.3g}; expected 0 to 1"
         )
-    features = _features(model, preprocess(crops.center_crop(images, model.input_shape[1]), preprocessing))
+    features = _features(model, preprocess(crops.center_crop(images, model.input_shape[1]), network.preprocessing))
 
     def bytes_probe(name: str, output: str, rows: np.ndarray) -> PredictionLog:
         rows = np.where(valid[:, np.newaxis], [*rows, np.zeros_like(rows[0])], np.float32(0))

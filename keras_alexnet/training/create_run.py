@@ -8,9 +8,10 @@ from keras_alexnet.checkpoints import saved_state
 from keras_alexnet.networks import Network, parse_options
 from keras_alexnet.run_directory import RunConfig, RunDirectory
 from keras_alexnet.training.class_weights import balanced_weights, count_images, read_class_weights
-from keras_alexnet.training.config import Resume, TrainingConfig, setting_of
+from keras_alexnet.training.config import TrainingConfig
 from keras_alexnet.training.context import TrainingContext
 from keras_alexnet.training.fine_tuning import InitialWeights
+from keras_alexnet.training.setting import Resume, setting_of
 from pipelines.datasets.source import Source
 from pipelines.input import steps_per_epoch
 from pipelines.preparation.compute_statistics import compute_statistics

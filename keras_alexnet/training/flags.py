@@ -6,9 +6,10 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 
-from keras_alexnet.training.config import GROUPS, TrainingConfig, setting_of, type_of
+from keras_alexnet.training.config import TrainingConfig
+from keras_alexnet.training.setting import GROUPS, setting_of, type_of
 from pipelines.cli import define_path
 
 # Bounds and choices are checked by TrainingConfig, so that programs and the command report the same errors.
@@ -22,19 +23,17 @@ _DEFINE: dict[type, Callable[..., object]] = {
 
 
 def define_flags() -> None:
-    """Defines one flag per field of `TrainingConfig`, and the grouped `--help`."""
+    """Defines one flag per field of `TrainingConfig`."""
     for field in dataclasses.fields(TrainingConfig):
         setting = setting_of(field)
         define: Callable[..., object] = define_path if setting.is_path else _DEFINE[type_of(field)]
         define(field.name, field.default, _description(field))
         for alias in setting.aliases:
             flags.DEFINE_alias(alias, field.name)
-    app.define_help_flags()
-    flags.DEFINE_flag(_GroupedHelp())
 
 
 def flag_values() -> TrainingConfig:
-    """The config that the command line asks for.
+    """The configuration that the flags give.
 
     Raises:
       ValueError: for a value out of range.
@@ -89,16 +88,3 @@ def _description(field: dataclasses.Field) -> str:
 
 def _shown(default: object) -> str:
     return str(default).lower() if isinstance(default, bool) else str(default)
-
-
-class _GroupedHelp(app.HelpFlag):
-    """Replaces absl's `--help`, which sorts all flags by name."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.allow_override = True
-
-    def parse(self, arg: str | bool) -> None:
-        if self._parse(arg):
-            print(help_text())
-            sys.exit(0)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_alexnet.callbacks.csv_log import CSVLog, Row
 from keras_alexnet.callbacks.diagnostics import TrainingDivergedError, first_layer_not_finite, stuck_report
-from keras_alexnet.callbacks.resume import Resume
+from keras_alexnet.callbacks.resume import Progress, Resume
 from keras_alexnet.callbacks.schedules import Schedule, current_learning_rate
 from keras_alexnet.callbacks.tensorboard import TensorBoardLog
 from keras_alexnet.checkpoints import CheckpointError
@@ -108,7 +108,7 @@ class TrainingLoop:
         return row
 
     @property
-    def progress(self):
+    def progress(self) -> Progress:
         """The position of the run."""
         return self._resume.progress
 
@@ -181,7 +181,7 @@ class TrainingLoop:
             return means | meter.rates()
 
     def _learning_rates(self, count: int) -> list[float]:
-        """Of the next `count` steps."""
+        """The learning rates of the next `count` steps."""
         epoch, step, steps = self.progress.epoch, self.progress.step, self.data.steps_per_epoch
         return [self.schedule.learning_rate_of_step(epoch, step + index, steps) for index in range(count)]
 

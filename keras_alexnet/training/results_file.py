@@ -9,7 +9,7 @@ from pathlib import Path
 from keras_alexnet.training.evaluation import ErrorRates
 from pipelines.atomic import FileLockedError, file_lock, write_file
 from pipelines.cli import reason_of
-from pipelines.regular_files import open_file, read_text
+from pipelines.regular_files import open_file, read_csv
 
 COLUMNS = (
     *("time", "model_dir", "steps", "dataset", "split", "crops", "images", "skipped"),
@@ -52,7 +52,7 @@ def _convert_old_columns(path: Path) -> None:
     """Gives a file of an older version the columns of this one: "crops" was called "views", and some are new."""
     if not path.exists() or not path.stat().st_size:
         return
-    table = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    table = read_csv(path)
     header = list(table.fieldnames or ())
     names = [_OLD_NAMES.get(name, name) for name in header]
     if header == list(COLUMNS) or not set(names) <= set(COLUMNS):

@@ -175,5 +175,5 @@ def _overflow_together(gradients: list[tf.Tensor], replica: tf.distribute.Replic
     for gradient in gradients:
         with tf.device(gradient.device):
             finite.append(tf.reduce_all(tf.math.is_finite(gradient)))
-    spoilt = replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.where(tf.reduce_all(finite), 0.0, float("nan")))
-    return [gradients[0] + tf.cast(spoilt, gradients[0].dtype), *gradients[1:]]
+    zero_or_nan = replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.where(tf.reduce_all(finite), 0.0, float("nan")))
+    return [gradients[0] + tf.cast(zero_or_nan, gradients[0].dtype), *gradients[1:]]

@@ -12,6 +12,9 @@ from typing import Any, Literal
 # input_meta).
 IMAGENET_RGB_MEAN = (127.226, 118.587, 103.448)
 
+# The part of a resized image's side that a crop covers (paper, section 4.1), where a network's authors name no other.
+CROP_FRACTION = 224 / 256
+
 
 @dataclass(frozen=True)
 class Convolution:

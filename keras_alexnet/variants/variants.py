@@ -148,7 +148,7 @@ def _caffe() -> Variant:
 
 
 def _caffenet() -> Variant:
-    """Caffe's other network: it pools before it normalises, and its biases are initialized to 1."""
+    """Caffe's other network: it pools before it normalizes, and its biases are initialized to 1."""
     caffe = _caffe()
     ones = {name: {"bias": 1.0} for name in ("conv2", "conv4", "conv5", "fc6", "fc7")}
     summary = "Caffe's bvlc_reference_caffenet: pooling before normalization"
@@ -225,5 +225,5 @@ def find_variant(name: str) -> Variant:
       ValueError: if there is none; the message lists those there are.
     """
     if name not in VARIANTS:
-        raise ValueError(f"variant={name!r} is unknown; expected one of {', '.join(VARIANTS)}")
+        raise ValueError(f"variant={name!r}: expected one of {', '.join(VARIANTS)}")
     return VARIANTS[name]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import heapq
-import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy as np
 
 from keras_alexnet import plots
 from keras_alexnet.evaluate import open_evaluation_source
+from keras_alexnet.experiments.results import read_curve
 from keras_alexnet.pretrained import LoadedNetwork
 from keras_alexnet.run_directory import RunDirectory
 from keras_alexnet.visualize import neighbours, photographs, scoring, trace
@@ -22,7 +21,6 @@ from pipelines.cli import progress_bar
 from pipelines.datasets.source import Source
 from pipelines.images.crops import center_crop
 from pipelines.input import evaluation_batches
-from pipelines.regular_files import read_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -240,8 +238,7 @@ def _rows(request: Request) -> list[dict[str, float]]:
         raise ValueError(
             f"model={request.model}: found no metrics.csv; expected a run directory of keras_alexnet.train"
         )
-    table = csv.DictReader(io.StringIO(read_text(path), newline=""))
-    rows = [{name: float(text) for name, text in row.items() if text} for row in table]
+    rows = read_curve(path)
     if not rows:
         raise ValueError(f"model={request.model}: found no finished epoch in metrics.csv")
     return rows

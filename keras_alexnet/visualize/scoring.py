@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_alexnet.model import features_model
-from keras_alexnet.pretrained import LoadedNetwork, network_probabilities
+from keras_alexnet.pretrained import LoadedNetwork, network_probabilities, png_files
 from keras_alexnet.saved_model.classifier_layer import flat_features
 from keras_alexnet.saved_model.served import served_signatures
 from keras_alexnet.ten_crop import preprocess
@@ -61,13 +61,7 @@ def _served_features(network: LoadedNetwork) -> Callable[[tf.Tensor], tf.Tensor]
     function = served_signatures(network).get(wire.SIGNATURE_FEATURES)
     if function is None:
         raise ValueError(f"model: {network.source} has no signature {wire.SIGNATURE_FEATURES!r}")
-
-    def of_files(images: tf.Tensor) -> tf.Tensor:
-        # The signature takes files; PNG is lossless, and an image of this size is not resized again.
-        files = tf.map_fn(tf.io.encode_png, images, fn_output_signature=tf.string)
-        return function(**{wire.INPUT_BYTES: files})[wire.OUTPUT_FEATURES]
-
-    return of_files
+    return lambda images: function(**{wire.INPUT_BYTES: png_files(images)})[wire.OUTPUT_FEATURES]
 
 
 def _in_batches(function: Callable[[tf.Tensor], tf.Tensor]) -> Scores:

@@ -10,8 +10,6 @@ The images may also be in <dir>/ILSVRC/Data/CLS-LOC, as Kaggle packs them.
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import re
 from collections.abc import Mapping
@@ -21,7 +19,7 @@ import numpy as np
 
 from pipelines.datasets import image_folder as folders
 from pipelines.datasets.class_order import devkit_wnids
-from pipelines.regular_files import MAX_IMAGE_BYTES, read_text, unreadable
+from pipelines.regular_files import MAX_IMAGE_BYTES, read_csv, read_text, unreadable
 
 LAYOUT = "train/<wnid>/*.JPEG and val/*.JPEG (or val/<wnid>/*.JPEG)"
 
@@ -102,5 +100,5 @@ def _read_ground_truth(path: Path) -> dict[int, str]:
 
 
 def _read_solution(path: Path) -> dict[int, str]:
-    rows = csv.DictReader(io.StringIO(read_text(path, "ascii"), newline=""))
+    rows = read_csv(path, "ascii")
     return {int(row["ImageId"].rsplit("_", 1)[1]): row["PredictionString"].split()[0] for row in rows}

@@ -14,7 +14,7 @@ from pipelines.safe_text import one_line
 _LOOPBACK = re.compile(r"(https?://|dns:///|ipv[46]:)?(localhost|127\.[0-9.]+|\[::1\])(:|/|$)")
 _MOST_PORT = 65535
 _MOST_DETAILS = 300
-# How a connection ends if the server required a certificate: TLS 1.3 asks for it after the client's handshake is done.
+# How a connection ends if the server required a certificate: TLS 1.3 requests it after the client's handshake.
 _CLOSED = re.compile("Socket closed|reset by peer|Broken pipe|certificate required", re.IGNORECASE)
 
 

@@ -1,8 +1,8 @@
 """Output of `python -m serving.client`: a table, JSON lines or CSV, one record per file.
 
 Records are {"file", "valid", "labels", "classes", "scores"}, best class first, or {"file", "valid", "features"}.
-Where a request failed, `valid` is None and "error" has the reason. Names and labels come from strangers: none reaches
-the terminal or a spreadsheet with control characters or as a formula.
+Where a request failed, `valid` is None and "error" has the reason. Names and labels are untrusted: none reaches the
+terminal or a spreadsheet with control characters or as a formula.
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""TensorProto to NumPy and back. A message is never unfolded to more than what it holds."""
+"""TensorProto to NumPy and back. No more memory is allocated than the values in a message take."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A request that is answered with a gRPC status instead of a result."""
+"""Errors of requests, as gRPC statuses."""
 
 import grpc
 import tensorflow as tf

@@ -122,7 +122,7 @@ class Versions:
                 return None
             self._history[version] = _Version(ModelVersionStatus.LOADING, files=contents)
             self.servables = self.servables | {version: self._load(folder)}
-        except Exception as error:  # a broken folder may raise anything, and serving goes on
+        except Exception as error:  # a broken folder may raise anything; the other versions are still served
             is_ours = isinstance(error, ValueError | OSError)  # and not a long one of TensorFlow
             reason = one_line(str(error) if is_ours else reason_of(error))[:300]
             refused = self._history.setdefault(version, _Version(ModelVersionStatus.LOADING))
@@ -147,8 +147,8 @@ def _contents(folder: Path, base_path: Path) -> _Contents:
     """The files of a version.
 
     Raises:
-        ValueError: one of them is not a regular file below `base_path`. A named pipe would block whoever reads it, and
-            a link to a device would fill the memory.
+        ValueError: one of them is not a regular file below `base_path`. A named pipe would block its reader, and a
+            link to a device would fill the memory.
     """
     base, start, found = base_path.resolve(), folder.resolve(), set()
     for parent, directories, names in os.walk(start, onerror=_raise):

@@ -1,4 +1,4 @@
-"""Replays a version's warm-up requests before it is served, as TensorFlow Serving does: any failure refuses it."""
+"""Replays a version's warm-up requests before it is served, as TensorFlow Serving does; a failure rejects it."""
 
 from collections.abc import Iterator
 from pathlib import Path

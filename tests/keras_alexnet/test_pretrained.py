@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_alexnet import AlexNet, networks
-from keras_alexnet.model import imagenet_wnids
+from keras_alexnet.imagenet import imagenet_wnids
 from keras_alexnet.pretrained import load_network
 from tests.helpers import weight_files as files
 

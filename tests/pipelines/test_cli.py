@@ -51,6 +51,19 @@ def test_numbers_out_of_range_are_refused_in_one_line(run, value):
     assert message.startswith("error: ") and "--share=" in message and "\n" not in message
 
 
+@pytest.mark.parametrize("flag", ["--help", "--helpfull", "-?"])
+def test_help_succeeds(run, capsys, flag):
+    assert run(values({}), flag) == 0
+    assert "Try --helpfull" in capsys.readouterr().out or flag == "--helpfull"
+
+
+def test_the_help_of_a_command_is_its_own(run, capsys):
+    assert run(values({}), "--help", help_text=lambda: "grouped") == 0
+    assert capsys.readouterr().out == "grouped\n"
+    assert run(values({}), "--help") == 0
+    assert "grouped" not in capsys.readouterr().out
+
+
 def test_paths_expand_the_home_directory(run, monkeypatch):
     monkeypatch.setenv("HOME", "/folder/of/user")
     seen = {}

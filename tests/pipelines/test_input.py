@@ -111,18 +111,18 @@ def test_chunks_take_other_windows_in_another_epoch_and_keep_their_colour_shifts
 
 @pytest.mark.parametrize("color_augmentation", augment.COLOR_AUGMENTATIONS)
 @pytest.mark.parametrize("mean_crop", input.MEAN_CROPS)
-def test_windows_that_are_finished_later_are_the_training_batches_bit_for_bit(color_augmentation, mean_crop):
+def test_crops_that_are_augmented_on_the_device_are_the_training_batches_bit_for_bit(color_augmentation, mean_crop):
     source, mean = prepared_source(), np.float32([120, 110, 100])
     options = {"batch_size": 5, "color_augmentation": color_augmentation, "mean_crop": mean_crop}
-    finish = tf.function(augment.augment_on_device, jit_compile=True)
-    windows = list(input.crop_batches(source, FakeStatistics(), **options))
-    assert windows[0][0].pixels.dtype == (tf.float32 if mean_crop == "crop" else tf.uint8)
-    finished = [(finish(batch, mean).numpy(), labels.numpy()) for batch, labels in windows]
-    assert_same(finished, training(source, mean=mean, seed=0, epoch=0, **options))
+    compiled = tf.function(augment.augment_on_device, jit_compile=True)
+    crops = list(input.crop_batches(source, FakeStatistics(), **options))
+    assert crops[0][0].pixels.dtype == (tf.float32 if mean_crop == "crop" else tf.uint8)
+    augmented = [(compiled(batch, mean).numpy(), labels.numpy()) for batch, labels in crops]
+    assert_same(augmented, training(source, mean=mean, seed=0, epoch=0, **options))
     # Without XLA the sums are rounded once more.
-    np.testing.assert_allclose(augment.augment_on_device(windows[0][0], mean), finished[0][0], atol=1e-4)
+    np.testing.assert_allclose(augment.augment_on_device(crops[0][0], mean), augmented[0][0], atol=1e-4)
 
 
-def test_without_colour_shift_the_pixels_are_whole_grey_levels():
+def test_without_colour_augmentation_the_pixels_are_integers():
     for images, _ in training(prepared_source(), color_augmentation="none"):
         np.testing.assert_array_equal(images, np.clip(np.round(images), 0, 255))

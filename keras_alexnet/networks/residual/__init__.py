@@ -3,6 +3,7 @@
 Importing this package needs neither TensorFlow nor Keras; building a network does.
 """
 
+import functools
 from typing import Any
 
 from keras_alexnet.networks.network import Network
@@ -15,7 +16,7 @@ def networks() -> list[Network]:
     return [
         Network(
             name=name,
-            build=_Build(name, preset),
+            build=functools.partial(_build, name, preset),
             image_size=preset.image_size,
             resize_size=preset.resize_size,
             resize_policy="shorter_side",
@@ -36,23 +37,15 @@ def _options(architecture: Residual) -> tuple[str, ...]:
     return ("width", "survival", "swapout", *own)
 
 
-class _Build:
-    """`Network.build` of a preset."""
+def _build(
+    name: str,
+    preset: Preset,
+    classes: int,
+    image_size: int,
+    classifier_activation: str | None = "softmax",
+    **options: Any,
+) -> Any:
+    from keras_alexnet.networks.residual.builder import build_model
 
-    def __init__(self, name: str, preset: Preset):
-        self.name, self.preset = name, preset
-
-    def __call__(
-        self, classes: int, image_size: int, classifier_activation: str | None = "softmax", **options: Any
-    ) -> Any:
-        from keras_alexnet.networks.residual.builder import build_model
-
-        return build_model(
-            self.name,
-            self.preset.architecture,
-            self.preset.preprocessing,
-            classes,
-            image_size,
-            classifier_activation,
-            **self.preset.defaults | options,
-        )
+    network = (preset.architecture, preset.preprocessing, classes, image_size, classifier_activation)
+    return build_model(name, *network, **preset.defaults | options)

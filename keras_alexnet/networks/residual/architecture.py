@@ -1,4 +1,4 @@
-"""The words of which residual networks consist. No TensorFlow here."""
+"""The vocabulary of residual networks: layers, orders of operations and widths as data. Needs no TensorFlow."""
 
 import dataclasses
 import math

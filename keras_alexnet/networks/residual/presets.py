@@ -1,4 +1,4 @@
-"""Residual networks as data. No TensorFlow here.
+"""Residual networks as data. Needs no TensorFlow.
 
 References: the papers named below; KaimingHe/resnet-1k-layers, facebook/fb.resnet.torch, jhkim89/PyramidNet,
 szagoruyko/wide-residual-networks, facebookresearch/ResNeXt, hujie-frank/SENet, xgastaldi/shake-shake,

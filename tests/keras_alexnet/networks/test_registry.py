@@ -45,9 +45,16 @@ def test_options_are_keywords_of_the_constructor(constructor):
     assert set(networks.find(f"keras.applications.{constructor}").options) == keywords - common
 
 
-def test_an_unknown_network_is_refused_with_the_names_that_exist():
-    with pytest.raises(ValueError, match=r"network=papier: expected one of paper, .*MobileNet.*package\.module"):
-        networks.create("papier")
+@pytest.mark.parametrize(
+    "name, says",
+    [
+        ("papier", r"expected one of paper, .*keras\.applications\.<constructor>, .*package\.module:function$"),
+        ("keras.applications.VGG17", r"expected keras\.applications\.<constructor>, one of .*VGG16, VGG19, Xception$"),
+    ],
+)
+def test_an_unknown_network_is_refused_with_the_names_that_exist(name, says):
+    with pytest.raises(ValueError, match=f"^network={name}: {says}"):
+        networks.create(name)
 
 
 @pytest.mark.parametrize(

@@ -77,9 +77,7 @@ def test_each_network_has_its_own_crops_preprocessing_and_outputs(networks, imag
     other = LoadedNetwork("other", keras.Sequential([*layers, keras.layers.Dense(3)]), True, "tf", class_names=NAMES)
     both = [networks[0], other]
     check_average(both)
-    parts = [
-        serving_network(each.model, "float32", each.preprocessing, each.from_logits, 256, each.resize) for each in both
-    ]
+    parts = [serving_network(each, "float32") for each in both]
     average = AveragedNetwork(parts)
     assert len(average.variables) == sum(len(part.variables) for part in parts)
     for crops, found in (

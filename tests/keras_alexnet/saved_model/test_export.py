@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_alexnet import AlexNet, export_model
-from keras_alexnet.pretrained import load_network
+from keras_alexnet.pretrained import LoadedNetwork, load_network
 from keras_alexnet.saved_model.export import verify_export
 from keras_alexnet.saved_model.warmup import probes
 from keras_alexnet.ten_crop import crop_probabilities
@@ -146,6 +146,13 @@ def test_versions_count_up_and_are_never_overwritten(small, tmp_path, unchecked)
     assert sorted(entry.name for entry in tmp_path.iterdir() if entry.is_dir()) == ["6", "7"]
 
 
+@pytest.mark.parametrize("version", [0, -1, 2**63, True, 1.5, "1"])
+def test_a_version_that_tensorflow_serving_does_not_take_is_refused(small, tmp_path, unchecked, version):
+    with pytest.raises(ValueError, match=r"^version=.*: expected an integer from 1 to 9223372036854775807$"):
+        export_model(small, tmp_path, ["a", "b"], version=version)
+    assert not list(tmp_path.iterdir())
+
+
 def test_parts_of_killed_exports_are_removed_and_those_of_running_ones_are_not(small, tmp_path, unchecked):
     for name in ("part-1-999-abcd", "part-1-998-abcd"):
         (tmp_path / name / "variables").mkdir(parents=True)
@@ -198,7 +205,8 @@ def test_a_failure_leaves_nothing_behind(small, tmp_path, monkeypatch):
 @pytest.mark.numeric
 @pytest.mark.subprocess
 def test_the_export_is_verified_in_a_fresh_process(model, exported):
-    verify_export(exported, probes(model, "alexnet", "shorter_side", 50_000_000, from_logits=True), 1e-4, 1e-6)
+    network = LoadedNetwork("model", model, from_logits=True)
+    verify_export(exported, probes(network, "alexnet", 50_000_000), 1e-4, 1e-6)
 
 
 @pytest.mark.numeric

@@ -1,5 +1,6 @@
 """The files of an export; it is published only if it predicts as the Keras model does."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -150,10 +151,10 @@ def test_an_export_in_bfloat16_is_verified(tmp_path):
 
 @pytest.mark.subprocess
 def test_an_export_that_predicts_otherwise_is_not_published(tmp_path, monkeypatch):
-    def of_another_network(model, *arguments, **options):
+    def of_another_network(loaded, *arguments):
         keras.utils.set_random_seed(6)
         other = AlexNet(width=1 / 32, classes=3, init="he", classifier_activation=None)
-        return warmup.probes(other, *arguments, **options)
+        return warmup.probes(dataclasses.replace(loaded, model=other), *arguments)
 
     monkeypatch.setattr(export, "probes", of_another_network)
     with pytest.raises(

@@ -9,7 +9,8 @@ import pytest
 from absl import flags
 
 from keras_alexnet.training import flags as training_flags
-from keras_alexnet.training.config import GROUPS, TrainingConfig, setting_of
+from keras_alexnet.training.config import TrainingConfig
+from keras_alexnet.training.setting import GROUPS, setting_of
 
 
 @pytest.fixture

@@ -1,0 +1,74 @@
+"""The arguments that the exporters share, checked and completed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+from keras_alexnet.classifier import (
+    alexnet_input,
+    check_classifier,
+    resized_size,
+    resolve_inputs_and_outputs,
+    with_image_size,
+)
+from keras_alexnet.pretrained import LoadedNetwork
+from keras_alexnet.saved_model.versions import check_names
+from keras_alexnet.ten_crop import Preprocessing
+from pipelines.images.crops import check_resize
+
+
+def resolve_network(
+    model: keras.Model,
+    class_names: Sequence[str],
+    *,
+    preprocessing: Preprocessing | None,
+    from_logits: bool | None,
+    image_size: int | None,
+    resize: str | None,
+    resize_size: int | None,
+    labels: Sequence[str] | None,
+    training: Mapping[str, Any] | None = None,
+) -> LoadedNetwork:
+    """`model` with what its export needs, as given or inferred from it. See `export_model` for the arguments.
+
+    Raises:
+      ValueError: an argument is missing or wrong, or contradicts the model.
+    """
+    if isinstance(model, keras.Model):
+        model = with_image_size(model, image_size)
+    check_classifier(model)
+    labels = class_names if labels is None else labels
+    check_names(model, "class_names", class_names)
+    check_names(model, "labels", labels)
+    preprocessing, from_logits = resolve_inputs_and_outputs(model, preprocessing, from_logits)
+    size = resized_size(model) if resize_size is None else resize_size
+    if size < model.input_shape[1]:
+        raise ValueError(f"resize_size={size}: expected at least the {model.input_shape[1]} pixels of {model.name}")
+    return LoadedNetwork(
+        source=model.name,
+        model=model,
+        from_logits=from_logits,
+        preprocessing=preprocessing,
+        resize=resolve_resize(model, resize),
+        resized_size=size,
+        class_names=tuple(class_names),
+        display_names=tuple(labels),
+        training=training or {},
+    )
+
+
+def resolve_resize(model: keras.Model, resize: str | None) -> str:
+    """How images are resized for `model`: an `AlexNet` contains it; else as given, by default "shorter_side".
+
+    Raises:
+      ValueError: `resize` is unknown, or not that of an `AlexNet`.
+    """
+    centring = alexnet_input(model)
+    if centring is not None:
+        if resize not in (None, centring.resize):
+            raise ValueError(f"resize={resize}: {model.name} contains its own, {centring.resize}")
+        return centring.resize
+    resize = "shorter_side" if resize is None else resize
+    check_resize(resize)
+    return resize
