@@ -64,6 +64,7 @@ class _Unpickler(pickle._Unpickler):
     def __init__(self, path: Path, file: BinaryIO):
         # As bytes, strings of Python 2 need half the memory that they would need as text.
         super().__init__(file, encoding="bytes")
+        # Of this unpickler and not of its class, as it counts.
         self.dispatch = _Operations(self.dispatch)  # type: ignore[misc]
         self._path, self._size, self._claimed = path, path.stat().st_size, 0
         self._allowed = {

@@ -147,7 +147,10 @@ def _weights(path: Path, name: str, kind: type[Layer], blobs: Any) -> list[np.nd
     arrays = []
     for content, rank in zip(blobs, (4 if kind is Convolution else 2, 1), strict=True):
         blob = _parsed(path, "BlobProto", content)
-        if not (blob.data or blob.double_data):
+        count = len(blob.data) + len(blob.double_data)
+        if count > _MAX_LAYERS:
+            raise ValueError(f"{path}: {name}: found numbers in {count} pieces; expected them in one")
+        if not count:
             blob = _parsed(path, "BlobProto", content, packed=False)
         if len(blob.shape.dim) > _MAX_AXES:
             raise ValueError(f"{path}: {name}: found a blob of {len(blob.shape.dim)} dimensions; expected {rank}")

@@ -97,5 +97,6 @@ def _check_tensor(path: Path, key: Any, tensor: Any) -> None:
 def _array(tensor: Any) -> np.ndarray:
     import torch
 
-    # NumPy has no bfloat16.
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().numpy()
+    # NumPy has no bfloat16, nor numbers of eight bits.
+    is_numpy = tensor.dtype in (torch.float16, torch.float32, torch.float64)
+    return (tensor if is_numpy else tensor.float()).detach().numpy()

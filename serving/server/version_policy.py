@@ -114,7 +114,7 @@ class Versions:
                 logging.warning("%s: %s", self.config.name, line)
 
     def _try(self, version: int, folder: Path) -> tuple[bool, str] | None:
-        """Loads a version. Returns whether it is served now, and a log line; None if its files have not changed."""
+        """Loads a version. Returns whether it is served now, and a log line; None without news."""
         before = self._history.get(version)
         try:
             contents = _contents(folder, Path(self.config.base_path))
@@ -127,6 +127,8 @@ class Versions:
             reason = one_line(str(error) if is_ours else reason_of(error))[:300]
             refused = self._history.setdefault(version, _Version(ModelVersionStatus.LOADING))
             refused.state, refused.error = ModelVersionStatus.END, reason
+            if before is not None and before.error == reason:
+                return None
             return False, f"cannot load {one_line(str(folder))}: {reason}"
         self._history[version].state = ModelVersionStatus.AVAILABLE
         return True, f"now serving version {version} from {folder}"

@@ -234,8 +234,9 @@ def test_a_file_of_nothing_but_layers_is_refused(tmp_path, caffe, cheap):
         (b"\xa2\x06\x00" * 2_000_000, "found 2000000 layers"),
         (b"\x12\x00" * 2_000_000, "found 2000000 layers"),
         (files.layer("fc7", "InnerProduct", [b""] * 2_000_000), "found 2000000 blob"),
+        (files.layer("fc7", "InnerProduct", [b"\x2a\x00" * 2_000_000, b""]), "found numbers in 2000000 pieces"),
     ],
-    ids=["layers", "layers of 2013", "blobs"],
+    ids=["layers", "layers of 2013", "blobs", "pieces"],
 )
 def test_empty_messages_are_counted_before_they_are_parsed(tmp_path, caffe, content, says):
     (tmp_path / "w").write_bytes(b"\x0a\x00" + content)

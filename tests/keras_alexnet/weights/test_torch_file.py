@@ -14,7 +14,7 @@ from tests.helpers import weight_files as files
 from tests.helpers.weight_files import refused, small
 
 torch = pytest.importorskip("torch", reason="reading PyTorch's files is tested with PyTorch only: pip install torch")
-nn = torch.nn
+nn, F8 = torch.nn, torch.float8_e4m3fn
 
 TORCHVISION = VARIANTS["torchvision"]
 # Where the layers stand in torchvision's alexnet.py.
@@ -80,9 +80,11 @@ def test_a_state_dict_is_loaded_exactly(tmp_path, model, weights, state, form, a
     assert recognise(path) == "torch" and files.same_weights(model, weights)
 
 
-def test_half_precision_is_read(tmp_path, model, weights, state):
-    load_weights(model, saved(tmp_path / "w", {k: v.bfloat16() for k, v in state.items()}), TORCHVISION)
-    np.testing.assert_allclose(model.get_layer("fc7").get_weights()[0], weights["fc7"][0], rtol=1 / 128)
+@pytest.mark.parametrize("dtype, precision", [(torch.float16, 2**-10), (torch.bfloat16, 2**-7), (F8, 2**-3)], ids=str)
+def test_lower_precision_is_read(tmp_path, model, weights, state, dtype, precision):
+    load_weights(model, saved(tmp_path / "w", {key: value.to(dtype) for key, value in state.items()}), TORCHVISION)
+    expected = weights["fc7"][0]
+    np.testing.assert_allclose(model.get_layer("fc7").get_weights()[0], expected, rtol=precision, atol=2**-9)
 
 
 @pytest.mark.parametrize("name", ["paper", "one_gpu", "conv6", "without_conv1"])

@@ -108,10 +108,11 @@ def test_a_request_under_way_ends_on_the_version_it_began_on(base, export, photo
         assert pending.result(WAIT_S) == before != after
 
 
-def test_a_version_that_cannot_be_loaded_leaves_the_old_one_and_is_logged_once(base, caplog):
+@pytest.mark.parametrize("write", [lambda path: path.write_bytes(b"half"), os.mkfifo])
+def test_a_version_that_cannot_be_loaded_leaves_the_old_one_and_is_logged_once(base, caplog, write):
     versions = followed(base)
     (base / "2").mkdir()
-    (base / "2" / "saved_model.pb").write_bytes(b"half")
+    write(base / "2" / "saved_model.pb")
     caplog.clear()
     versions.refresh()
     versions.refresh()
