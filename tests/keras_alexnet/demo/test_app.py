@@ -58,6 +58,7 @@ def png(pixels):
     return buffer.getvalue()
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("path", ["/", "/page.js", "/page.css", "/favicon.svg"])
 def test_the_page_allows_only_its_own_host(call, path):
     response = call("GET", path)
