@@ -23,8 +23,8 @@ authors. Networks without batch normalization do not train at the survey's learn
 Errors are top-1 errors after the last epoch, not the best one. "±" is the standard deviation over seeds. Networks that
 take whole images have two different crops among ten, the image and its mirror image. The survey (a Japanese overview of
 convolutional networks, 2017) trained 300 epochs, the authors as long or longer: with fewer epochs the errors here are
-not a reproduction of theirs, and regularization such as cutout raises the error that it would lower in the end. Times are
-not comparable with the survey's, which used a GPU.
+not a reproduction of theirs, and regularization such as cutout raises them. Times are not comparable with the survey's,
+which used a GPU.
 
 Times of requests are those of one image sent to the exported model in the same process, decoding a JPEG of 256 x 256
 pixels included: the fastest of ten or more, and the processor time of all cores. "Recipe only": not trained here; the
