@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,8 +21,7 @@ from serving.server import __main__ as server_command
 from serving.server.config_files import single_model
 from serving.server.servable import Servable
 from serving.server.version_policy import Versions, versions_on_disk
-
-WAIT_S = 30
+from tests.helpers.backends import WAIT_S, wait_until
 
 
 @pytest.fixture
@@ -31,13 +29,6 @@ def base(tmp_path: Path, model_base: Path) -> Path:
     """A base folder of the test's own, with version 1."""
     shutil.copytree(model_base / "1", tmp_path / "models" / "1")
     return tmp_path / "models"
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, "still waiting"
-        time.sleep(0.02)
 
 
 def current(server: ModelServer) -> Servable:
