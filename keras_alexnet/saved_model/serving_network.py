@@ -18,9 +18,8 @@ from pipelines.images import crops
 class ServingNetwork:
     """A copy of an `AlexNet` for serving, without strategies and devices.
 
-    Its weights have the type `precision`. With bfloat16, the convolutions and the first fully connected layers are
-    computed in it; mean subtraction, normalization and the classifier stay float32. Predictions do not depend on the
-    batch (within 1e-6 for float32).
+    Its weights have the type `precision`. With bfloat16, everything but the mean subtraction and the classifier is
+    computed in it. Predictions do not depend on the batch (within 1e-6 for float32).
 
     Args:
       model: an `AlexNet` with its classifier, giving logits or probabilities.
@@ -36,7 +35,7 @@ class ServingNetwork:
     def __init__(self, model: keras.Model, precision: str = "float32", resized_size: int = RESIZED_SIZE):
         self.resized_size = resized_size
         copy = copy_of(model, precision)
-        self._kernels = _transposed_kernels(copy) if precision == "float32" else {}
+        self._kernels = _transposed_kernels(copy)
         replaced = {id(kernel) for name in self._kernels for kernel in copy.get_layer(name).kernels}
         self.variables = [weight.value for weight in copy.weights if id(weight) not in replaced]
         self.variables += [kernel for kernels in self._kernels.values() for kernel in kernels]
@@ -84,18 +83,15 @@ class ServingNetwork:
 
     def _top(self, maps: list[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         """Probabilities `[M, classes]` and fc7's outputs after ReLU `[M, units]`, from the trunk's outputs."""
-        rows = tf.shape(maps[0])[0]
-        # A matrix product with a single row is another routine than with several, and rounds differently.
-        maps = [tf.repeat(part, 1 + tf.cast(rows == 1, tf.int32), axis=0) for part in maps]
         dense = self._run_dense(self._dense, maps)
         (scores,) = self._run_dense(self._head, dense)
         probabilities = tf.nn.softmax(scores) if self._gives_logits else scores
-        return probabilities[:rows], tf.cast(tf.concat(dense, -1), tf.float32)[:rows]
+        return probabilities, tf.cast(tf.concat(dense, -1), tf.float32)
 
     def _run_dense(self, layers: Sequence[keras.layers.Layer], towers: list[tf.Tensor]) -> list[tf.Tensor]:
         for layer in layers:
             if layer.name in self._kernels:
-                towers = _columns_product(layer, self._kernels[layer.name], towers)
+                towers = _dense(layer, self._kernels[layer.name], towers)
             else:
                 towers = _run([layer], towers)
         return towers
@@ -111,18 +107,30 @@ def _transposed(kernel: keras.Variable, layer: str) -> tf.Variable:
     return tf.Variable(tf.transpose(kernel), name=f"{layer}/kernel")
 
 
-def _columns_product(layer: TowerDense, transposed: Sequence[tf.Variable], towers: list[tf.Tensor]) -> list[tf.Tensor]:
-    """`layer` of `towers`, as a product of its transposed kernels and the crops in columns.
-
-    So oneDNN takes two thirds of the time for 80 crops, and half for ten. It needs a batch to take this routine.
-    """
+def _dense(layer: TowerDense, transposed: Sequence[tf.Variable], towers: list[tf.Tensor]) -> list[tf.Tensor]:
+    """`layer` of `towers`, with its transposed kernels."""
     rows = [tf.reshape(part, [-1, math.prod(part.shape[1:])]) for part in as_list(towers)]
     outputs = []
     for index, (kernel, bias) in enumerate(zip(transposed, layer.biases, strict=True)):
         read = concatenate(rows[index : index + 1] if layer.connectivity == "grouped" else rows)
-        columns = tf.matmul(kernel[tf.newaxis], read[tf.newaxis], transpose_b=True)[0]
-        outputs.append(tf.nn.bias_add(tf.transpose(columns), bias))
+        outputs.append(tf.nn.bias_add(_product(tf.cast(read, kernel.dtype), kernel), bias))
     return outputs
+
+
+def _product(rows: tf.Tensor, transposed: tf.Variable) -> tf.Tensor:
+    """The product of `rows` with the transposed kernel, by the fastest of oneDNN's routines on a CPU.
+
+    Several rows are the columns of the product's second matrix, because oneDNN reorders that one at each call. It needs
+    a batch of matrices to take this routine in float32.
+    """
+
+    def row() -> tf.Tensor:
+        return tf.matmul(rows, transposed, transpose_b=True)
+
+    def columns() -> tf.Tensor:
+        return tf.transpose(tf.matmul(transposed[tf.newaxis], rows[tf.newaxis], transpose_b=True)[0])
+
+    return tf.cond(tf.shape(rows)[0] == 1, row, columns)
 
 
 def copy_of(model: keras.Model, precision: str) -> keras.Model:
@@ -165,10 +173,10 @@ def _normalized(layer: LocalResponseNormalization, towers: list[tf.Tensor]) -> l
 
 
 def _normalized_maps(layer: LocalResponseNormalization, maps: tf.Tensor) -> tf.Tensor:
-    maps, channels = tf.cast(maps, tf.float32), maps.shape[-1]
+    channels = maps.shape[-1]
     distances = np.abs(np.arange(channels)[:, np.newaxis] - np.arange(channels))
-    window = np.float32(layer.alpha) * (distances <= layer.depth_radius)
-    sums = tf.nn.conv2d(tf.square(maps), window[np.newaxis, np.newaxis].astype(np.float32), 1, "VALID")
-    roots = tf.sqrt(tf.nn.bias_add(sums, tf.fill([channels], np.float32(layer.bias))))
-    # To the power of 3/4: a root times its root.
-    return tf.cast(maps / (roots * tf.sqrt(roots)), layer.compute_dtype)
+    window = tf.constant(layer.alpha * (distances <= layer.depth_radius), maps.dtype)
+    sums = tf.nn.conv2d(tf.square(maps), window[tf.newaxis, tf.newaxis], 1, "VALID")
+    scales = tf.nn.bias_add(sums, tf.fill([channels], tf.constant(layer.bias, maps.dtype)))
+    # Roots are faster than the power of -3/4.
+    return tf.cast(maps * tf.math.rsqrt(scales * tf.sqrt(scales)), layer.compute_dtype)
