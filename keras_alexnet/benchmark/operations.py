@@ -93,7 +93,8 @@ def _save(function: Callable[..., dict[str, tf.Tensor]], inputs: Mapping[str, np
 def _operations(traces: Sequence[tf.compat.v1.RunMetadata], layers: Collection[str]) -> list[Operation]:
     """The operations of equal traces. An operation of a loop occurs once per iteration."""
     shortest: dict[tuple[str, int], int] = {}
-    shapes: dict[str, list[tuple[tuple[int, ...], int]]] = {}
+    # By slot, because a switch has only one of its two outputs.
+    shapes: dict[str, dict[int, tuple[tuple[int, ...], int]]] = {}
     for trace in traces:
         seen: dict[str, int] = {}
         for stats in (stats for device in trace.step_stats.dev_stats for stats in device.node_stats):
@@ -102,7 +103,7 @@ def _operations(traces: Sequence[tf.compat.v1.RunMetadata], layers: Collection[s
             seen[name] += 1
             nanoseconds = stats.op_end_rel_nanos - stats.op_start_rel_nanos
             shortest[key] = min(nanoseconds, shortest.get(key, nanoseconds))
-            shapes[name] = [_shape_and_bytes(output.tensor_description) for output in stats.output]
+            shapes[name] = {output.slot: _shape_and_bytes(output.tensor_description) for output in stats.output}
     nodes = {node.name: node for graph in traces[0].partition_graphs for node in graph.node}
     graph = _Graph(nodes, shapes, layers)
     return [graph.operation(nodes[name], nanoseconds) for (name, _), nanoseconds in shortest.items() if name in nodes]
@@ -117,12 +118,12 @@ def _shape_and_bytes(tensor: Any) -> tuple[tuple[int, ...], int]:
 class _Graph:
     """What was executed: nodes by name, and the shapes and bytes of their outputs."""
 
-    def __init__(self, nodes: Mapping[str, tf.compat.v1.NodeDef], shapes: Mapping[str, list], layers: Collection[str]):
+    def __init__(self, nodes: Mapping[str, tf.compat.v1.NodeDef], shapes: Mapping[str, Mapping[int, tuple]], layers: Collection[str]):
         self._nodes, self._shapes, self._layers = nodes, shapes, layers
 
     def operation(self, node: tf.compat.v1.NodeDef, nanoseconds: int) -> Operation:
         inputs = [self._output(name) for name in node.input if not name.startswith("^")]
-        outputs = self._shapes[node.name]
+        outputs = list(self._shapes[node.name].values())
         flop = _flop(node, [shape for shape, _ in inputs], outputs[0][0] if outputs else ())
         transferred = sum(size for _, size in inputs) + sum(size for _, size in outputs)
         if not outputs:
@@ -135,8 +136,7 @@ class _Graph:
 
     def _output(self, name: str) -> tuple[tuple[int, ...], int]:
         producer, _, index = name.partition(":")
-        outputs = self._shapes.get(producer, [])
-        return outputs[int(index or 0)] if int(index or 0) < len(outputs) else ((), 0)
+        return self._shapes.get(producer, {}).get(int(index or 0), ((), 0))
 
     def _variable(self, name: str) -> str:
         """The variable that an operation gets by an input of this name; empty if it gets none."""
