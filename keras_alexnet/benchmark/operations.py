@@ -118,7 +118,12 @@ def _shape_and_bytes(tensor: Any) -> tuple[tuple[int, ...], int]:
 class _Graph:
     """What was executed: nodes by name, and the shapes and bytes of their outputs."""
 
-    def __init__(self, nodes: Mapping[str, tf.compat.v1.NodeDef], shapes: Mapping[str, Mapping[int, tuple]], layers: Collection[str]):
+    def __init__(
+        self,
+        nodes: Mapping[str, tf.compat.v1.NodeDef],
+        shapes: Mapping[str, Mapping[int, tuple[tuple[int, ...], int]]],
+        layers: Collection[str],
+    ):
         self._nodes, self._shapes, self._layers = nodes, shapes, layers
 
     def operation(self, node: tf.compat.v1.NodeDef, nanoseconds: int) -> Operation:

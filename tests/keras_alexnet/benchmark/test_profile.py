@@ -62,6 +62,22 @@ def test_the_iterations_of_a_loop_and_products_of_transposed_matrices_count():
     assert [(product.layer, product.flop) for product in products] == [("layer", 2 * 4 * 6 * 3)] * 3
 
 
+def test_only_the_branch_that_is_taken_counts():
+    matrix = tf.Variable(tf.ones([4, 6]), name="layer/kernel")
+
+    def function(rows):
+        def one():
+            return tf.matmul(rows, matrix, transpose_b=True)
+
+        return {
+            "product": tf.cond(tf.shape(rows)[0] == 1, one, lambda: tf.transpose(tf.matmul(matrix, rows, False, True)))
+        }
+
+    operations, _ = trace_operations(function, {"rows": np.ones((3, 6), np.float32)}, ["layer"], runs=1)
+    products = [operation for operation in operations if operation.flop]
+    assert [(product.layer, product.flop) for product in products] == [("layer", 2 * 4 * 6 * 3)]
+
+
 def test_the_operations_of_the_networks_are_those_that_the_arithmetic_expects(capsys):
     report = Kept()
     profile_training(SMALL, "small", 2, 1, report)

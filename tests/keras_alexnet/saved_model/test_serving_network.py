@@ -168,6 +168,18 @@ def test_bfloat16_predicts_nearly_the_same_with_weights_of_half_the_size():
     assert sum(int(tf.size(variable)) for variable in half) == model.count_params() - fc8
 
 
+def test_bfloat16_casts_nothing_between_the_mean_and_the_classifier():
+    served = ServingNetwork(network(width=1 / 32), "bfloat16")
+    library = traced(served.center_crop_and_features).get_concrete_function().graph.as_graph_def().library
+    nodes = [node for function in library.function for node in function.node_def]
+    types = {kind: [node.attr["T"].type for node in nodes if node.op == kind] for kind in ("Conv2D", "Rsqrt")}
+    # Ten of the convolutions and four window sums of normalization.
+    assert types == {"Conv2D": [tf.bfloat16.as_datatype_enum] * 14, "Rsqrt": [tf.bfloat16.as_datatype_enum] * 4}
+    # 1/32 of fc6 and fc7: units first.
+    shapes = [tuple(variable.shape) for variable in served.variables if variable.dtype == tf.bfloat16]
+    assert {(64, 288), (64, 128)} <= set(shapes)
+
+
 @needs_bfloat16
 def test_the_network_that_is_served_is_left_as_it_is():
     model = network()
