@@ -139,6 +139,7 @@ def test_multipliers_and_momenta_survive_saving(tmp_path, trained_before):
     assert_weights(loaded, after_steps(5 if trained_before else 2))
 
 
+@pytest.mark.medium
 def test_changed_multipliers_survive_saving(tmp_path):
     model = compiled()
     fit(model, epochs=3, callbacks=[SetMultipliers()])
