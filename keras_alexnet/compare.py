@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from keras_alexnet.networks import name_forms
+from keras_alexnet.networks import NAME_FORMS
 from pipelines.choices import DATASET_FORMS
 from pipelines.cli import UsageError, define_path, reason_of, run
 
@@ -34,8 +34,8 @@ def define_flags() -> None:
     flags.DEFINE_list(
         "networks",
         None,
-        f"names, each with changes such as resnet_20+survival=0.5+cutout=16 (an option of the network, a flag of "
-        f"training): {name_forms()}",
+        "networks, each with changes such as resnet_20+survival=0.5+cutout=16 (an option of the network, a flag of "
+        f"training): {NAME_FORMS}",
         required=True,
     )
     flags.DEFINE_string("dataset", None, DATASET_FORMS, required=True)
