@@ -54,10 +54,10 @@ def define_flags() -> None:
 def main(argv: Sequence[str]) -> int:
     """Compares; returns 143 if it was interrupted."""
     options = flags.FLAGS
+    from keras_alexnet.experiments.commands import RunInterrupted
     from keras_alexnet.experiments.comparison import comparison
     from keras_alexnet.experiments.comparison_report import print_table, write_figures
     from keras_alexnet.experiments.experiment import parse_seeds
-    from keras_alexnet.experiments.runner import RunInterrupted
 
     rates = dict(_rate(text) for text in options.learning_rates)
     experiment = comparison(options.networks, options.dataset, options.epochs, rates)
