@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from keras_alexnet.networks import name_forms
+from keras_alexnet.networks import NAME_FORMS
 from pipelines.choices import DATASET_FORMS
 from pipelines.cli import UsageError, define_path, reason_of, run
 
@@ -34,8 +34,8 @@ def define_flags() -> None:
     flags.DEFINE_list(
         "networks",
         None,
-        f"names, each with changes such as resnet_20+survival=0.5+cutout=16 (an option of the network, a flag of "
-        f"training): {name_forms()}",
+        "networks, each with changes such as resnet_20+survival=0.5+cutout=16 (an option of the network, a flag of "
+        f"training): {NAME_FORMS}",
         required=True,
     )
     flags.DEFINE_string("dataset", None, DATASET_FORMS, required=True)
@@ -54,10 +54,10 @@ def define_flags() -> None:
 def main(argv: Sequence[str]) -> int:
     """Compares; returns 143 if it was interrupted."""
     options = flags.FLAGS
+    from keras_alexnet.experiments.commands import RunInterrupted
     from keras_alexnet.experiments.comparison import comparison
     from keras_alexnet.experiments.comparison_report import print_table, write_figures
     from keras_alexnet.experiments.experiment import parse_seeds
-    from keras_alexnet.experiments.runner import RunInterrupted
 
     rates = dict(_rate(text) for text in options.learning_rates)
     experiment = comparison(options.networks, options.dataset, options.epochs, rates)

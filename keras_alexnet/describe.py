@@ -1,5 +1,6 @@
 """Command: prints the layers of a network; of an AlexNet also its departures from the paper and from the 2012 code.
 
+python -m keras_alexnet.describe --list
 python -m keras_alexnet.describe --network=caffe
 python -m keras_alexnet.describe --network=keras.applications.ResNet50
 python -m keras_alexnet.describe --diff paper torchvision
@@ -17,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_alexnet.model_flags import define_network_options, network_options
-from keras_alexnet.networks import create, name_forms
+from keras_alexnet.networks import NAME_FORMS, create, find, names
 from keras_alexnet.variants import VARIANTS, find_variant
 from keras_alexnet.variants.architecture import Dense, Variant
 from keras_alexnet.variants.differences import differences, layer_text
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
 def define_flags() -> None:
     """Defines the flags of this command."""
-    flags.DEFINE_string("network", "paper", name_forms())
+    flags.DEFINE_bool("list", False, "print the names of all networks, with their image sizes and options")
+    flags.DEFINE_string("network", "paper", NAME_FORMS)
     flags.DEFINE_alias("variant", "network")
     define_network_options()
     flags.DEFINE_list("diff", None, "compare two AlexNet variants: --diff paper caffe, or --diff=paper,caffe")
@@ -37,6 +39,16 @@ def define_flags() -> None:
     flags.DEFINE_float("width", 1.0, "multiplies filters and units; 1 is the published network", 0.001, 16)
     flags.DEFINE_enum("init", "paper", ["paper", "he"], "the published initialization, or He's")
     flags.DEFINE_integer("image_size", None, "side of images in pixels; the network's own by default", 1, 4096)
+
+
+def names_table() -> Table:
+    """The networks that are known by name, with what `networks.create` and `--network_options` accept. Builds none."""
+    table = _table("networks", "network", "pixels", "options", "remark")
+    for name in names():
+        network = find(name)
+        remark = VARIANTS[name].summary if name in VARIANTS else ""
+        table.add_row(name, str(network.image_size), ", ".join(network.options), remark)
+    return table
 
 
 def network_table(name: str, classes: int = 1000, **options: Any) -> Table:
@@ -158,11 +170,14 @@ def main(argv: Sequence[str]) -> None:
         raise UsageError(f"unexpected argument {arguments[0]!r}: flags are written --name=value")
     # In a file the tables keep their full width.
     console = Console() if Console().is_terminal else Console(width=160)
+    if options.list:
+        console.print(names_table())
+        return
     if options.diff is not None:
-        names = [*options.diff, *arguments]
-        if len(names) != 2 or not VARIANTS.keys() >= set(names):
-            raise UsageError(f"diff={','.join(names)}: expected two of {', '.join(VARIANTS)}")
-        console.print(diff_table(*map(find_variant, names)))
+        variants = [*options.diff, *arguments]
+        if len(variants) != 2 or not VARIANTS.keys() >= set(variants):
+            raise UsageError(f"diff={','.join(variants)}: expected two of {', '.join(VARIANTS)}")
+        console.print(diff_table(*map(find_variant, variants)))
         return
     given = network_options(options)
     if options.network in VARIANTS and not given and options.image_size is None:

@@ -18,7 +18,8 @@ from absl import flags
 
 from keras_alexnet.model_flags import define_model_flags, load_models
 from pipelines.choices import CROPS, DATASET_FORMS, EVALUATION_CROPS
-from pipelines.cli import define_path, progress_bar, run
+from pipelines.cli import define_path, run
+from pipelines.progress import progress_bar
 
 if TYPE_CHECKING:
     from keras_alexnet.pretrained import LoadedNetwork

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from keras_alexnet.networks import name_forms, parse_options
+from keras_alexnet.networks import NAME_FORMS, parse_options
 from pipelines.cli import UsageError, define_path, define_paths, reason_of
 from pipelines.regular_files import MAX_TEXT_BYTES, open_file, read_lines
 
@@ -39,7 +39,7 @@ def define_model_flags(several: bool = False) -> None:
     flags.DEFINE_string(
         "network",
         None,
-        f"of a weight file: {name_forms()}; detected from the weights of an AlexNet if possible",
+        f"of a weight file: {NAME_FORMS}; detected from the weights of an AlexNet if possible",
     )
     flags.DEFINE_alias("variant", "network")
     define_network_options("of a weight file: ")

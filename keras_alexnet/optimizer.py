@@ -103,6 +103,8 @@ class PaperSGD(keras.optimizers.Optimizer):
         # come from an initializer: Keras may build an optimizer while it traces a function or inside a replica, where
         # an assignment would become part of a graph that is discarded, or fail.
         self._multipliers = self.add_variable((len(variables),), self._initial_multipliers, name="lr_multipliers")
+        # Not one for all optimizers: its traces refer to variables, and fail when the first one's have been deleted.
+        self._compiled_update = tf.function(_update, jit_compile=True, autograph=False)
 
     @property
     def bias_lr_multiplier(self) -> float:
@@ -149,7 +151,7 @@ class PaperSGD(keras.optimizers.Optimizer):
         momentum = self.momentum * ops.cast(multiplier > 0, variable.dtype)
         decay = self.decay if self.decay_biases or not self._is_bias[index] else 0.0
         if _is_compiled(gradient, variable):
-            _compiled_update(variable, previous.value, gradient, learning_rate, momentum, decay)
+            self._compiled_update(variable, previous.value, gradient, learning_rate, momentum, decay)
             return
         change = _change(variable, previous, gradient, learning_rate, momentum, decay)
         self.assign(previous, change)
@@ -199,11 +201,10 @@ def _is_compiled(gradient: Any, variable: Any) -> bool:
     return is_large and isinstance(gradient, tf.Tensor) and compiles_small_functions()
 
 
-@tf.function(jit_compile=True, autograph=False)
-def _compiled_update(
+def _update(
     variable: tf.Variable, previous: tf.Variable, gradient: Any, learning_rate: Any, momentum: Any, decay: float
 ) -> None:
-    """The rule with its assignments: four passes over memory instead of twelve."""
+    """The rule with its assignments. Compiled, it passes over memory four times instead of twelve."""
     change = _change(variable, previous, gradient, learning_rate, momentum, decay)
     previous.assign(change)
     variable.assign_add(change)

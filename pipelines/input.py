@@ -9,7 +9,7 @@ arithmetic is done for whole batches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,9 @@ import tensorflow as tf
 
 from pipelines.choices import MEAN_CROPS, RESIZED_SIZE
 from pipelines.datasets.source import Source
-from pipelines.example_pixels import example_or_zeros, rectangle_of_example
+from pipelines.example_pixels import cropper, example_or_zeros
 from pipelines.images import augment, erase
-from pipelines.images.crops import center_crop, check_resize, crop, resize_window
+from pipelines.images.crops import center_crop, check_resize
 from pipelines.statistics import Statistics
 
 _augment_on_device = tf.function(augment.augment_on_device, jit_compile=True)
@@ -135,7 +135,7 @@ def crop_batches(
     _check_layout(augmentation, mean_crop, crop_chunk, batch_size, shard)
     epoch_seed, size = augment.epoch_seed(seed, epoch), source.size if source.prepared else size
     check_crop_size(source, crop_size, size)
-    cut = _cropper(source, statistics, epoch_seed, augmentation, resize, size, crop_size, mean_crop)
+    cut = cropper(source, statistics, epoch_seed, augmentation, resize, size, crop_size, mean_crop)
 
     def example(position: tf.Tensor, element: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
         encoded, label, key = element
@@ -163,42 +163,6 @@ def crop_batches(
         .map(with_shifts, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .prefetch(tf.data.AUTOTUNE)
     )
-
-
-def _cropper(
-    source: Source,
-    statistics: Statistics,
-    epoch_seed: int,
-    augmentation: str,
-    resize: str,
-    size: int,
-    crop_size: int,
-    mean_crop: str,
-) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
-    """The function from (encoded image, its key, the key of its draws) to a crop or window, flipped or not."""
-
-    def pixels(encoded: tf.Tensor, key: tf.Tensor, *rectangle: Any) -> tf.Tensor:
-        return rectangle_of_example(source, encoded, key, resize, size, rectangle)
-
-    def cut(encoded: tf.Tensor, key: tf.Tensor, crop_key: tf.Tensor) -> tf.Tensor:
-        if augmentation == "random_resized":
-            *window, flip = augment.random_window(crop_key, epoch_seed, size)
-            image = resize_window(pixels(encoded, key, *window), crop_size)
-        elif augmentation == "pad4":
-            y, x, flip = augment.random_crop(crop_key, epoch_seed, size + 2 * augment.PADDING, crop_size)
-            whole = pixels(encoded, key, 0, 0, size, size)
-            image = crop(augment.padded(whole, statistics.rgb_mean), y, x, crop_size)
-        else:
-            y, x, flip = augment.random_crop(crop_key, epoch_seed, size, crop_size)
-            if augmentation == "none":
-                y = x = tf.constant((size - crop_size) // 2)
-                flip = tf.constant(False)
-            image = tf.ensure_shape(pixels(encoded, key, y, x, crop_size, crop_size), [crop_size, crop_size, 3])
-            if mean_crop == "crop":
-                image = tf.cast(image, tf.float32) - crop(tf.constant(statistics.mean_image), y, x, crop_size)
-        return tf.cond(flip, lambda: tf.reverse(image, axis=[1]), lambda: image)
-
-    return cut
 
 
 def evaluation_batches(

@@ -89,6 +89,7 @@ def unchecked(monkeypatch):
     monkeypatch.setattr("keras_alexnet.saved_model.export.verify_export", lambda *arguments: None)
 
 
+@pytest.mark.slow
 @pytest.mark.subprocess
 def test_two_gpus_trains_on_two_devices(photos):
     # A process of its own, as the CPU cannot be split once TensorFlow has started.

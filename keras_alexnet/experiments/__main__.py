@@ -79,7 +79,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(experiment: Experiment, results_dir: Path, options: flags.FlagValues) -> int:
-    from keras_alexnet.experiments.runner import RunInterrupted, run_experiment
+    from keras_alexnet.experiments.commands import RunInterrupted
+    from keras_alexnet.experiments.runner import run_experiment
 
     seeds = parse_seeds(options.seeds)
     try:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_alexnet.environment import processor
+from keras_alexnet.experiments.commands import run_command
 from keras_alexnet.experiments.comparison import Entry
 from keras_alexnet.experiments.results import add_row, read_rows
-from keras_alexnet.experiments.runner import run_command
 from keras_alexnet.networks import create
 from serving import signatures as wire
 

@@ -153,7 +153,7 @@ EXPERIMENTS = (
         image_size=32,
         flags=(*_CONVNET, "--network=convnet_13pct"),
         runs=(
-            Run("without", ("--color_augmentation=none",), "without"),
+            Run("without", (), "without"),
             Run("with", ("--color_augmentation=paper",), "with", "-1 point or more (ImageNet)"),
         ),
         seeds=(0, 1, 2),

@@ -1,32 +1,23 @@
 """Runs of an experiment, through the commands that a user would type: prepare, train, evaluate."""
 
-import contextlib
 import csv
+import dataclasses
 import datetime
-import importlib.metadata
 import json
 import os
 import shlex
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from keras_alexnet.environment import processor
+from keras_alexnet.experiments.commands import revision, run_command
+from keras_alexnet.experiments.definitions import EXPERIMENTS
 from keras_alexnet.experiments.experiment import Experiment, Run
-from keras_alexnet.experiments.results import Result, read_curve, read_results, write_result
-from pipelines.cli import stop_signals
+from keras_alexnet.experiments.results import Result, curve_path, read_curve, read_results, write_result
 from pipelines.regular_files import read_text
 
 _SECONDS_FILE = "seconds.csv"
-_POLL_S = 0.5
-# 128 + the signal's number: SIGINT and SIGTERM, after which the train command has saved its run.
-_INTERRUPTED = (128 + 2, 128 + 15)
-
-
-class RunInterrupted(Exception):  # noqa: N818 (not an error: the user requested it)
-    """Training was asked to stop; its run directory is complete and can be resumed."""
 
 
 def run_experiment(
@@ -43,7 +34,8 @@ def run_experiment(
 ) -> list[Result]:
     """Executes the runs of an experiment that have no row yet, and adds their rows.
 
-    An interrupted experiment continues where it stopped: finished runs are skipped, the others resumed.
+    An interrupted experiment continues where it stopped: finished runs are skipped, the others resumed. A run whose
+    command has a row in another experiment is not executed again: it gets a copy of that row.
 
     Args:
       experiment: what to run.
@@ -79,6 +71,13 @@ def run_experiment(
                     )
                 report(f"{experiment.name} {run.name} seed {seed}: has a result")
                 continue
+            same = _same_run(experiment, results_dir, shown)
+            if same is not None:
+                result = dataclasses.replace(same, experiment=experiment.name, run=run.name)
+                write_result(results_dir, result, curve_path(results_dir, *same.key))
+                report(f"added {run.name}, seed {seed}: the run {same.run} of {same.experiment}")
+                added.append(result)
+                continue
             prepared = prepared_dataset(experiment, dataset, work_dir, data_dir, run.subset)
             run_dir = run_directory(work_dir, experiment.name, run.name, seed)
             arguments = [*training_flags(experiment, run, seed, flags), f"--dataset={prepared}"]
@@ -89,6 +88,20 @@ def run_experiment(
             report(f"added {run.name}, seed {seed}: ten-crop top-1 error {result.ten_crop_top1_error:.2%}")
             added.append(result)
     return added
+
+
+def _same_run(experiment: Experiment, results_dir: Path, command: str) -> Result | None:
+    """The result of the same command in another experiment with the same dataset, subsets of it, and target."""
+    for other in EXPERIMENTS:
+        if _conditions(other) == _conditions(experiment):
+            for result in read_results(results_dir, other.name):
+                if result.command == command:
+                    return result
+    return None
+
+
+def _conditions(experiment: Experiment) -> tuple[object, ...]:
+    return experiment.dataset, experiment.subsets, experiment.target
 
 
 def run_directory(work_dir: Path, experiment: str, run: str, seed: int) -> Path:
@@ -158,29 +171,6 @@ def _initial_weights(experiment: Experiment, run: Run, seed: int, work_dir: Path
     return [f"--init_from={directory}"]
 
 
-def run_command(module: str, *arguments: str) -> None:
-    """Runs `python -m module arguments`, and forwards SIGTERM and Ctrl-C to it, after which it saves its work.
-
-    Raises:
-      RunInterrupted: it was asked to stop.
-      ValueError: it failed; the reason is in what it printed.
-    """
-    command = [sys.executable, "-m", module, *arguments]
-    # In a session of its own the command does not receive Ctrl-C itself as well: a second signal would end it at once.
-    with stop_signals(message="") as stop, subprocess.Popen(command, start_new_session=True) as process:
-        is_forwarded = False
-        while process.poll() is None:
-            if stop.received is not None and not is_forwarded:
-                process.send_signal(stop.received)
-                is_forwarded = True
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=_POLL_S)
-    if process.returncode in _INTERRUPTED:
-        raise RunInterrupted
-    if process.returncode:
-        raise ValueError(f"{module} ended with exit code {process.returncode}; see above")
-
-
 def epochs_to_target(curve: Sequence[Mapping[str, float]], target: float) -> float | None:
     """Epochs until the error on training images falls to `target`, linear between two epochs; None if it never does.
 
@@ -196,19 +186,6 @@ def epochs_to_target(curve: Sequence[Mapping[str, float]], target: float) -> flo
             return before_epoch + share * (epoch - before_epoch)
         before_epoch, before = epoch, error
     return None
-
-
-def revision() -> str:
-    """The revision of a checkout, with "+" if files were changed; the version of an installed package."""
-    root = Path(__file__).parents[2]
-    try:
-        command = ["git", "-C", str(root), "describe", "--always", "--abbrev=7", "--dirty=+", "--exclude=*"]
-        found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
-    except OSError:
-        found = None
-    if found and found.returncode == 0 and (root / ".git").exists():
-        return found.stdout.strip()
-    return importlib.metadata.version("keras-alexnet")
 
 
 def _train(run_dir: Path, arguments: Sequence[str], report: Callable[[str], None]) -> None:

@@ -5,15 +5,15 @@ Importing this package needs neither TensorFlow nor Keras; building a network do
 
 from keras_alexnet.networks.network import Network
 from keras_alexnet.networks.options import parse_options
-from keras_alexnet.networks.registry import create, create_for_training, find, main_output_only, name_forms, names
+from keras_alexnet.networks.registry import NAME_FORMS, create, create_for_training, find, main_output_only, names
 
 __all__ = [
+    "NAME_FORMS",
     "Network",
     "create",
     "create_for_training",
     "find",
     "main_output_only",
-    "name_forms",
     "names",
     "parse_options",
 ]

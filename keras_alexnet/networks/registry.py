@@ -37,13 +37,11 @@ def names() -> tuple[str, ...]:
     return tuple(_registered())
 
 
-def name_forms() -> str:
-    """The names that `find` accepts, for the help of flags."""
-    own = ", ".join(name for name in names() if not name.startswith(keras_applications.PREFIX))
-    return (
-        f"{own}, {keras_applications.PREFIX}<constructor>, {hub_classifiers.PREFIX}<class or preset>, "
-        "or package.module:function"
-    )
+# The names that `find` accepts.
+_PATTERNS = (
+    f"{keras_applications.PREFIX}<constructor>, {hub_classifiers.PREFIX}<class or preset>, or package.module:function"
+)
+NAME_FORMS = f"paper, resnet_20 or another name that `python -m keras_alexnet.describe --list` prints, {_PATTERNS}"
 
 
 def find(name: str) -> Network:
@@ -66,7 +64,8 @@ def find(name: str) -> Network:
     if name.startswith(prefix):
         constructors = ", ".join(keras_applications.CONSTRUCTORS)
         raise ValueError(f"network={name}: expected {prefix}<constructor>, one of {constructors}")
-    raise ValueError(f"network={name}: expected one of {name_forms()}")
+    own = ", ".join(known for known in names() if not known.startswith(prefix))
+    raise ValueError(f"network={name}: expected one of {own}, {_PATTERNS}")
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 """The graph that TensorFlow Serving runs: image bytes in, named classes out. Plain operations of TensorFlow only."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -24,6 +25,17 @@ class Network(Protocol):
         """Probabilities `[N, classes]` and features `[N, F]` of resized images."""
 
 
+@functools.cache
+def _decoder(resize: str, max_pixels: int, size: int) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """The decoding of image files, traced once per process and not once per network, which takes a second."""
+    return tf.function(
+        lambda files: decode.resized_images_or_zeros(files, resize, max_pixels=max_pixels, size=size),
+        input_signature=[tf.TensorSpec([None], tf.string)],
+        autograph=False,
+        jit_compile=False,
+    )
+
+
 class ServingModule(tf.Module):
     """A network with the four signatures of `serving.signatures`, ready for `tf.saved_model.save`.
 
@@ -44,21 +56,18 @@ class ServingModule(tf.Module):
         self._size = size = network.resized_size
         # Tracked here as plain variables: tracking the Keras model would store each of them twice.
         self._weights = network.variables
-        images = tf.TensorSpec([None, size, size, 3], tf.uint8)
-        image_bytes = tf.TensorSpec([None], tf.string)
+        spec = tf.TensorSpec([None, size, size, 3], tf.uint8)
+        decoder = _decoder(network.resize, max_pixels, size)
 
-        def graph(function: Callable, spec: tf.TensorSpec) -> Callable:
+        def graph(function: Callable) -> Callable:
             # One function for all signatures, so that what it does is in the graph once. Wrapped, because a tf.Module
             # would store a second copy of a tf.function that it can see.
             traced = tf.function(function, input_signature=[spec], autograph=False, jit_compile=False)
             return lambda *arguments: traced(*arguments)
 
-        self._ten_crop = graph(network.ten_crop, images)
-        self._center_crop = graph(network.center_crop_and_features, images)
-        self._decode = graph(
-            lambda files: decode.resized_images_or_zeros(files, network.resize, max_pixels=max_pixels, size=size),
-            image_bytes,
-        )
+        self._ten_crop = graph(network.ten_crop)
+        self._center_crop = graph(network.center_crop_and_features)
+        self._decode = lambda files: decoder(files)  # wrapped likewise
 
     def trace(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """Traces the signatures: name -> function of a batch."""

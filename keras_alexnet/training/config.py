@@ -10,9 +10,8 @@ import os
 from dataclasses import dataclass
 
 from keras_alexnet.distribute import STRATEGIES
-from keras_alexnet.networks import find, parse_options
+from keras_alexnet.networks import NAME_FORMS, find, parse_options
 from keras_alexnet.training.setting import COMMON, DEBUGGING, DETAILS_2012, DEVICES, Resume, checked, declare
-from keras_alexnet.variants import VARIANTS
 from pipelines.choices import AUGMENTATIONS, CLASS_ORDERS, COLOR_AUGMENTATIONS
 
 INITIALIZATIONS = ("paper", "he")
@@ -46,8 +45,7 @@ class TrainingConfig:
     network: str = declare(
         "paper",
         COMMON,
-        f"{', '.join(VARIANTS)}, another network that `python -m keras_alexnet.describe` knows, such as "
-        "keras.applications.ResNet50, or package.module:function",
+        NAME_FORMS,
         resume=Resume.REFUSE,
         aliases=("variant",),
     )

@@ -1,6 +1,7 @@
 """The flags of `keras_alexnet.train`, their `--help` and their documentation, generated from `TrainingConfig`."""
 
 import dataclasses
+import re
 import sys
 import textwrap
 from collections.abc import Callable
@@ -71,7 +72,7 @@ def flag_table_markdown() -> str:
         for field in _fields_of(group):
             names = ", ".join(f"`--{name}`" for name in (field.name, *setting_of(field).aliases))
             default = "" if field.default is None else f"`{_shown(field.default)}`"
-            description = _description(field).replace("|", "\\|")
+            description = re.sub(r"([|<>*])", r"\\\1", _description(field))
             lines.append(f"| {names} | {default} | {description} | {setting_of(field).resume.value} |")
         lines.append("")
     return "\n".join(lines)

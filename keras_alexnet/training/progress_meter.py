@@ -5,7 +5,7 @@ import math
 import sys
 import time
 
-from pipelines.cli import progress_bar
+from pipelines.progress import progress_bar
 
 
 class EpochMeter:

@@ -15,9 +15,10 @@ import numpy as np
 from keras_alexnet.pretrained import LoadedNetwork
 from keras_alexnet.visualize.photographs import Photograph, decoder
 from keras_alexnet.visualize.scoring import Scores
-from pipelines.cli import progress_bar, reason_of
+from pipelines.cli import reason_of
 from pipelines.datasets.source import Source
 from pipelines.input import evaluation_batches
+from pipelines.progress import progress_bar
 from pipelines.regular_files import MAX_IMAGE_BYTES, open_file, unreadable
 from pipelines.safe_text import cell_text, from_printable
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -39,8 +40,11 @@ class Photograph:
 
 def decoder(network: LoadedNetwork) -> tf.Graph:
     """The function from an encoded image to its resized image and whether it could be decoded."""
-    resize, size = network.resize, network.resized_size
+    return _decoder(network.resize, network.resized_size)
 
+
+@functools.cache  # tracing it takes a second, and a summary has several figures
+def _decoder(resize: str, size: int) -> tf.Graph:
     @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
     def decode(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return resized_image_or_zeros(encoded, resize, FORMATS, size=size)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from pipelines import cli
+from pipelines.progress import ProgressBar, progress_bar
 from serving import signatures as wire
 
 if TYPE_CHECKING:
@@ -131,11 +132,11 @@ def _printer() -> AbstractContextManager[Callable[["Record"], None]]:
     return csv_printer() if options.csv else nullcontext(print_json) if options.json else table_printer()
 
 
-def _progress_bar(total: int) -> AbstractContextManager["cli.ProgressBar | None"]:
+def _progress_bar(total: int) -> AbstractContextManager["ProgressBar | None"]:
     """A bar, unless the records themselves show the progress on the terminal."""
     options = flags.FLAGS
     is_streaming = (options.json or options.csv) and sys.stdout.isatty()
-    return nullcontext() if is_streaming else cli.progress_bar("", total, unit="files")
+    return nullcontext() if is_streaming else progress_bar("", total, unit="files")
 
 
 def command() -> None:

@@ -21,7 +21,18 @@ def write_photographs(folder: Path, count: int, seed: int) -> None:
             Image.fromarray(pixels).save(folder / name / f"{number}.jpg")
 
 
-def tiny(photographs: Path, model_dir: Path, **changes) -> TrainingConfig:
-    """A training that takes seconds: 4 epochs of 3 steps unless changed."""
+def tiny(images: Path, model_dir: Path, **changes) -> TrainingConfig:
+    """A training that takes seconds: 4 epochs of 3 steps unless changed.
+
+    Args:
+      images: an image folder or, which takes a fifth of the time, a prepared directory.
+      model_dir: of the run.
+      **changes: other values of the config.
+    """
     recipe = {"width": 1 / 16, "init": "he", "batch_size": 8, "epochs": 4, "schedule": "constant", "seed": 7}
-    return TrainingConfig(f"folder:{photographs}", str(model_dir), **recipe | changes)
+    return TrainingConfig(dataset_name(images), str(model_dir), **recipe | changes)
+
+
+def dataset_name(images: Path) -> str:
+    """What --dataset says of an image folder or of a prepared directory."""
+    return str(images) if Path(images, "dataset_info.json").exists() else f"folder:{images}"

@@ -15,6 +15,8 @@ from keras_alexnet.weights import load_weights
 
 Blobs = dict[str, tuple[np.ndarray, np.ndarray]]
 random = np.random.default_rng(0)
+# Bytes that hostile files claim to have.
+CLAIMED = 256 * 2**20
 HEADER = b"\x93NUMPY\x01\x00\x76\x00" + b"{'descr': '|O', 'fortran_order': False, 'shape': (), }".ljust(117) + b"\n"
 
 

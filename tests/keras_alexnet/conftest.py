@@ -3,6 +3,8 @@ from pathlib import Path
 import pytest
 
 from keras_alexnet.training.train_and_evaluate import train_and_evaluate
+from pipelines.datasets.registry import open_source
+from pipelines.preparation.prepare import prepare
 from tests.helpers.tiny_training import tiny, write_photographs
 
 
@@ -16,10 +18,18 @@ def photographs(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained(photographs, tmp_path_factory) -> Path:
+def prepared(photographs, tmp_path_factory) -> Path:
+    """The photographs as a prepared directory. Its records need no checks: epochs start in a fifth of the time."""
+    directory = tmp_path_factory.mktemp("prepared") / "photographs"
+    prepare(open_source(f"folder:{photographs}"), directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def trained(prepared, tmp_path_factory) -> Path:
     """The model_dir of a finished tiny training."""
     model_dir = tmp_path_factory.mktemp("trained")
-    train_and_evaluate(tiny(photographs, model_dir))
+    train_and_evaluate(tiny(prepared, model_dir))
     return model_dir
 
 

@@ -7,7 +7,6 @@ import keras_alexnet
 from keras_alexnet import evaluation_dataset, training_dataset
 from pipelines.datasets.registry import open_source
 from pipelines.input import training_batches
-from pipelines.preparation.compute_statistics import compute_statistics
 from tests.helpers.tiny_training import write_photographs
 
 pytestmark = pytest.mark.medium
@@ -26,34 +25,33 @@ def first_images(dataset):
     return next(iter(dataset))[0].numpy()
 
 
-def test_each_iteration_is_an_epoch_with_new_crops(folder):
-    train = training_dataset(folder, batch_size=4, seed=3)
-    assert train.class_names == ["blue", "green", "red"] and len(train) == 4
+def test_each_iteration_is_an_epoch_with_new_crops(prepared):
+    train = training_dataset(str(prepared), batch_size=8, seed=3)
+    assert train.class_names == ["blue", "green", "red"] and len(train) == 3
     epochs = [[(images.numpy(), labels.numpy()) for images, labels in train] for _ in range(2)]
     assert not np.array_equal(epochs[0][0][0], epochs[1][0][0])
-    source = open_source(folder)
-    statistics, _ = compute_statistics(source)
+    source = open_source(str(prepared))
     for number, epoch in enumerate(epochs):
-        expected = training_batches(source, statistics, batch_size=4, seed=3, epoch=number)
+        expected = training_batches(source, source.statistics, batch_size=8, seed=3, epoch=number)
         for (images, labels), (found, found_labels) in zip(expected, epoch, strict=True):
             np.testing.assert_allclose(found, images, atol=1e-3)
             np.testing.assert_array_equal(found_labels, labels)
 
 
-def test_an_interrupted_epoch_is_repeated_and_a_later_one_can_be_the_start(folder):
-    train = training_dataset(folder, batch_size=4)
+def test_an_interrupted_epoch_is_repeated_and_a_later_one_can_be_the_start(prepared):
+    train = training_dataset(str(prepared), batch_size=4)
     first = first_images(train)
     np.testing.assert_array_equal(first_images(train), first)
     for _ in train:
         pass
     second = first_images(train)
-    np.testing.assert_array_equal(first_images(training_dataset(folder, batch_size=4, start_epoch=1)), second)
-    assert not np.array_equal(first_images(training_dataset(folder, batch_size=4, seed=1)), first)
+    np.testing.assert_array_equal(first_images(training_dataset(str(prepared), batch_size=4, start_epoch=1)), second)
+    assert not np.array_equal(first_images(training_dataset(str(prepared), batch_size=4, seed=1)), first)
 
 
 @pytest.mark.parametrize("batch_size", [4, pytest.param(9, marks=pytest.mark.slow)])
-def test_batches_that_are_read_ahead_do_not_end_an_epoch(folder, batch_size):
-    train = training_dataset(folder, batch_size=batch_size)
+def test_batches_that_are_read_ahead_do_not_end_an_epoch(prepared, batch_size):
+    train = training_dataset(str(prepared), batch_size=batch_size)
     first = first_images(train)
     for _ in range(3):
         iterator = iter(train)
@@ -62,7 +60,7 @@ def test_batches_that_are_read_ahead_do_not_end_an_epoch(folder, batch_size):
         np.testing.assert_array_equal(first_images(train), first)
 
 
-def test_fit_draws_new_crops_and_a_resumed_fit_ends_with_the_same_weights(folder, monkeypatch):
+def test_fit_draws_new_crops_and_a_resumed_fit_ends_with_the_same_weights(prepared):
     def trained(*parts):
         model = keras_alexnet.AlexNet(classes=3, width=1 / 32, init="he")
         model.set_weights([np.random.default_rng(0).normal(0, 0.05, w.shape) for w in model.get_weights()])
@@ -71,7 +69,7 @@ def test_fit_draws_new_crops_and_a_resumed_fit_ends_with_the_same_weights(folder
                 layer.rate = 0.0
         model.compile(keras_alexnet.PaperSGD(0.001), "sparse_categorical_crossentropy")
         for start, epochs in parts:
-            train = training_dataset(folder, batch_size=6, start_epoch=start)
+            train = training_dataset(str(prepared), batch_size=8, start_epoch=start)
             model.fit(train, initial_epoch=start, epochs=epochs, verbose=0)
         return model.get_weights()
 

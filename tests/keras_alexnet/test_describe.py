@@ -32,6 +32,13 @@ def test_the_papers_network_is_described_with_its_published_sizes():
     assert "departures of paper from source2012" in output and "paper, section 3.3" in output
 
 
+def test_every_name_is_listed_with_its_size_and_options():
+    lines = {line.split("│")[1].strip(): line for line in described("--list").splitlines() if line.startswith("│")}
+    assert set(networks.names()) <= set(lines)
+    assert " 299 " in lines["inception_v4"] and "width, dropout, drop_path" in lines["fractalnet_20"]
+    assert "as printed in the NIPS 2012 paper" in lines["paper"]
+
+
 def test_any_network_is_described_layer_by_layer():
     name = "keras.applications.MobileNet"
     output = described(f"--network={name}", "--classes=7")

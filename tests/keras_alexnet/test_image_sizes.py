@@ -78,7 +78,8 @@ def test_images_smaller_than_those_of_the_network_are_refused(prepared, tmp_path
         evaluate(load_network(tmp_path / "model.keras"), dataset)
 
 
-@pytest.mark.parametrize("name", ["convnet_13pct", "figure1_convnet"])  # crops of 24, and of all of the image
+# Crops of 24, and of all of the image.
+@pytest.mark.parametrize("name", ["convnet_13pct", pytest.param("figure1_convnet", marks=pytest.mark.slow)])
 def test_small_networks_are_exported_at_their_own_size(name, prepared, tmp_path, unchecked):
     resize_size = networks.find(name).resize_size
     model = networks.create(name, classes=3, classifier_activation=None)

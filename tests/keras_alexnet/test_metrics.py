@@ -57,6 +57,7 @@ def test_equal_and_not_finite_predictions():
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.medium
 def test_under_fit_and_evaluate_and_in_a_saved_model(tmp_path, jit_compile):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(12)])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -155,6 +155,7 @@ def test_large_variables_are_updated_by_the_same_rule(name, decays):
     np.testing.assert_allclose(variable, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.medium
 def test_the_rule_is_compiled_for_large_variables_and_without_a_strategy():
     def is_compiled(size, strategy=None):
         strategy = strategy or tf.distribute.get_strategy()

@@ -1,5 +1,6 @@
 """PaperSGD under every way in which Keras trains, against arithmetic in NumPy float64 (`tests.helpers`)."""
 
+import gc
 from pathlib import Path
 
 import keras
@@ -8,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from keras_alexnet import PaperSGD
+from keras_alexnet.optimizer import MINIMUM_COMPILED_SIZE
 from tests.helpers.four_devices import on_four_devices
 from tests.helpers.linear_network import (
     CONSTANTS,
@@ -139,6 +141,7 @@ def test_multipliers_and_momenta_survive_saving(tmp_path, trained_before):
     assert_weights(loaded, after_steps(5 if trained_before else 2))
 
 
+@pytest.mark.medium
 def test_changed_multipliers_survive_saving(tmp_path):
     model = compiled()
     fit(model, epochs=3, callbacks=[SetMultipliers()])
@@ -171,3 +174,19 @@ def test_a_file_of_revision_7d55002_keeps_its_momenta_and_gets_its_multipliers_b
     assert model.optimizer.layer_lr_multipliers == {"conv1": 0.5}
     multipliers = np.asarray(model.optimizer._multipliers)
     np.testing.assert_array_equal(multipliers[:6], [0.5, 1.0, 0.5, 1.0, 1.0, 2.0])
+
+
+def test_a_second_model_trains_after_the_first_was_deleted():
+    # Of equal shapes, and large enough for the compiled rule, whose traces refer to the variables of the first.
+    images, labels = np.ones((2, MINIMUM_COMPILED_SIZE // 8), np.float32), np.zeros((2, 8), np.float32)
+
+    def trained() -> np.ndarray:
+        model = keras.Sequential([keras.Input(images.shape[1:]), keras.layers.Dense(8, kernel_initializer="ones")])
+        model.compile(PaperSGD(1e-6), loss="mse")
+        model.fit(images, labels, epochs=2, verbose=0)
+        return np.array(model.get_weights()[0])
+
+    first = trained()
+    gc.collect()
+    np.testing.assert_allclose(trained(), first, rtol=1e-6)
+    assert np.all(first < 1)

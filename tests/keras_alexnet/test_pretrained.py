@@ -62,6 +62,7 @@ def test_weights_need_what_they_do_not_contain(model, saved):
 
 
 @pytest.mark.numeric
+@pytest.mark.medium
 def test_weights_of_any_network_of_the_registry(tmp_path):
     name, options = "keras.applications.MobileNet", {"alpha": 0.25, "image_size": 64}
     model = networks.create(name, 3, classifier_activation=None, **options)

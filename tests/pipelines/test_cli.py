@@ -197,12 +197,3 @@ def test_closed_standard_streams_do_not_matter():
 def test_tensorflow_is_loaded_without_its_chatter():
     result = subprocess.run([sys.executable, "-c", CLOSED, "tensorflow"], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout, result.stderr) == (3, "text\n", "")
-
-
-def test_the_progress_bar_counts_where_there_is_no_terminal(capfd):
-    with cli.progress_bar("train", 3, completed=1) as bar:
-        bar.update()
-        assert bar.completed == 2
-        bar.update(3, status="loss 1")
-    assert bar.completed == 3
-    assert capfd.readouterr() == ("", "")

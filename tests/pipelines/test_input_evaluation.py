@@ -15,6 +15,7 @@ def test_a_batch_size_without_a_full_batch_is_refused_with_both_numbers(batch_si
         training(prepared_source(), batch_size=batch_size, bad_keys=bad)
 
 
+@pytest.mark.medium
 def test_evaluation_gives_every_image_once_in_order_with_a_short_last_batch():
     source = unprepared_source()
     batches = list(input.evaluation_batches(source, "validation", batch_size=5).as_numpy_iterator())
@@ -28,6 +29,7 @@ def test_evaluation_gives_every_image_once_in_order_with_a_short_last_batch():
         np.testing.assert_array_equal(image, resize_image(decode_rgb(tf.constant(data))))
 
 
+@pytest.mark.medium
 def test_evaluation_flags_bad_images_and_keeps_the_others():
     source = unprepared_source()
     source.files["image3"] = source.files["image3"][:-100]

@@ -29,10 +29,11 @@ def test_an_epoch_has_each_image_at_most_once_and_only_full_batches():
     assert len(set(labels.tolist())) == 20
 
 
-@pytest.mark.parametrize("make", [prepared_source, unprepared_source])
-@pytest.mark.parametrize("step", [1, 3, 4])
-def test_starting_at_a_step_gives_the_batches_from_there_bit_for_bit(make, step):
-    assert_same(training(make(), start_step=step), training(make())[step:])
+@pytest.mark.parametrize(("make", "steps"), [(prepared_source, (1, 3, 4)), (unprepared_source, (3,))])
+def test_starting_at_a_step_gives_the_batches_from_there_bit_for_bit(make, steps):
+    batches = training(make())
+    for step in steps:
+        assert_same(training(make(), start_step=step), batches[step:])
 
 
 def test_batches_do_not_depend_on_the_number_of_threads():

@@ -78,6 +78,7 @@ def test_a_training_step_has_the_operations_of_the_papers_network():
     assert training_flop(VARIANTS["paper"]) == pytest.approx(2 * (3 * 724.4e6 - 105.4e6), rel=0.01)
 
 
+@pytest.mark.slow  # test_the_plain_step_does_the_work_of_the_network takes a step of each variant
 def test_every_contender_takes_a_step():
     for step in training_steps(VARIANTS["paper"].scaled(1 / 32), batch=2, peers=True).values():
         assert np.isfinite(np.asarray(step()))

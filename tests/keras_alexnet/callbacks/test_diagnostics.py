@@ -56,17 +56,17 @@ def test_nothing_changes_from_a_step_on_whose_loss_is_not_finite(model, count):
 
 
 @pytest.mark.slow
-def test_weights_that_are_not_finite_are_never_saved(photographs, tmp_path, monkeypatch):
+def test_weights_that_are_not_finite_are_never_saved(prepared, tmp_path, monkeypatch):
     # A ReLU can hide what is not finite from the loss.
     def broken(steps, batches, learning_rates):
         steps.model.get_layer("conv2").biases[0].assign_add([math.nan] * 8)
         steps.sums.assign_add([1, 0, 0, len(learning_rates)])
         return 0.0
 
-    train_and_evaluate(tiny(photographs, tmp_path / "run", epochs=1))
+    train_and_evaluate(tiny(prepared, tmp_path / "run", epochs=1))
     monkeypatch.setattr(TrainingSteps, "take", broken)
     with pytest.raises(ValueError, match=r"learning_rate=.*the weights of conv2 are not finite at step 6"):
-        train_and_evaluate(tiny(photographs, tmp_path / "run", epochs=2))
+        train_and_evaluate(tiny(prepared, tmp_path / "run", epochs=2))
     assert load_trained(tmp_path / "run")[2] == 3
 
 
@@ -106,8 +106,8 @@ def test_kernels_are_shown_side_by_side(model):
         assert np.allclose(shown, 0.5 + kernel[..., 1] / np.abs(kernel[..., 1]).max() / 2)
 
 
-def test_tensorboard_gets_norms_kernels_inputs_and_rates(photographs, tmp_path):
-    train_and_evaluate(tiny(photographs, tmp_path / "run", epochs=2, freeze="conv2"))
+def test_tensorboard_gets_norms_kernels_inputs_and_rates(prepared, tmp_path):
+    train_and_evaluate(tiny(prepared, tmp_path / "run", epochs=2, freeze="conv2"))
     seen = {}
     for path in (tmp_path / "run" / "logs").rglob("events*"):
         for event in tf.compat.v1.train.summary_iterator(str(path)):

@@ -51,6 +51,7 @@ def rows(directory) -> list[dict[str, str]]:
 
 # The second name would be a pattern to TensorFlow.
 @pytest.mark.parametrize("name", ["run", "run [1] *?"])
+@pytest.mark.medium
 def test_a_resumed_fit_equals_one_that_was_not_interrupted(tmp_path, name):
     for directory in (tmp_path / "whole", tmp_path / name):
         directory.mkdir()
@@ -88,6 +89,7 @@ def test_a_loss_that_is_not_finite_stops_fit():
         small_model(1e30).fit(batches(), epochs=3, callbacks=[Diagnostics(classes=3)], verbose=0)
 
 
+@pytest.mark.medium
 def test_a_loss_at_chance_level_is_reported_by_fit(capsys):
     model = small_model(0.0)
     model.layers[-1].set_weights([np.zeros_like(weight) for weight in model.layers[-1].get_weights()])

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from tests.helpers.four_devices import on_four_devices
+from tests.helpers.four_devices import all_on_four_devices
 
 pytestmark = pytest.mark.subprocess
 
@@ -44,9 +44,20 @@ def crosses_at_four_layers_only(crossings: dict[str, list[str]], first: str, sec
     return ways == [INTO_TOWER_1, INTO_TOWER_0]
 
 
+BROKEN = ("conv4", "gradients", "sums")
+
+
 @pytest.fixture(scope="module")
-def one_pair():
-    return on_four_devices("graph", "2")
+def found():
+    """Name -> what functions of `four_devices` return."""
+    calls = {"graph 2": ("graph", "2"), "graph 4": ("graph", "4"), "fit": ("fit",)}
+    calls |= {f"graph {broken}": ("graph", "2", broken) for broken in BROKEN}
+    return dict(zip(calls, all_on_four_devices(*calls.values()), strict=True))
+
+
+@pytest.fixture(scope="module")
+def one_pair(found):
+    return found["graph 2"]
 
 
 def test_each_tower_computes_on_its_own_device_forward_and_back(one_pair):
@@ -64,8 +75,8 @@ def test_data_crosses_at_four_layers_only(one_pair):
     assert crosses_at_four_layers_only(crossings, "CPU:0", "CPU:1"), crossings
 
 
-def test_between_replicas_a_towers_gradients_go_to_the_same_tower_only():
-    crossings = on_four_devices("graph", "4")["crossings"]
+def test_between_replicas_a_towers_gradients_go_to_the_same_tower_only(found):
+    crossings = found["graph 4"]["crossings"]
     for first, second in (("CPU:0", "CPU:1"), ("CPU:2", "CPU:3")):
         assert crosses_at_four_layers_only(crossings, first, second), crossings
     for way in ("CPU:0>CPU:3", "CPU:3>CPU:0", "CPU:1>CPU:2", "CPU:2>CPU:1"):
@@ -75,14 +86,14 @@ def test_between_replicas_a_towers_gradients_go_to_the_same_tower_only():
         assert len([kind for kind in crossings[way] if kind not in NO_DATA]) == 14, crossings[way]
 
 
-@pytest.mark.parametrize("broken", ["conv4", "gradients", "sums"])
-def test_what_is_misplaced_is_seen(broken):
-    crossings = on_four_devices("graph", "2", broken)["crossings"]
+@pytest.mark.parametrize("broken", BROKEN)
+def test_what_is_misplaced_is_seen(found, broken):
+    crossings = found[f"graph {broken}"]["crossings"]
     assert not crosses_at_four_layers_only(crossings, "CPU:0", "CPU:1"), crossings
 
 
-def test_fit_in_user_code_places_and_trains_alike():
-    found = on_four_devices("fit")
-    assert found["difference"] < 1e-5
+def test_fit_in_user_code_places_and_trains_alike(found):
+    fitted = found["fit"]
+    assert fitted["difference"] < 1e-5
     for first, second in (("CPU:0", "CPU:1"), ("CPU:2", "CPU:3")):
-        assert crosses_at_four_layers_only(found["crossings"], first, second), found["crossings"]
+        assert crosses_at_four_layers_only(fitted["crossings"], first, second), fitted["crossings"]

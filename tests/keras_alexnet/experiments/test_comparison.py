@@ -142,6 +142,7 @@ def fake_training(monkeypatch, fails=()):
     return done
 
 
+@pytest.mark.medium
 def test_a_network_is_measured_before_the_next_is_trained_and_a_failure_does_not_stop_the_others(prepared, monkeypatch):
     changed = f"{NAME}+cutout=4"
     done = fake_training(monkeypatch, fails=[run_name(changed)])

@@ -3,6 +3,7 @@
 import pytest
 
 from keras_alexnet.experiments import runner
+from keras_alexnet.experiments.commands import RunInterrupted
 from keras_alexnet.experiments.definitions import EXPERIMENTS
 from tests.helpers.commands import run_command
 
@@ -39,7 +40,7 @@ def test_what_cannot_be_run_is_one_line(arguments, reason, tmp_path):
 
 def test_an_interrupted_run_says_how_to_continue(tmp_path, monkeypatch):
     def interrupted(*arguments, **options):
-        raise runner.RunInterrupted
+        raise RunInterrupted
 
     monkeypatch.setattr(runner, "run_experiment", interrupted)
     finished = run_command(MODULE, "run", "lrn", f"--results_dir={tmp_path}")

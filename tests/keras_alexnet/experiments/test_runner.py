@@ -1,11 +1,14 @@
 """An experiment is run through the commands, resumed, and leaves one row per run."""
 
+import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from keras_alexnet.experiments import runner
+from keras_alexnet.experiments.commands import RunInterrupted
+from keras_alexnet.experiments.definitions import EXPERIMENTS
 from keras_alexnet.experiments.experiment import Experiment, Run
 from keras_alexnet.experiments.results import curve_path, read_curve, read_results
 
@@ -85,6 +88,33 @@ def test_finished_runs_are_not_repeated(commands, tmp_path):
     ]
 
 
+def test_the_same_command_in_another_experiment_is_executed_once(commands, tmp_path, monkeypatch):
+    other = dataclasses.replace(EXPERIMENT, name="other", runs=(Run("first", ("--epochs=2",)),))
+    monkeypatch.setattr(runner, "EXPERIMENTS", (other, EXPERIMENT))
+    work, results = tmp_path / "work", tmp_path / "results"
+    (first,) = runner.run_experiment(other, "cifar10", work, results, seeds=[0])
+    before = [module for module, _ in commands].count("keras_alexnet.train")
+    added = run(tmp_path, runs=["a", "b"], seeds=[0])
+    assert [module for module, _ in commands].count("keras_alexnet.train") == before + 1
+    assert added[0] == dataclasses.replace(first, experiment="trial", run="a")
+    assert read_curve(curve_path(results, "trial", "a", 0)) == read_curve(curve_path(results, "other", "first", 0))
+    # Another dataset's row has the same text, since paths are not in it.
+    elsewhere = dataclasses.replace(EXPERIMENT, name="elsewhere", dataset="other_data")
+    assert runner._same_run(elsewhere, results, first.command) is None
+
+
+def test_runs_that_experiments_share_have_the_same_command():
+    found = {e.name: e for e in EXPERIMENTS}
+    for one, other in (
+        ("layers/all", "regularization/both"),
+        ("units/relu", "layers/all"),
+        ("pooling/overlapping", "lrn/without"),
+        ("color/without", "lrn/without"),
+    ):
+        commands = [runner.shown_command(found[n], found[n].run(r), 0) for n, r in (one.split("/"), other.split("/"))]
+        assert commands[0] == commands[1]
+
+
 def test_a_row_of_another_command_is_not_taken_for_a_result(commands, tmp_path):
     run(tmp_path, runs=["a"], seeds=[0])
     with pytest.raises(ValueError, match=r"results_dir=.*a, seed 0, is of another command .*epochs=2.*epochs=9"):
@@ -97,13 +127,13 @@ def test_the_time_of_an_interrupted_run_is_the_sum_of_its_attempts(commands, tmp
     def interrupted_once(module, *arguments):
         if module == "keras_alexnet.train" and not attempts:
             attempts.append(module)
-            raise runner.RunInterrupted
+            raise RunInterrupted
         real(module, *arguments)
 
     clock = iter(range(0, 100_000, 3600))
     monkeypatch.setattr(runner.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(runner, "run_command", interrupted_once)
-    with pytest.raises(runner.RunInterrupted):
+    with pytest.raises(RunInterrupted):
         run(tmp_path, runs=["a"], seeds=[0])
     assert read_results(tmp_path / "results", "trial") == []
     (row,) = run(tmp_path, runs=["a"], seeds=[0])
@@ -197,29 +227,3 @@ def test_epochs_to_a_target_are_interpolated(errors, expected):
     curve = [{"epoch": epoch, "top1_error": error} for epoch, error in enumerate(errors, 1)]
     found = runner.epochs_to_target(curve, 0.25)
     assert found == (expected if expected is None else pytest.approx(expected))
-
-
-@pytest.mark.subprocess
-def test_a_signal_is_handed_on_once_and_the_command_ends_its_work(tmp_path, monkeypatch):
-    (tmp_path / "worker.py").write_text(
-        "import os, pathlib, signal, sys, time\n"
-        "stopped = []\n"
-        "signal.signal(signal.SIGTERM, lambda number, frame: stopped.append(number))\n"
-        "os.kill(os.getppid(), signal.SIGTERM)\n"
-        "for _ in range(600):\n"
-        "    if stopped:\n"
-        "        time.sleep(0.7)\n"
-        "        pathlib.Path(sys.argv[1]).write_text(str(stopped))\n"
-        "        sys.exit(128 + 15)\n"
-        "    time.sleep(0.05)\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pytest.raises(runner.RunInterrupted):
-        runner.run_command("worker", str(tmp_path / "saved"))
-    assert (tmp_path / "saved").read_text() == "[15]"
-
-
-@pytest.mark.subprocess
-def test_a_command_that_fails_is_named():
-    with pytest.raises(ValueError, match="no_such_module ended with exit code 1; see above"):
-        runner.run_command("no_such_module")

@@ -231,6 +231,7 @@ def test_a_block_of_a_fractalnet():
     np.testing.assert_allclose(rates, [0.1, 0.2, 0.3, 0.4])
 
 
+@pytest.mark.medium
 def test_a_fractalnet_drops_paths_in_training_only():
     keras.utils.set_random_seed(0)
     model = networks.create("fractalnet_20", 3, width=1 / 16)

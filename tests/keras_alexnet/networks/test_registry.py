@@ -121,6 +121,7 @@ def test_mobilenet_equals_the_constructors_model_behind_its_preprocessing(tmp_pa
     np.testing.assert_allclose(loaded.predict_on_batch(images(64)), expected, atol=1e-6)
 
 
+@pytest.mark.medium
 def test_logits_and_mixed_precision():
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")

@@ -37,6 +37,7 @@ def resized_images(count):
 
 
 @pytest.mark.numeric
+@pytest.mark.medium
 def test_ten_crops_equal_the_keras_model(model, signatures):
     images = resized_images(3)
     outputs = signatures[wire.SIGNATURE_TEN_CROP](image_bytes=tf.constant([encoded(image) for image in images]))
@@ -57,6 +58,7 @@ def test_ten_crops_equal_the_keras_model(model, signatures):
 
 
 @pytest.mark.numeric
+@pytest.mark.medium
 def test_the_images_signature_gives_the_same_as_the_bytes(signatures):
     images = resized_images(2)
     by_bytes = signatures[wire.SIGNATURE_TEN_CROP](image_bytes=tf.constant([encoded(image) for image in images]))
@@ -66,6 +68,7 @@ def test_the_images_signature_gives_the_same_as_the_bytes(signatures):
 
 
 @pytest.mark.numeric
+@pytest.mark.medium
 def test_the_center_signature_is_one_crop(model, signatures):
     images = resized_images(2)
     outputs = signatures[wire.SIGNATURE_CENTER](image_bytes=tf.constant([encoded(image) for image in images]))
@@ -75,6 +78,7 @@ def test_the_center_signature_is_one_crop(model, signatures):
 
 
 @pytest.mark.numeric
+@pytest.mark.medium
 def test_features_are_fc7s(model, signatures):
     images = resized_images(2)
     outputs = signatures[wire.SIGNATURE_FEATURES](image_bytes=tf.constant([encoded(image) for image in images]))
@@ -86,6 +90,7 @@ def test_features_are_fc7s(model, signatures):
 
 @pytest.mark.numeric
 @pytest.mark.parametrize("signature", [wire.SIGNATURE_TEN_CROP, wire.SIGNATURE_CENTER, wire.SIGNATURE_FEATURES])
+@pytest.mark.medium
 def test_a_bad_image_has_zeros_in_its_row_and_affects_no_other(signatures, signature):
     good = encoded(resized_images(1)[0], "JPEG")
     bad = [b"", b"junk", good[: len(good) // 2], b"\xff\xd8\xff" + b"x" * 500, b"GIF89a" + good]
@@ -101,6 +106,7 @@ def test_a_bad_image_has_zeros_in_its_row_and_affects_no_other(signatures, signa
             assert values[0, 0] == values[-1, 0] == alone[name][0, 0]
 
 
+@pytest.mark.medium
 def test_an_empty_batch_has_empty_outputs(signatures):
     outputs = signatures[wire.SIGNATURE_TEN_CROP](image_bytes=tf.constant([], tf.string))
     assert {name: tuple(values.shape) for name, values in outputs.items()} == {
@@ -112,6 +118,7 @@ def test_an_empty_batch_has_empty_outputs(signatures):
     }
 
 
+@pytest.mark.medium
 def test_the_signatures_are_those_of_the_wire(signatures):
     assert {name: set(function.structured_outputs) for name, function in signatures.items()} == {
         "serving_default": {"probabilities", "scores", "classes", "labels", "valid"},
@@ -123,6 +130,7 @@ def test_the_signatures_are_those_of_the_wire(signatures):
         assert all(spec.shape[0] is None for spec in function.structured_outputs.values())
 
 
+@pytest.mark.medium
 def test_with_fewer_than_five_classes_all_of_them_are_ranked(small, tmp_path, unchecked):
     path = export_model(small, tmp_path, ["yes", "no"])
     loaded = tf.saved_model.load(path)
@@ -130,12 +138,14 @@ def test_with_fewer_than_five_classes_all_of_them_are_ranked(small, tmp_path, un
     assert outputs["scores"].shape == (1, 2) and abs(float(tf.reduce_sum(outputs["scores"])) - 1) < 1e-5
 
 
+@pytest.mark.medium
 def test_each_parameter_is_stored_once(model, exported):
     variables = sum(file.stat().st_size for file in (exported / "variables").iterdir())
     assert 4 * model.count_params() <= variables < 4 * model.count_params() * 1.05
     assert (exported / "saved_model.pb").stat().st_size < 1_400_000, "the mean image is stored once"
 
 
+@pytest.mark.medium
 def test_versions_count_up_and_are_never_overwritten(small, tmp_path, unchecked):
     (tmp_path / "6").mkdir()
     assert export_model(small, tmp_path, ["a", "b"]) == str(tmp_path / "7")
@@ -153,6 +163,7 @@ def test_a_version_that_tensorflow_serving_does_not_take_is_refused(small, tmp_p
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.medium
 def test_parts_of_killed_exports_are_removed_and_those_of_running_ones_are_not(small, tmp_path, unchecked):
     for name in ("part-1-999-abcd", "part-1-998-abcd"):
         (tmp_path / name / "variables").mkdir(parents=True)
@@ -187,11 +198,13 @@ def test_arguments_that_contradict_the_model_are_refused(small, tmp_path, argume
     assert not (tmp_path / "base").exists()
 
 
+@pytest.mark.medium
 def test_a_network_without_classifier_is_refused(tmp_path):
     with pytest.raises(ValueError, match="include_top"):
         export_model(AlexNet(width=1 / 32, include_top=False), tmp_path, ["a"])
 
 
+@pytest.mark.medium
 def test_a_failure_leaves_nothing_behind(small, tmp_path, monkeypatch):
     def full_disk(*arguments, **options):
         raise OSError(28, "No space left on device")
@@ -204,12 +217,14 @@ def test_a_failure_leaves_nothing_behind(small, tmp_path, monkeypatch):
 
 @pytest.mark.numeric
 @pytest.mark.subprocess
+@pytest.mark.medium
 def test_the_export_is_verified_in_a_fresh_process(model, exported):
     network = LoadedNetwork("model", model, from_logits=True)
     verify_export(exported, probes(network, "alexnet", 50_000_000), 1e-4, 1e-6)
 
 
 @pytest.mark.numeric
+@pytest.mark.medium
 def test_a_loaded_export_predicts_as_its_model(model, exported):
     for path in (exported, exported.parent):
         network = load_network(path)
@@ -221,6 +236,7 @@ def test_a_loaded_export_predicts_as_its_model(model, exported):
         assert (network.resize, network.resized_size) == ("shorter_side", 256)
 
 
+@pytest.mark.medium
 def test_a_session_without_soft_placement_loads_it_as_tensorflow_serving_does(exported, signatures):
     good = encoded(resized_images(1)[0], "JPEG")
     with tf.Graph().as_default():

@@ -56,7 +56,12 @@ def served(export, files):
 
 @pytest.mark.parametrize(
     ("network", "crops", "features"),
-    [("export", "ten", True), ("unsaved", "ten", True), ("export", "center", False), ("unsaved", "center", False)],
+    [
+        ("export", "ten", True),
+        ("unsaved", "ten", True),
+        ("export", "center", False),
+        pytest.param("unsaved", "center", False, marks=pytest.mark.slow),
+    ],
 )
 def test_predictions_are_those_of_the_served_signature(request, network, files, served, crops, features):
     network = request.getfixturevalue(network)

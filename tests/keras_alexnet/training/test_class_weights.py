@@ -13,6 +13,7 @@ from keras_alexnet.run_directory import RunDirectory
 from keras_alexnet.training.class_weights import balanced_weights, count_images, read_class_weights
 from keras_alexnet.training.train_and_evaluate import train_and_evaluate
 from pipelines.datasets.registry import open_source
+from pipelines.preparation.prepare import prepare
 from tests.helpers import weighted_classes as weighted
 from tests.helpers.four_devices import on_four_devices
 from tests.helpers.tiny_training import tiny
@@ -22,14 +23,21 @@ NAMES = ("ant", "bee, honey", "cat")
 SMALL = {"network": "figure1_convnet"}
 
 
-@pytest.fixture
-def uneven(photographs, tmp_path):
+@pytest.fixture(scope="module")
+def uneven(photographs, tmp_path_factory):
     """The photographs, with fewer training images of two classes: 8 blue, 4 green, 2 red."""
-    folder = shutil.copytree(photographs, tmp_path / "uneven")
+    folder = shutil.copytree(photographs, tmp_path_factory.mktemp("uneven") / "folder")
     for name, kept in (("green", 4), ("red", 2)):
         for number in range(kept, 8):
             (folder / "train" / name / f"{number}.jpg").unlink()
     return folder
+
+
+@pytest.fixture(scope="module")
+def uneven_prepared(uneven, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("uneven") / "prepared"
+    prepare(open_source(f"folder:{uneven}"), directory)
+    return directory
 
 
 def test_balanced_weights_are_inversely_proportional_with_a_mean_of_one_over_the_images():
@@ -111,11 +119,11 @@ def test_the_weighted_step_is_the_same_wherever_it_runs():
 
 
 @pytest.mark.medium
-def test_a_run_records_its_weights_and_resumes_exactly(uneven, tmp_path):
+def test_a_run_records_its_weights_and_resumes_exactly(uneven_prepared, tmp_path):
     options = SMALL | {"batch_size": 7, "epochs": 2, "class_weights": "auto", "label_smoothing": 0.1}
-    train_and_evaluate(tiny(uneven, tmp_path / "whole", **options))
+    train_and_evaluate(tiny(uneven_prepared, tmp_path / "whole", **options))
     for steps in (1, 4):
-        train_and_evaluate(tiny(uneven, tmp_path / "parts", **options, steps=steps))
+        train_and_evaluate(tiny(uneven_prepared, tmp_path / "parts", **options, steps=steps))
     whole, parts = (load_network(tmp_path / name) for name in ("whole", "parts"))
     for expected, found in zip(whole.model.get_weights(), parts.model.get_weights(), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-6)
@@ -125,14 +133,14 @@ def test_a_run_records_its_weights_and_resumes_exactly(uneven, tmp_path):
     assert json.loads((tmp_path / "parts" / "model.json").read_text())["class_weight_values"][2] == 14 / 6
     assert whole.training["class_weights"] == "auto"
     with pytest.raises(ValueError, match=r"^class_weights=none: the run in .* was started with auto"):
-        train_and_evaluate(tiny(uneven, tmp_path / "parts", **options | {"class_weights": "none"}))
+        train_and_evaluate(tiny(uneven_prepared, tmp_path / "parts", **options | {"class_weights": "none"}))
 
 
 @pytest.mark.medium
-def test_a_resumed_run_refuses_a_file_that_has_changed(uneven, tmp_path):
+def test_a_resumed_run_refuses_a_file_that_has_changed(uneven_prepared, tmp_path):
     path = tmp_path / "weights.csv"
     path.write_text("blue,1\ngreen,2\nred,4\n")
-    config = tiny(uneven, tmp_path / "run", **SMALL, steps=1, class_weights=str(path))
+    config = tiny(uneven_prepared, tmp_path / "run", **SMALL, steps=1, class_weights=str(path))
     train_and_evaluate(config)
     assert RunDirectory(tmp_path / "run").config.class_weight_values == (1, 2, 4)
     path.write_text("blue,1\ngreen,2\nred,5\n")

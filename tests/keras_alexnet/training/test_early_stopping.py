@@ -61,8 +61,8 @@ def epochs_in(model_dir) -> int:
 
 
 @pytest.mark.medium
-def test_a_resumed_run_keeps_the_count(photographs, tmp_path, validation_errors, capsys):
-    config = tiny(photographs, tmp_path, network="figure1_convnet", batch_size=24, epochs=5, early_stopping_epochs=2)
+def test_a_resumed_run_keeps_the_count(prepared, tmp_path, validation_errors, capsys):
+    config = tiny(prepared, tmp_path, network="figure1_convnet", batch_size=24, epochs=5, early_stopping_epochs=2)
     # Interrupted after epoch 3, of which the first of two is without a lower error.
     train_and_evaluate(dataclasses.replace(config, steps=3))
     assert epochs_in(tmp_path) == 3 and "stopped early" not in capsys.readouterr().out

@@ -1,5 +1,4 @@
 import dataclasses
-import shutil
 
 import keras
 import numpy as np
@@ -12,19 +11,19 @@ from keras_alexnet.run_directory import RunDirectory
 from keras_alexnet.training.config import TrainingConfig
 from keras_alexnet.training.fine_tuning import InitialWeights
 from keras_alexnet.training.train_and_evaluate import train_and_evaluate
-from tests.helpers.tiny_training import tiny, write_photographs
+from pipelines.datasets.registry import open_source
+from pipelines.preparation.prepare import prepare
+from tests.helpers.tiny_training import tiny
 
 pytestmark = pytest.mark.medium
 
 
 @pytest.fixture(scope="module")
-def two_classes(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("two")
-    for split, count in (("train", 8), ("val", 2)):
-        write_photographs(folder / split, count, seed=3)
-    for split in ("train", "val"):
-        shutil.rmtree(folder / split / "blue")
-    return folder
+def two_classes(prepared, tmp_path_factory):
+    """The prepared photographs of two of the three classes."""
+    directory = tmp_path_factory.mktemp("two") / "classes"
+    prepare(open_source(str(prepared)), directory, classes=["green", "red"])
+    return directory
 
 
 def weights(model) -> dict[str, list[np.ndarray]]:
@@ -60,11 +59,11 @@ def test_an_interrupted_fine_tuning_goes_on_as_if_it_had_not_been(trained, two_c
     assert all(same(whole[name], parts[name]) for name in whole)
 
 
-def test_a_file_of_weights_can_be_the_start(two_classes, tmp_path):
+def test_a_file_of_weights_can_be_the_start(photographs, tmp_path):
     model = AlexNet("caffe", width=1 / 16, classes=5)
     path = tmp_path / "start.weights.h5"
     model.save_weights(path)
-    config = tiny(two_classes, tmp_path / "run", network="caffe", init="paper", init_from=str(path), steps=1)
+    config = tiny(photographs, tmp_path / "run", network="caffe", init="paper", init_from=str(path), steps=1)
     train_and_evaluate(dataclasses.replace(config, learning_rate=0.0))
     trained_model, description, _ = load_trained(tmp_path / "run")
     before, after = weights(model), weights(trained_model)

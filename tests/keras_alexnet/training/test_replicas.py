@@ -13,8 +13,8 @@ def step():
 
 
 @pytest.mark.slow
-def test_a_run_on_two_replicas_that_is_cut_equals_one_that_is_not(photographs, tmp_path):
-    found = on_two_replicas("resumed", photographs, tmp_path)
+def test_a_run_on_two_replicas_that_is_cut_equals_one_that_is_not(prepared, tmp_path):
+    found = on_two_replicas("resumed", prepared, tmp_path)
     assert found["moved"] > 1e-4
     assert found["difference"] == 0
 

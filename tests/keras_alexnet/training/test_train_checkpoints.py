@@ -38,8 +38,8 @@ def small_files_only():
 
 
 @pytest.mark.slow
-def test_a_full_disk_in_the_middle_of_a_run_costs_nothing(photographs, trained, tmp_path, capsys, monkeypatch, request):
-    train_and_evaluate(tiny(photographs, tmp_path / "run", epochs=1))
+def test_a_full_disk_in_the_middle_of_a_run_costs_nothing(prepared, trained, tmp_path, capsys, monkeypatch, request):
+    train_and_evaluate(tiny(prepared, tmp_path / "run", epochs=1))
     before = (tmp_path / "run" / "checkpoints" / "checkpoint").read_text()
     end_of_trouble = request.getfixturevalue("small_files_only")
 
@@ -55,7 +55,7 @@ def test_a_full_disk_in_the_middle_of_a_run_costs_nothing(photographs, trained, 
         return validate(loop, caught)
 
     monkeypatch.setattr(TrainingLoop, "_validation_row", validated)
-    train_and_evaluate(tiny(photographs, tmp_path / "run", epochs=4))
+    train_and_evaluate(tiny(prepared, tmp_path / "run", epochs=4))
     assert "cannot write a checkpoint to" in capsys.readouterr().out and epochs == [1, 2, 3]
     assert rows(tmp_path / "run") == rows(trained)
     assert load_trained(tmp_path / "run")[2] == 12
@@ -63,23 +63,23 @@ def test_a_full_disk_in_the_middle_of_a_run_costs_nothing(photographs, trained, 
 
 
 @pytest.mark.slow
-def test_work_that_cannot_be_saved_at_the_end_is_an_error(photographs, tmp_path, request):
-    train_and_evaluate(tiny(photographs, tmp_path / "run", epochs=1))
+def test_work_that_cannot_be_saved_at_the_end_is_an_error(prepared, tmp_path, request):
+    train_and_evaluate(tiny(prepared, tmp_path / "run", epochs=1))
     end_of_trouble = request.getfixturevalue("small_files_only")
     with pytest.raises(OSError, match=r"cannot write a checkpoint to .*checkpoints: File too large; .* lost"):
-        train_and_evaluate(tiny(photographs, tmp_path / "run", epochs=2))
+        train_and_evaluate(tiny(prepared, tmp_path / "run", epochs=2))
     end_of_trouble()
     assert load_trained(tmp_path / "run")[2] == 3
-    assert train_and_evaluate(tiny(photographs, tmp_path / "run", epochs=2))["steps"] == 6
+    assert train_and_evaluate(tiny(prepared, tmp_path / "run", epochs=2))["steps"] == 6
 
 
 @pytest.mark.slow
-def test_the_best_checkpoint_stays_beside_the_newest(photographs, tmp_path, monkeypatch):
+def test_the_best_checkpoint_stays_beside_the_newest(prepared, tmp_path, monkeypatch):
     errors = iter([0.6, 0.5, 0.2, 0.3, 0.2, 0.4])
     monkeypatch.setattr(
         Evaluator, "__call__", lambda *arguments: ErrorRates(9, next(errors), 0.0, loss=1.0, skipped=0, bad=())
     )
-    train_and_evaluate(tiny(photographs, tmp_path / "run", keep=1, epochs=6))
+    train_and_evaluate(tiny(prepared, tmp_path / "run", keep=1, epochs=6))
     best = rows(tmp_path / "run")[2]
     said = json.loads((tmp_path / "run" / "best" / "best.json").read_text())
     assert said["checkpoint"] == f"ckpt-{best['steps']}" and said["val_top1_error"] == float(best["val_top1_error"])
@@ -90,30 +90,30 @@ def test_the_best_checkpoint_stays_beside_the_newest(photographs, tmp_path, monk
 
 
 @pytest.mark.parametrize("text", ["", "nonsense\x00", None])
-def test_a_damaged_index_of_checkpoints_is_made_again(photographs, trained, tmp_path, text, capsys):
+def test_a_damaged_index_of_checkpoints_is_made_again(prepared, trained, tmp_path, text, capsys):
     shutil.copytree(trained, tmp_path / "run")
     index = tmp_path / "run" / "checkpoints" / "checkpoint"
     index.unlink() if text is None else index.write_text(text)
     (tmp_path / "run" / "checkpoints" / "ckpt-15_temp").mkdir()
-    assert train_and_evaluate(tiny(photographs, tmp_path / "run"))["steps"] == 12
+    assert train_and_evaluate(tiny(prepared, tmp_path / "run"))["steps"] == 12
     assert "found a run of 12 steps: nothing left to do" in capsys.readouterr().out
     assert load_trained(tmp_path / "run")[2] == 12
     assert not list((tmp_path / "run").rglob("*temp*"))
 
 
 @pytest.mark.slow
-def test_a_checkpoint_of_another_network_is_named_and_the_one_before_is_used(photographs, trained, tmp_path, capsys):
-    train_and_evaluate(tiny(photographs, tmp_path / "other", width=1 / 8, epochs=1))
+def test_a_checkpoint_of_another_network_is_named_and_the_one_before_is_used(prepared, trained, tmp_path, capsys):
+    train_and_evaluate(tiny(prepared, tmp_path / "other", width=1 / 8, epochs=1))
     shutil.copytree(trained, tmp_path / "run")
     for path in (tmp_path / "other" / "checkpoints").glob("ckpt-3.*"):
         shutil.copy(path, tmp_path / "run" / "checkpoints" / path.name.replace("ckpt-3", "ckpt-12"))
-    train_and_evaluate(tiny(photographs, tmp_path / "run"))
+    train_and_evaluate(tiny(prepared, tmp_path / "run"))
     assert "ckpt-12: cannot be read" in capsys.readouterr().out
     assert rows(tmp_path / "run") == rows(trained)
 
 
 @pytest.mark.slow
-def test_a_signal_during_validation_stops_there_and_loses_nothing(photographs, trained, tmp_path, monkeypatch):
+def test_a_signal_during_validation_stops_there_and_loses_nothing(prepared, trained, tmp_path, monkeypatch):
     count = Evaluator.__call__
 
     def interrupted(evaluator, batches, on_batch):
@@ -125,8 +125,8 @@ def test_a_signal_during_validation_stops_there_and_loses_nothing(photographs, t
 
     monkeypatch.setattr(Evaluator, "__call__", interrupted)
     with pytest.raises(TrainingInterrupted, match="SIGTERM"):
-        train_and_evaluate(tiny(photographs, tmp_path))
+        train_and_evaluate(tiny(prepared, tmp_path))
     assert load_trained(tmp_path)[2] == 3 and not (tmp_path / "metrics.csv").exists()
     monkeypatch.undo()
-    train_and_evaluate(tiny(photographs, tmp_path))
+    train_and_evaluate(tiny(prepared, tmp_path))
     assert rows(tmp_path) == rows(trained)

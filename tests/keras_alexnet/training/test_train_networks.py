@@ -28,23 +28,23 @@ def small(classes, image_size=32, classifier_activation="softmax", filters=4, ra
     return keras.Model(images, [main, auxiliary])
 
 
-def config(photographs, model_dir, **changes):
+def config(prepared, model_dir, **changes):
     options = {"network": NETWORK, "width": 1.0, "init": "paper", "learning_rate": 0.01, "epochs": 2}
-    return tiny(photographs, model_dir, **options | changes)
+    return tiny(prepared, model_dir, **options | changes)
 
 
 @pytest.fixture(scope="module")
-def whole(photographs, tmp_path_factory):
+def whole(prepared, tmp_path_factory):
     """The run directory of an uninterrupted run."""
     model_dir = tmp_path_factory.mktemp("networks") / "whole"
-    train_and_evaluate(config(photographs, model_dir))
+    train_and_evaluate(config(prepared, model_dir))
     return model_dir
 
 
 @pytest.mark.medium
-def test_a_run_cut_in_two_equals_one_that_was_not(photographs, whole, tmp_path):
+def test_a_run_cut_in_two_equals_one_that_was_not(prepared, whole, tmp_path):
     for steps in (4, None):
-        train_and_evaluate(config(photographs, tmp_path / "parts", steps=steps))
+        train_and_evaluate(config(prepared, tmp_path / "parts", steps=steps))
     assert (tmp_path / "parts" / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
     expected, got = load_trained(whole)[0], load_trained(tmp_path / "parts")[0]
     for a, b in zip(expected.get_weights(), got.get_weights(), strict=True):
@@ -81,13 +81,13 @@ def test_a_trained_network_is_exported_without_its_auxiliary_head_and_without_ra
 
 
 @pytest.mark.medium
-def test_options_reach_the_network_and_belong_to_the_run(photographs, tmp_path):
-    train_and_evaluate(config(photographs, tmp_path / "run", network_options="filters=6,rate=0.0", steps=1))
+def test_options_reach_the_network_and_belong_to_the_run(prepared, tmp_path):
+    train_and_evaluate(config(prepared, tmp_path / "run", network_options="filters=6,rate=0.0", steps=1))
     assert RunDirectory(tmp_path / "run").config.network_options == {"filters": 6, "rate": 0.0}
     model = load_network(tmp_path / "run").model
     assert [layer.filters for layer in model.layers if isinstance(layer, keras.layers.Conv2D)] == [6]
     with pytest.raises(ValueError, match=r"network_options=.*was started with"):
-        train_and_evaluate(config(photographs, tmp_path / "run", network_options="filters=7", steps=2))
+        train_and_evaluate(config(prepared, tmp_path / "run", network_options="filters=7", steps=2))
 
 
 @pytest.mark.parametrize(
@@ -100,9 +100,9 @@ def test_options_reach_the_network_and_belong_to_the_run(photographs, tmp_path):
         ({"init": "he"}, "init=he: .* has no such option"),
     ],
 )
-def test_what_a_network_does_not_have_is_refused(photographs, tmp_path, changes, says):
+def test_what_a_network_does_not_have_is_refused(prepared, tmp_path, changes, says):
     with pytest.raises(ValueError, match=says):
-        train_and_evaluate(config(photographs, tmp_path / "run", **changes))
+        train_and_evaluate(config(prepared, tmp_path / "run", **changes))
 
 
 def test_a_run_directory_of_version_0_1_names_a_variant(trained, tmp_path):

@@ -43,32 +43,32 @@ def test_layers_compute_in_the_precision_asked_for_and_norms_in_float32(trained,
 @pytest.mark.slow
 @pytest.mark.subprocess
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_a_run_in_low_precision_learns_resumes_exactly_and_is_used_in_float32(photographs, tmp_path, precision):
-    last = train_and_evaluate(tiny(photographs, tmp_path / "whole", mixed_precision=precision))
-    train_and_evaluate(tiny(photographs, tmp_path / "parts", mixed_precision=precision, steps=4))
-    train_and_evaluate(tiny(photographs, tmp_path / "parts", mixed_precision=precision))
+def test_a_run_in_low_precision_learns_resumes_exactly_and_is_used_in_float32(prepared, tmp_path, precision):
+    last = train_and_evaluate(tiny(prepared, tmp_path / "whole", mixed_precision=precision))
+    train_and_evaluate(tiny(prepared, tmp_path / "parts", mixed_precision=precision, steps=4))
+    train_and_evaluate(tiny(prepared, tmp_path / "parts", mixed_precision=precision))
     model = load_trained(tmp_path / "whole")[0]
     assert same_weights(model, load_trained(tmp_path / "parts")[0])
     assert last["val_loss"] < math.log(3)
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
-    rates = Evaluator(model)(evaluation_batches(open_source(f"folder:{photographs}"), "validation", batch_size=4))
+    rates = Evaluator(model)(evaluation_batches(open_source(f"folder:{prepared}"), "validation", batch_size=4))
     assert abs(rates.loss - last["val_loss"]) < 0.05
     export_model(model, tmp_path / "export", ["blue", "green", "red"])
 
 
-def test_the_loss_scale_of_float16_is_in_the_checkpoint(photographs, tmp_path):
-    train_and_evaluate(tiny(photographs, tmp_path / "run", mixed_precision="float16", epochs=1))
+def test_the_loss_scale_of_float16_is_in_the_checkpoint(prepared, tmp_path):
+    train_and_evaluate(tiny(prepared, tmp_path / "run", mixed_precision="float16", epochs=1))
     names = dict(tf.train.list_variables(tf.train.latest_checkpoint(tmp_path / "run" / "checkpoints")))
     assert any("dynamic_scale" in name for name in names) and any("step_counter" in name for name in names)
 
 
-def test_a_run_cannot_change_its_precision(photographs, trained):
+def test_a_run_cannot_change_its_precision(prepared, trained):
     with pytest.raises(ValueError, match=r"mixed_precision=bfloat16: .* started with float32"):
-        train_and_evaluate(tiny(photographs, trained, mixed_precision="bfloat16"))
+        train_and_evaluate(tiny(prepared, trained, mixed_precision="bfloat16"))
 
 
 @pytest.mark.parametrize("count", [2, pytest.param(5, marks=pytest.mark.slow)])
-def test_several_steps_in_one_call_give_the_same_weights(photographs, trained, tmp_path, count):
-    train_and_evaluate(tiny(photographs, tmp_path / "run", steps_per_execution=count))
+def test_several_steps_in_one_call_give_the_same_weights(prepared, trained, tmp_path, count):
+    train_and_evaluate(tiny(prepared, tmp_path / "run", steps_per_execution=count))
     assert same_weights(load_trained(tmp_path / "run")[0], load_trained(trained)[0])
     assert (tmp_path / "run" / "metrics.csv").read_text() == (trained / "metrics.csv").read_text()

@@ -60,11 +60,11 @@ def test_smoothed_targets_are_spread_over_all_classes():
 
 
 @pytest.mark.medium
-def test_a_run_resumed_within_its_warmup_ends_alike(photographs, tmp_path):
+def test_a_run_resumed_within_its_warmup_ends_alike(prepared, tmp_path):
     options = COSINE | {"epochs": 3, "width": 1 / 32}
-    train_and_evaluate(tiny(photographs, tmp_path / "whole", **options, steps_per_execution=3))
+    train_and_evaluate(tiny(prepared, tmp_path / "whole", **options, steps_per_execution=3))
     for steps in (2, 9):
-        train_and_evaluate(tiny(photographs, tmp_path / "parts", **options, steps=steps))
+        train_and_evaluate(tiny(prepared, tmp_path / "parts", **options, steps=steps))
     for expected, found in zip(weights(tmp_path / "whole"), weights(tmp_path / "parts"), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-6)
     with open(tmp_path / "parts" / "metrics.csv", newline="") as file:
@@ -73,7 +73,7 @@ def test_a_run_resumed_within_its_warmup_ends_alike(photographs, tmp_path):
     np.testing.assert_allclose(rates, [0.02, 0.01 * (1 + np.cos(np.pi / 3)), 0.01 * (1 + np.cos(np.pi * 5 / 6))], 1e-5)
     for name, value in (("warmup_epochs", 0.5), ("label_smoothing", 0.2)):
         with pytest.raises(ValueError, match=f"{name}={value}: the run in .* was started with"):
-            train_and_evaluate(tiny(photographs, tmp_path / "parts", **options | {name: value}))
+            train_and_evaluate(tiny(prepared, tmp_path / "parts", **options | {name: value}))
 
 
 class SeenError(Exception):
@@ -83,13 +83,14 @@ class SeenError(Exception):
 @pytest.mark.parametrize(
     "network, given, expected", [("figure1_convnet", None, "none"), ("figure1_convnet", "paper", "paper")]
 )
+@pytest.mark.medium
 def test_colours_are_augmented_as_the_config_or_the_network_says(
-    photographs, tmp_path, monkeypatch, network, given, expected
+    prepared, tmp_path, monkeypatch, network, given, expected
 ):
     def crop_batches(*arguments, **options):
         raise SeenError(options["color_augmentation"])
 
     monkeypatch.setattr(training_input, "crop_batches", crop_batches)
     with pytest.raises(SeenError, match=f"^{expected}$"):
-        train_and_evaluate(tiny(photographs, tmp_path, network=network, color_augmentation=given))
+        train_and_evaluate(tiny(prepared, tmp_path, network=network, color_augmentation=given))
     assert RunDirectory(tmp_path).config.color_augmentation == given

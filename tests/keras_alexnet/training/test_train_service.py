@@ -24,14 +24,14 @@ def service():
 
 
 @pytest.mark.subprocess
-def test_a_training_fed_by_a_service_equals_one_that_feeds_itself(photographs, trained, service, tmp_path):
-    train_and_evaluate(tiny(photographs, tmp_path / "run", data_service=service))
+def test_a_training_fed_by_a_service_equals_one_that_feeds_itself(prepared, trained, service, tmp_path):
+    train_and_evaluate(tiny(prepared, tmp_path / "run", data_service=service))
     # With all digits of loss and errors.
     assert (tmp_path / "run" / "metrics.csv").read_text() == (trained / "metrics.csv").read_text()
 
 
 @pytest.mark.subprocess
 @pytest.mark.parametrize("second", ["grpc://localhost:1", "localhost:5000"])
-def test_a_service_that_cannot_be_used_is_named(photographs, service, tmp_path, second):
+def test_a_service_that_cannot_be_used_is_named(prepared, service, tmp_path, second):
     with pytest.raises(ValueError, match=f"^data_service={second}: "):
-        train_and_evaluate(tiny(photographs, tmp_path / "run", data_service=f"{service},{second}"))
+        train_and_evaluate(tiny(prepared, tmp_path / "run", data_service=f"{service},{second}"))

@@ -10,6 +10,7 @@ from keras_alexnet.prediction.formats import Columns, find_format
 from keras_alexnet.prediction.predictor import Prediction
 from keras_alexnet.pretrained import load_network
 from keras_alexnet.visualize import neighbours
+from keras_alexnet.visualize import photographs as photographs_of_figures
 from serving import signatures as wire
 from tests.helpers.commands import run_command
 
@@ -93,6 +94,10 @@ def test_files_are_shown_with_their_names_and_bad_ones_are_left_out(trained, net
     shown = drawn("predictions", request_for(trained, network, images=files, crops="ten"))
     assert "0.jpg" in shown and "bad.jpg" not in shown
     assert "bad.jpg: cannot be decoded" in capsys.readouterr().err
+
+
+def test_figures_of_one_network_share_their_decoder(network):
+    assert photographs_of_figures.decoder(network) is photographs_of_figures.decoder(dataclasses.replace(network))
 
 
 def test_neighbours_are_training_images_other_than_the_query(trained, network):

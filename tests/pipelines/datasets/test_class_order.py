@@ -51,6 +51,7 @@ def test_the_order_of_the_development_kit_is_followed(synsets, tmp_path):
         assert_labels_follow_keys(source)
 
 
+@pytest.mark.medium
 def test_it_is_kept_in_prepared_records_and_can_be_changed_there(synsets, tmp_path):
     prepare(open_source(synsets, class_order="devkit"), tmp_path / "out")
     prepared = open_source(str(tmp_path / "out"))

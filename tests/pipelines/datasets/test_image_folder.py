@@ -67,6 +67,7 @@ def test_files_that_are_no_images_count_as_bad_images(odd_folder, tmp_path, caps
 
 
 @pytest.mark.parametrize("reading", ["prepare", "statistics", "train"])
+@pytest.mark.medium
 def test_files_that_cannot_be_read_are_bad_images(reading, tmp_path, capsys):
     folder = image_folder(tmp_path / "images", training=2)
     # Reading it fails after it was found, as a file does that the user may not read; permissions do not stop root.
@@ -150,6 +151,7 @@ def test_only_image_folders_without_validation_images_are_divided(tmp_path):
         open_source(f"folder:{single}", validation_fraction=0.1)
 
 
+@pytest.mark.medium
 def test_paths_of_datasets_expand_the_home_directory(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     prepare(open_source(f"folder:{image_folder(tmp_path / 'images')}"), tmp_path / "prepared")
@@ -159,6 +161,7 @@ def test_paths_of_datasets_expand_the_home_directory(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "damage", [lambda path: path.write_bytes(b"text"), lambda path: path.unlink()], ids=["damaged", "removed"]
 )
+@pytest.mark.medium
 def test_an_image_that_breaks_between_epochs_is_named_in_one_line(damage, tmp_path):
     source = open_source(f"folder:{image_folder(tmp_path, training=1)}")
     statistics, _ = compute_statistics(source)

@@ -142,6 +142,7 @@ def test_formats_that_were_not_asked_for_are_refused():
             decode.decode_rgb(tf.constant(GOOD[name]()), decode.WIRE_FORMATS)
 
 
+@pytest.mark.medium
 def test_bad_images_become_zeros_and_change_no_other():
     bad = [make() for make in (BAD | TOO_LARGE).values()] + [GOOD[name]() for name in OFF_THE_WIRE]
     good = [GOOD[name]() for name in ON_THE_WIRE]
@@ -157,6 +158,7 @@ def test_bad_images_become_zeros_and_change_no_other():
         np.testing.assert_array_equal(view, expected)
 
 
+@pytest.mark.medium
 def test_the_guarded_view_follows_the_resize_policy_and_the_formats():
     data = tf.constant(GOOD["bmp"]())
     view, valid = decode.resized_image_or_zeros(data, "warp", decode.FORMATS)
@@ -164,6 +166,7 @@ def test_the_guarded_view_follows_the_resize_policy_and_the_formats():
     np.testing.assert_array_equal(view, crops.resize_image(decode.decode_rgb(data), "warp"))
 
 
+@pytest.mark.medium
 def test_the_guard_survives_in_a_saved_model(tmp_path):
     module = tf.Module()
     module.decode = decode_batch

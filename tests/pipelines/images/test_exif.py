@@ -148,6 +148,7 @@ def test_images_turn_as_numpy_turns_them():
     np.testing.assert_array_equal(upright(tf.constant(image), tf.constant(3)), np.rot90(image, 2))
 
 
+@pytest.mark.medium
 def test_the_served_view_is_upright():
     turned, _ = resized_image_or_zeros(encode(photograph(256, 256), orientation=6))
     plain, _ = resized_image_or_zeros(encode(photograph(256, 256)))

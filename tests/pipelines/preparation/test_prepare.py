@@ -85,6 +85,7 @@ def test_an_image_that_is_stored_size_already_is_kept_to_the_byte(tmp_path):
     assert records(open_source(str(tmp_path / "out")), "train") == {"train/cat/1.jpg": (original, 0)}
 
 
+@pytest.mark.medium
 def test_the_resize_policy_travels_with_the_records(images, tmp_path):
     prepare(folder_source(images), tmp_path / "warped", resize="warp")
     prepare(folder_source(images), tmp_path / "cut", resize="shorter_side")
@@ -93,6 +94,7 @@ def test_the_resize_policy_travels_with_the_records(images, tmp_path):
     assert records(warped, "train") != records(cut, "train")
 
 
+@pytest.mark.medium
 def test_the_quality_of_the_stored_jpeg_can_be_chosen(images, tmp_path):
     for quality in (60, 95):
         assert prepare(folder_source(images), tmp_path / f"{quality}", quality=quality)["quality"] == quality
@@ -101,6 +103,7 @@ def test_the_quality_of_the_stored_jpeg_can_be_chosen(images, tmp_path):
         assert len(encoded) < len(fine[key][0])
 
 
+@pytest.mark.medium
 def test_a_few_images_of_each_split_can_be_taken_for_a_trial(images, tmp_path, monkeypatch):
     monkeypatch.setattr("pipelines.preparation.prepare._IMAGES_PER_SHARD", 3)
     prepare(folder_source(images), tmp_path / "out", take=7)
@@ -143,6 +146,7 @@ def test_a_prepared_source_is_not_prepared_again(images, tmp_path):
         prepare(open_source(str(tmp_path / "out")), tmp_path / "again")
 
 
+@pytest.mark.medium
 def test_a_part_of_the_classes_of_a_prepared_source_is_copied(images, tmp_path):
     prepare(folder_source(images), tmp_path / "out", label_names={"cat": "Felis catus", "dog": "Canis familiaris"})
     whole = open_source(str(tmp_path / "out"))

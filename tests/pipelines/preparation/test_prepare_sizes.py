@@ -35,6 +35,7 @@ def stored(source: Source, split: str) -> dict[str, np.ndarray]:
     return {key: decode_rgb(tf.constant(encoded)).numpy() for encoded, _, key in source.examples(split)}
 
 
+@pytest.mark.medium
 def test_the_size_is_that_of_the_records_the_summary_and_the_statistics(prepared):
     size = prepared.size
     encoding = {32: "png", 100: "jpeg"}[size]
@@ -58,6 +59,7 @@ def test_images_of_32_pixels_are_those_of_the_folder_without_loss(prepared, imag
 
 
 @pytest.mark.parametrize("augmentation", ["crop", "pad4", "random_resized"])
+@pytest.mark.medium
 def test_training_reads_crops_of_the_prepared_images(prepared, augmentation):
     options = {"batch_size": 4, "crop_size": 24, "augmentation": augmentation, "color_augmentation": "none"}
     (images, _), *_ = training_batches(prepared, prepared.statistics, **options).as_numpy_iterator()
@@ -70,6 +72,7 @@ def test_training_reads_crops_of_the_prepared_images(prepared, augmentation):
             assert any((windows == flip).all(axis=(-1, -2, -3)).any() for flip in flips)
 
 
+@pytest.mark.medium
 def test_evaluation_reads_the_prepared_images_as_they_are_or_resized(prepared):
     expected = stored(prepared, "validation")
     images, _, valid, keys = next(iter(evaluation_batches(prepared, "validation", batch_size=99, size=prepared.size)))
@@ -87,6 +90,7 @@ def test_crops_larger_than_the_images_are_refused_in_one_line(prepared):
         training_batches(prepared, prepared.statistics, batch_size=4)
 
 
+@pytest.mark.medium
 def test_the_contact_sheet_shows_small_images_enlarged(prepared):
     sheet = contact_sheet(prepared)
     assert sheet.width == 8 + 6 * ({32: 128, 100: 100}[prepared.size] + 8)

@@ -40,6 +40,7 @@ def address(model: RestModel) -> Iterator[str]:
         yield address
 
 
+@pytest.mark.medium
 def test_predictions_and_features_are_those_over_grpc(address, server, photograph):
     images = [photograph(colour) for colour in COLOURS] * 7
     images[4] = images[4][:90]

@@ -96,6 +96,7 @@ def test_a_version_whose_warm_up_passes_is_served(serve, base, red):
     ],
     ids=["unknown signature", "second one has the wrong input", "too many"],
 )
+@pytest.mark.medium
 def test_a_version_whose_warm_up_fails_is_refused_and_the_one_before_stays(serve, base, two_versions, red, requests):
     shutil.rmtree(base / "2")
     server = serve(models_config(base))

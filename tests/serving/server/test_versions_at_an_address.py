@@ -40,6 +40,7 @@ def probabilities_of(folder: Path, image: bytes) -> np.ndarray:
     return model.signatures["serving_default"](image_bytes=tf.constant([image]))["probabilities"].numpy()
 
 
+@pytest.mark.medium
 def test_a_version_takes_over_and_gives_way_under_load_and_no_request_fails(running, export, photograph, tmp_path):
     server, folder = running
     image, old = photograph((200, 40, 40)), int(folder.name)
