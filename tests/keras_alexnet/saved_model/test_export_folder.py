@@ -26,15 +26,15 @@ pytestmark = pytest.mark.subprocess
 
 # Everything that the graph may be made of. A new operation is a question: does TensorFlow Serving have it, on a CPU?
 NETWORK_OPS = """Add AddN AddV2 BatchMatMulV2 BiasAdd Cast ConcatV2 Conv2D Fill FloorDiv GatherV2 MatMul MaxPool Mul Pad
-    RealDiv Relu Reshape ReverseV2 Softmax Split Sqrt Square StridedSlice Sub Tile TopKV2 Transpose ZerosLike"""
+    RealDiv Relu Reshape ReverseV2 Rsqrt Softmax Split Sqrt Square StridedSlice Sub Tile TopKV2 Transpose ZerosLike"""
 IMAGE_OPS = """All Any ArgMax Assert Bitcast Ceil Cumprod DecodeCompressed DecodeJpeg DecodePaddedRaw DecodePng
     DecodeRaw Equal ExpandDims ExtractJpegShape Floor Greater GreaterEqual Less LessEqual LogicalAnd LogicalNot
     LogicalOr Max Maximum Min Minimum NotEqual Pack PadV2 Pow Prod Range Rank ReduceJoin Round ScaleAndTranslate
     SelectV2 Shape Size StringJoin StringLength StringSplitV2 Substr Sum Unpack"""
 DATASET_OPS = """BatchDatasetV2 ConcatenateDataset DatasetToSingleElement IgnoreErrorsDataset MapDataset
     ParallelMapDatasetV2 TakeDataset TensorDataset TensorSliceDataset"""
-CONTROL_OPS = """Case Const EnsureShape Identity NoOp ReadVariableOp StatefulPartitionedCall StatelessCase StatelessIf
-    StatelessWhile TensorListConcatV2 TensorListReserve TensorListSetItem TensorListStack While"""
+CONTROL_OPS = """Case Const EnsureShape Identity If NoOp ReadVariableOp StatefulPartitionedCall StatelessCase
+    StatelessIf StatelessWhile TensorListConcatV2 TensorListReserve TensorListSetItem TensorListStack While"""
 PLAIN_OPS = set(f"{NETWORK_OPS} {IMAGE_OPS} {DATASET_OPS} {CONTROL_OPS}".split())
 
 
