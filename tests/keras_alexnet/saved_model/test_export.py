@@ -142,7 +142,8 @@ def test_with_fewer_than_five_classes_all_of_them_are_ranked(small, tmp_path, un
 def test_each_parameter_is_stored_once(model, exported):
     variables = sum(file.stat().st_size for file in (exported / "variables").iterdir())
     assert 4 * model.count_params() <= variables < 4 * model.count_params() * 1.05
-    assert (exported / "saved_model.pb").stat().st_size < 1_400_000, "the mean image is stored once"
+    # A second mean image would be 0.79 MB more.
+    assert (exported / "saved_model.pb").stat().st_size < 1_500_000, "the mean image is stored once"
 
 
 @pytest.mark.medium
