@@ -80,7 +80,7 @@ def test_a_resumed_run_keeps_its_learning_rate_and_its_directory_may_have_any_na
 
 
 @pytest.mark.slow
-def test_a_run_of_an_older_version_is_resumed_exactly(photographs, tmp_path):
+def test_a_run_of_an_older_version_is_resumed(photographs, tmp_path):
     root = Path(__file__).parents[2]
     archive = subprocess.run(["git", "archive", "7d55002"], cwd=root, capture_output=True)
     if archive.returncode:
@@ -93,10 +93,14 @@ def test_a_run_of_an_older_version_is_resumed_exactly(photographs, tmp_path):
     subprocess.run([*COMMAND, *flags, "--steps=4"], cwd=tmp_path / "old", check=True)
     train_and_evaluate(config)
     train_and_evaluate(tiny(photographs, tmp_path / "whole"))
-    assert rows(tmp_path / "run") == rows(tmp_path / "whole")
+    # Normalization and update rule have been compiled since then, which rounds differently.
+    for part, whole in zip(rows(tmp_path / "run"), rows(tmp_path / "whole"), strict=True):
+        assert {name: float(text) for name, text in part.items()} == pytest.approx(
+            {name: float(text) for name, text in whole.items()}, rel=1e-4
+        )
     whole, parts = load_trained(tmp_path / "whole")[0], load_trained(tmp_path / "run")[0]
     for expected, got in zip(whole.get_weights(), parts.get_weights(), strict=True):
-        np.testing.assert_array_equal(got, expected)
+        np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
 @pytest.mark.slow
