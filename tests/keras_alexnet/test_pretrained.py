@@ -92,11 +92,11 @@ def test_keywords_are_refused_where_the_file_contains_them(saved, given):
         load_network(saved / "m.keras", **given)
 
 
-def test_a_run_directory_contains_everything(trained):
+def test_a_run_directory_contains_everything(trained, prepared):
     network = load_network(trained)
     assert network.class_names == ("blue", "green", "red") and network.from_logits and network.steps == 12
     assert network.network == "paper" and network.training["statistics"]["images"] == 24
-    assert network.training["dataset"].startswith("folder:")
+    assert network.training["dataset"] == str(prepared)
     with pytest.raises(ValueError, match=r"^network='paper': not accepted"):
         load_network(trained, network="paper")
 
