@@ -48,11 +48,9 @@ def assert_one_line(run, *words):
 
 
 @pytest.mark.numeric
-@pytest.mark.parametrize("flag", [pytest.param("--model", marks=pytest.mark.subprocess), "--weights"])
-def test_a_keras_file_is_exported_as_a_whole(saved, names_file, tmp_path, flag, request):
+@pytest.mark.parametrize("flag", ["--model", "--weights"])
+def test_a_keras_file_is_exported_as_a_whole(saved, names_file, tmp_path, flag, unchecked):
     model, path = saved
-    if flag == "--weights":
-        request.getfixturevalue("unchecked")
     run = run_command(COMMAND, f"{flag}={path}", f"--class_names={names_file}", f"--export_base={tmp_path}")
     assert run.returncode == 0 and str(tmp_path / "1") in run.stdout, run.stderr
     images = tf.constant(np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3)).astype(np.uint8))

@@ -52,22 +52,19 @@ def children(process: subprocess.Popen) -> list[str]:
     return Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
 
 
-def assert_stopped_with_one_line(process: subprocess.Popen, number: signal.Signals, tmp_path: Path) -> None:
-    assert process.wait(DEADLINE_S) == 128 + number
-    assert process.stderr.read() == "interrupted: nothing is published; the same command resumes\n"
-    # Nothing was finished, so nothing is kept.
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["images"]
-
-
 @pytest.mark.subprocess
-def test_ctrl_c_stops_the_command_with_one_line(images, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_the_command_with_one_line(number: signal.Signals, images, tmp_path):
     with start(images, tmp_path / "out", "--workers=1") as process:
         try:
             wait_until(lambda: list(tmp_path.glob("out.incomplete/dataset/.*")), process)
-            process.send_signal(signal.SIGINT)
-            assert_stopped_with_one_line(process, signal.SIGINT, tmp_path)
+            process.send_signal(number)
+            assert process.wait(DEADLINE_S) == 128 + number
+            assert process.stderr.read() == "interrupted: nothing is published; the same command resumes\n"
         finally:
             process.kill()
+    # Nothing was finished, so nothing is kept.
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images"]
 
 
 @pytest.mark.subprocess
@@ -80,8 +77,6 @@ def test_worker_processes_end_with_the_command(number: signal.Signals, images, t
             workers = children(process)
             assert len(workers) >= 2
             process.send_signal(number)
-            if number == signal.SIGTERM:
-                assert_stopped_with_one_line(process, number, tmp_path)
             process.wait(DEADLINE_S)
             wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
         finally:
