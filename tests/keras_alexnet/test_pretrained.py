@@ -92,6 +92,7 @@ def test_keywords_are_refused_where_the_file_contains_them(saved, given):
         load_network(saved / "m.keras", **given)
 
 
+@pytest.mark.medium
 def test_a_run_directory_contains_everything(trained, prepared):
     network = load_network(trained)
     assert network.class_names == ("blue", "green", "red") and network.from_logits and network.steps == 12

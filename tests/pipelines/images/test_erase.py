@@ -67,6 +67,7 @@ def test_without_probability_nothing_is_erased():
     assert erase.erased_rectangles(keys(100), SEED, 32).shape == (100, 0, 4)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("color_augmentation, mean_crop", [("paper", "central"), ("source2012", "crop")])
 def test_the_network_reads_zeros_where_a_crop_is_erased(color_augmentation, mean_crop):
     """And elsewhere what it reads without erasing."""
