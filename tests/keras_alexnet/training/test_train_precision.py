@@ -51,7 +51,7 @@ def test_a_run_in_low_precision_learns_resumes_exactly_and_is_used_in_float32(pr
     assert same_weights(model, load_trained(tmp_path / "parts")[0])
     assert last["val_loss"] < math.log(3)
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
-    rates = Evaluator(model)(evaluation_batches(open_source(f"folder:{prepared}"), "validation", batch_size=4))
+    rates = Evaluator(model)(evaluation_batches(open_source(str(prepared)), "validation", batch_size=4))
     assert abs(rates.loss - last["val_loss"]) < 0.05
     export_model(model, tmp_path / "export", ["blue", "green", "red"])
 
