@@ -266,10 +266,12 @@ def _little_endian(header: tf.Tensor, start: int, count: int) -> tf.Tensor:
     return tf.reduce_sum(header[start : start + count] * [256**place for place in range(count)])
 
 
+# Graphs that are called and not inlined, so that a process prepares only those of the formats it meets.
+_called = tf.function(autograph=False, experimental_attributes={"_noinline": True})
 _DECODERS = {
-    "jpeg": _decode_jpeg,
-    "png": _decode_png,
-    "bmp": _decode_bmp,
-    "gif": _decode_gif,
-    "webp": _decode_webp,
+    "jpeg": _called(_decode_jpeg),
+    "png": _called(_decode_png),
+    "bmp": _called(_decode_bmp),
+    "gif": _called(_decode_gif),
+    "webp": _called(_decode_webp),
 }
