@@ -58,7 +58,7 @@ def test_source2012_gives_the_network_the_shifted_difference_from_the_mean_divid
             key = f"image{label}"
             crop = cut(decoded(source, key), *drawn_window(key))
             expected = (crop - mean + drawn_shift(key, "source2012")) / 1.1
-            np.testing.assert_allclose(image - mean, expected, atol=1e-4)
+            np.testing.assert_allclose(image - mean, expected, atol=3e-4)
 
 
 @pytest.mark.parametrize("mean", [np.float32([120, 110, 100]), np.full((224, 224, 3), 7, np.float32)])
@@ -68,7 +68,7 @@ def test_source2012_takes_the_mean_that_the_network_subtracts(mean):
     for image, label in zip(images, labels, strict=True):
         key = f"image{label}"
         expected = (cut(decoded(source, key), *drawn_window(key)) - mean + drawn_shift(key, "source2012")) / 1.1
-        np.testing.assert_allclose(image - mean, expected, atol=1e-4)
+        np.testing.assert_allclose(image - mean, expected, atol=3e-4)
 
 
 @pytest.mark.parametrize(("mode", "divisor"), [("none", 1.0), ("paper", 1.0), ("source2012", 1.1)])
@@ -83,7 +83,7 @@ def test_mean_window_crop_subtracts_the_mean_of_the_crops_own_place(mode, diviso
             # Caffe takes the difference first and mirrors it then.
             difference = cut(decoded(source, key).astype(np.float64) - mean_image, *window)
             expected = (difference + drawn_shift(key, mode)) / divisor
-            np.testing.assert_allclose(image - subtracted, expected, atol=1e-4)
+            np.testing.assert_allclose(image - subtracted, expected, atol=3e-4)
 
 
 @pytest.mark.parametrize("start_step", [0, 1, 2])
@@ -120,7 +120,7 @@ def test_crops_that_are_augmented_on_the_device_are_the_training_batches_bit_for
     augmented = [(compiled(batch, mean).numpy(), labels.numpy()) for batch, labels in crops]
     assert_same(augmented, training(source, mean=mean, seed=0, epoch=0, **options))
     # Without XLA the sums are rounded once more.
-    np.testing.assert_allclose(augment.augment_on_device(crops[0][0], mean), augmented[0][0], atol=1e-4)
+    np.testing.assert_allclose(augment.augment_on_device(crops[0][0], mean), augmented[0][0], atol=3e-4)
 
 
 def test_without_colour_augmentation_the_pixels_are_integers():

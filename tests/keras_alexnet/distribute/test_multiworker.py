@@ -99,7 +99,7 @@ def test_five_steps_of_two_workers_give_the_weights_of_one_process(tmp_path, sta
     subprocess.run([sys.executable, "-c", FIVE_STEPS, "single", str(tmp_path / "s%d.npz")], check=True)
     expected, first, second = (np.load(tmp_path / f"{name}.npz") for name in ("s0", "w0", "w1"))
     for name in expected:
-        np.testing.assert_allclose(first[name], expected[name], atol=1e-5)
+        np.testing.assert_allclose(first[name], expected[name], atol=5e-5)
         np.testing.assert_array_equal(first[name], second[name])
 
 

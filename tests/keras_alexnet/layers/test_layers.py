@@ -46,7 +46,7 @@ def test_convolution_that_reads_its_own_tower_is_one_convolution_a_tower(stride,
     kernel_0, bias_0, kernel_1, bias_1 = layer.get_weights()
     assert kernel_0.shape == (5, 5, 3, 3)
     for got, x, k, b in zip(outputs, towers, (kernel_0, kernel_1), (bias_0, bias_1), strict=True):
-        np.testing.assert_allclose(got, reference.convolution(x, k, b, stride, padding), atol=1e-4)
+        np.testing.assert_allclose(got, reference.convolution(x, k, b, stride, padding), atol=5e-4)
 
 
 def test_convolution_that_reads_all_towers_sees_them_concatenated():
@@ -57,7 +57,7 @@ def test_convolution_that_reads_all_towers_sees_them_concatenated():
     both = np.concatenate(towers, -1)
     for index, got in enumerate(outputs):
         kernel, bias = layer.get_weights()[2 * index : 2 * index + 2]
-        np.testing.assert_allclose(got, reference.convolution(both, kernel, bias), atol=1e-4)
+        np.testing.assert_allclose(got, reference.convolution(both, kernel, bias), atol=5e-4)
 
 
 def test_dense_rows_are_in_tower_height_width_channel_order():
@@ -166,7 +166,7 @@ def test_a_single_tensor_counts_as_one_tower():
     convolution, dense = TowerConv2D(6, 3, towers=2, connectivity="full"), TowerDense(5, towers=1)
     outputs = convolution(x)
     kernel, bias = convolution.get_weights()[2:]
-    np.testing.assert_allclose(outputs[1], reference.convolution(x, kernel, bias), atol=1e-4)
+    np.testing.assert_allclose(outputs[1], reference.convolution(x, kernel, bias), atol=5e-4)
     assert tuple(dense(x).shape) == (2, 5)
 
 

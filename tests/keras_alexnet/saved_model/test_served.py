@@ -9,6 +9,7 @@ from keras_alexnet import predict_images
 from keras_alexnet.pretrained import LoadedNetwork, load_network
 from serving import signatures as wire
 from tests.helpers import image_files as images
+from tests.helpers.tolerance import rounding
 
 from .conftest import NAMES
 
@@ -81,7 +82,7 @@ def test_predictions_are_those_of_the_served_signature(request, network, files, 
         assert (prediction.features is not None) == features
         if features:
             rows = served[wire.SIGNATURE_FEATURES][wire.OUTPUT_FEATURES].numpy()
-            np.testing.assert_allclose(prediction.features, rows[index], atol=1e-6 * np.abs(rows[index]).max())
+            np.testing.assert_allclose(prediction.features, rows[index], atol=rounding(rows[index]))
 
 
 def test_more_classes_than_the_export_names(export, files):

@@ -11,6 +11,7 @@ from PIL import Image
 from keras_alexnet import AlexNet, export_model
 from tests.helpers import backends
 from tests.helpers.backends import BACKENDS, arrays, predict_request
+from tests.helpers.tolerance import rounding
 
 pytestmark = pytest.mark.medium
 
@@ -59,6 +60,6 @@ def test_predictions_do_not_depend_on_the_batch(served, signature):
             if output == "classes":
                 np.testing.assert_array_equal(found[:, 0], values[:, 0])
             elif values.dtype.kind == "f":
-                np.testing.assert_allclose(found, values, rtol=1e-5, atol=1e-6)
+                np.testing.assert_allclose(found, values, rtol=0, atol=rounding(values))
             elif output == "valid":
                 np.testing.assert_array_equal(found, values)
