@@ -35,7 +35,7 @@ Tensors = Mapping[str, np.ndarray | list[bytes]]
 
 
 def warmup_requests(model_name: str, size: int = RESIZED_SIZE) -> list[PredictionLog]:
-    """One request for every signature and every one of ALLOWED_BATCH_SIZES.
+    """One request for every signature and every one of ALLOWED_BATCH_SIZES, with files of both formats.
 
     Args:
       model_name: goes into the requests.
@@ -43,11 +43,11 @@ def warmup_requests(model_name: str, size: int = RESIZED_SIZE) -> list[Predictio
     """
     ramp = np.linspace(0, 255, size, dtype=np.uint8)[:, np.newaxis, np.newaxis]
     ramp = np.broadcast_to(ramp, (size, size, 3))
-    encoded = _encoded(ramp, "JPEG")
+    files = [_encoded(ramp, "JPEG"), _encoded(ramp, "PNG")] * max(ALLOWED_BATCH_SIZES)
     logs = []
     for count in ALLOWED_BATCH_SIZES:
         images = np.broadcast_to(ramp, (count, *ramp.shape))
-        logs += [_log(model_name, name, {wire.INPUT_BYTES: [encoded] * count}) for name in BYTES_SIGNATURES]
+        logs += [_log(model_name, name, {wire.INPUT_BYTES: files[:count]}) for name in BYTES_SIGNATURES]
         logs.append(_log(model_name, wire.SIGNATURE_IMAGES, {wire.INPUT_IMAGES: images}))
     return logs
 
