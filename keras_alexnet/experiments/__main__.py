@@ -70,6 +70,8 @@ def main(argv: Sequence[str]) -> int:
     if action == "list":
         print_experiments(results_dir)
     elif action == "report":
+        if not results_dir.is_dir():
+            raise UsageError(f"results_dir={results_dir}: expected a directory; `run` and keras_alexnet.compare write it")
         from keras_alexnet.experiments import comparison_report, report
 
         print(f"wrote {report.write_report(results_dir)} and {comparison_report.write_report(results_dir)}")

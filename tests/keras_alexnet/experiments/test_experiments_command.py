@@ -38,6 +38,13 @@ def test_what_cannot_be_run_is_one_line(arguments, reason, tmp_path):
     assert not (tmp_path / "work").exists()
 
 
+def test_a_report_needs_a_directory_of_results(tmp_path):
+    finished = run_command(MODULE, "report", f"--results_dir={tmp_path / 'missing'}")
+    assert finished.returncode == 1
+    assert f"results_dir={tmp_path / 'missing'}: expected a directory" in finished.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_interrupted_run_says_how_to_continue(tmp_path, monkeypatch):
     def interrupted(*arguments, **options):
         raise RunInterrupted
