@@ -79,7 +79,8 @@ def main(argv: Sequence[str]) -> int:
     print_table(results_dir, experiment.name)
     if write_figures(results_dir, experiment.name):
         print(f"wrote {results_dir}/{experiment.name}.svg and {experiment.name}_curves.svg")
-    print(f"wrote {results_dir}/{experiment.name}.csv and {experiment.name}_costs.csv")
+    tables = [f"{experiment.name}.csv", f"{experiment.name}_costs.csv"]
+    print(f"tables in {results_dir}: {', '.join(name for name in tables if (results_dir / name).exists()) or 'none'}")
     for line in failed:
         print(f"failed: {line}", file=sys.stderr)
     return 1 if failed else 0

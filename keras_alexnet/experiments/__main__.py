@@ -71,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
         print_experiments(results_dir)
     elif action == "report":
         if not results_dir.is_dir():
-            raise UsageError(f"results_dir={results_dir}: expected a directory; `run` and keras_alexnet.compare write it")
+            raise UsageError(f"results_dir={results_dir}: expected a directory that `run` or compare has written")
         from keras_alexnet.experiments import comparison_report, report
 
         print(f"wrote {report.write_report(results_dir)} and {comparison_report.write_report(results_dir)}")

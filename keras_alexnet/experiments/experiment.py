@@ -81,9 +81,8 @@ def parse_seeds(texts: Sequence[str]) -> list[int]:
     """The seeds of the flag --seeds.
 
     Raises:
-      ValueError: one is not an integer.
+      ValueError: one is not an integer, or negative.
     """
-    try:
-        return [int(text) for text in texts]
-    except ValueError as error:
-        raise ValueError(f"seeds={','.join(texts)}: expected integers separated by commas") from error
+    if not all(text.strip().isdecimal() for text in texts):
+        raise ValueError(f"seeds={','.join(texts)}: expected integers from 0 separated by commas")
+    return [int(text) for text in texts]

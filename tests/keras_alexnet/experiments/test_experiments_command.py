@@ -26,7 +26,7 @@ def test_list_names_every_experiment_with_its_claim_and_its_results(tmp_path):
         (["run"], "expected list, run NAME or report; found run"),
         (["list", "lrn"], "expected list, run NAME or report; found list lrn"),
         (["run", "lern"], "experiment=lern: expected one of imagenette"),
-        (["run", "lrn", "--seeds=one"], "--seeds=one: expected integers"),
+        (["run", "lrn", "--seeds=one"], "--seeds=one: expected integers from 0"),
         (["run", "lrn", "--runs=with,without,none"], "--runs=none: expected some of without, with, wider"),
     ],
 )
