@@ -127,14 +127,17 @@ def resized_images_or_zeros(
       uint8 [N,size,size,3] and bool [N].
     """
 
-    def resized(one: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return resized_image_or_zeros(one, resize, formats, max_pixels, size)
+    def resized(row: tf.Tensor, file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return row, resize_image(decode_rgb(file, formats, max_pixels), resize, size)
 
-    rows = tf.size(encoded, tf.int64)
-    images = tf.data.Dataset.from_tensor_slices(encoded)
-    images = images.map(resized, num_parallel_calls=_PARALLEL_IMAGES, deterministic=True).batch(tf.maximum(rows, 1))
-    nothing = (tf.zeros([0, size, size, 3], tf.uint8), tf.zeros([0], tf.bool))
-    return images.concatenate(tf.data.Dataset.from_tensors(nothing)).take(1).get_single_element()
+    # One dataset for all files: one for each would prepare the graph of the decoders again for every parallel call.
+    count = tf.size(encoded, tf.int64)
+    files = tf.data.Dataset.from_tensor_slices(encoded).enumerate()
+    decoded = files.map(resized, num_parallel_calls=_PARALLEL_IMAGES, deterministic=True).ignore_errors()
+    nothing = tf.data.Dataset.from_tensors((tf.zeros([0], tf.int64), tf.zeros([0, size, size, 3], tf.uint8)))
+    rows, images = decoded.batch(tf.maximum(count, 1)).concatenate(nothing).take(1).get_single_element()
+    rows, valid = rows[:, tf.newaxis], tf.ones_like(rows, tf.bool)
+    return tf.scatter_nd(rows, images, [count, size, size, 3]), tf.scatter_nd(rows, valid, [count])
 
 
 def _header(encoded: tf.Tensor) -> tf.Tensor:
