@@ -2,7 +2,7 @@
 
     python examples/caffe_weights.py bvlc_alexnet.caffemodel cat.jpg dog.jpg
 
-The file is not part of this package: see "Published weights" in docs/networks.md.
+The file is not part of this package: see "Pretrained weights" in docs/networks.md.
 """
 
 import sys

@@ -48,10 +48,10 @@ function main(server, model, ...files) {
     const names = labels.string_val.map((label) => label.toString().replace(/\p{C}/gu, ""));
     files.forEach((file, row) => {
       const at = (column) => row * top + column;
-      const answers = [...Array(top).keys()].map(
+      const predictions = [...Array(top).keys()].map(
         (column) => `${names[at(column)]} ${scores.float_val[at(column)].toFixed(3)}`,
       );
-      console.log(file, valid.bool_val[row] ? answers.join("  ") : "cannot be decoded");
+      console.log(file, valid.bool_val[row] ? predictions.join("  ") : "cannot be decoded");
     });
   });
 }

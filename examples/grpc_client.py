@@ -35,8 +35,8 @@ def classify(channel: grpc.Channel, model: str, images: list[bytes]) -> list[lis
         raise ValueError(f"{len(labels)} labels, {len(scores)} scores, {len(valid)} valid for {len(images)} images")
     # Labels of a server that you do not know could hold control characters of terminals.
     names = ["".join(filter(str.isprintable, label.decode(errors="replace"))) for label in labels]
-    answers = list(zip(names, scores, strict=True))
-    return [answers[row * top : (row + 1) * top] if valid[row] else [] for row in range(len(images))]
+    predictions = list(zip(names, scores, strict=True))
+    return [predictions[row * top : (row + 1) * top] if valid[row] else [] for row in range(len(images))]
 
 
 def main(server: str, model: str, *files: str) -> None:

@@ -32,6 +32,11 @@ def subtracted_mean(model: keras.Model, rgb_mean: ArrayLike) -> np.ndarray:
     return means[0] if means else np.asarray(rgb_mean, np.float32)
 
 
+def parameters(model: keras.Model) -> int:
+    """How many numbers training changes: without the moving statistics of batch normalization and frozen layers."""
+    return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+
+
 def resized_size(model: keras.Model) -> int:
     """Side of the resized images that crops for `model` are taken from.
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_alexnet.variants import Variant, find_variant
+from keras_alexnet.alexnet_arguments import resolve_variant
+from keras_alexnet.variants import Variant
 from pipelines.choices import RESIZED_SIZE
 from pipelines.datasets.registry import open_source
 from pipelines.datasets.source import Source
@@ -73,7 +74,7 @@ def training_dataset(
     >>> model.fit(train, validation_data=val, epochs=10)
     """
     source = _open(dataset, data_dir, validation_fraction)
-    variant = find_variant(variant) if isinstance(variant, str) else variant
+    variant = resolve_variant(variant)
     resize, bad = source.resize if source.prepared else variant.resize, frozenset[str]()
     statistics = source.statistics
     if statistics is None:
@@ -135,7 +136,7 @@ def evaluation_dataset(
       ValueError: if there is no such dataset or split.
     """
     source = _open(dataset, data_dir, validation_fraction)
-    variant = find_variant(variant) if isinstance(variant, str) else variant
+    variant = resolve_variant(variant)
     resize, crop_size = source.resize if source.prepared else variant.resize, variant.crop_size
     size = source.size if source.prepared else RESIZED_SIZE
     check_crop_size(source, crop_size, size)

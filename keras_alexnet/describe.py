@@ -62,6 +62,8 @@ def network_table(name: str, classes: int = 1000, **options: Any) -> Table:
     Raises:
       ValueError: see `networks.create`.
     """
+    from keras_alexnet.classifier import parameters
+
     model = create(name, classes, **options)
     size = model.input_shape[1]
     table = _table(f"{name}: {size} x {size} pixels, {classes} classes", "layer", "class", "output", "parameters")
@@ -70,6 +72,7 @@ def network_table(name: str, classes: int = 1000, **options: Any) -> Table:
         table.add_row(layer.name, type(layer).__name__, _shape(layer), *_counts(layer))
     table.add_section()
     table.add_row("total", "", "", f"{model.count_params():,}", f"{multiply_adds(model):,}")
+    table.add_row("trainable", "", "", f"{parameters(model):,}", "")
     return table
 
 

@@ -147,7 +147,7 @@ def define_paths(name: str, default: list[str] | None, help: str, **options: Any
 
 
 class StopRequest:
-    """Whether the process was asked to stop, by SIGTERM or Ctrl-C.
+    """Whether the process has received SIGTERM or Ctrl-C.
 
     Attributes:
       received: number of the signal, or None.

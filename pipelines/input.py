@@ -222,7 +222,7 @@ def _begun_by_one_call(dataset: tf.data.Dataset) -> tf.data.Dataset:
 def check_crop_size(source: Source, crop_size: int, size: int) -> None:
     """Raises ValueError if the resized images of a source, of side `size`, are smaller than the crops of a network."""
     if crop_size > size:
-        remedy = f"prepare it with --size={crop_size} or more" if source.prepared else f"expected at most {size}"
+        remedy = f"prepare it with size={crop_size} or more" if source.prepared else f"expected at most {size}"
         raise ValueError(
             f"crop_size={crop_size}: larger than the images of {source.name}, which have {size} pixels; {remedy}"
         )

@@ -1,5 +1,6 @@
 """Runs independent pieces of work on a Ray cluster, by Ray Data. Needs the extra `ray`."""
 
+import importlib.util
 import logging
 import os
 import pickle
@@ -28,6 +29,12 @@ class _Actor:
             return {"result": b"", "error": str(error)}
 
 
+def check_ray() -> None:
+    """Raises ValueError if Ray is not installed."""
+    if importlib.util.find_spec("ray") is None:
+        raise ValueError("runner=ray: needs Ray: pip install 'keras-alexnet[ray]'")
+
+
 def run_on_ray(
     make_worker: Callable[[], Callable[[_Item], _Result]], items: Sequence[_Item], cpus: int | None = None
 ) -> Iterator[_Result]:
@@ -50,11 +57,10 @@ def run_on_ray(
     """
     if not items:
         return
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise ValueError("runner=ray: needs Ray: pip install 'keras-alexnet[ray]'") from error
+    check_ray()
+    import ray
+    import ray.data
+
     # Nothing is reported to Ray's authors unless the user wants that.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if not ray.is_initialized():

@@ -41,7 +41,7 @@ def strategies(devices: Sequence[str], towers: int) -> dict[str, tf.distribute.S
     """
     if len(devices) < 2:
         found = f"{len(devices)} ({', '.join(devices)})" if devices else "no GPU"
-        raise ValueError(f"part=strategies needs at least 2 devices; found {found}; --virtual_devices=2 splits the CPU")
+        raise ValueError(f"part=strategies: needs at least 2 devices; found {found}; virtual_devices=2 splits the CPU")
     chosen = {"single": make_strategy("single", devices=devices[:1])}
     # Only one: collectives of two MirroredStrategy of different sizes interfere.
     chosen[f"mirrored x{len(devices)}"] = make_strategy("mirrored", devices=devices)
@@ -203,7 +203,7 @@ def report_strategies(
     for title, strategy in chosen.items():
         if batch % strategy.num_replicas_in_sync:
             replicas = strategy.num_replicas_in_sync
-            raise ValueError(f"batch={batch}; expected a multiple of the {replicas} replicas of {title}")
+            raise ValueError(f"batch={batch}: expected a multiple of the {replicas} replicas of {title}")
     # TensorFlow warns that the step is traced often: once per strategy.
     tf.get_logger().setLevel("ERROR")
     moved, differences = weight_differences(variant, CLASSES, chosen, batch)

@@ -110,7 +110,7 @@ class PlateauSchedule(Schedule):
       warmup_epochs: see `Schedule`; the paper has none.
 
     Raises:
-      KeyError: at an epoch's end, if the logs lack `monitor`.
+      ValueError: at an epoch's end, if the logs lack `monitor`.
     """
 
     def __init__(
@@ -141,7 +141,10 @@ class PlateauSchedule(Schedule):
         """Divides the learning rate if the monitored value has stopped improving."""
         logs = logs or {}
         if self.monitor not in logs:
-            raise KeyError(f"PlateauSchedule watches {self.monitor!r}; the epoch's logs hold {sorted(logs)}")
+            raise ValueError(
+                f"monitor={self.monitor!r}: expected one of {', '.join(sorted(logs))}, which the epoch's logs hold; "
+                "those of validation need fit(validation_data=...)"
+            )
         if logs[self.monitor] < self.best:
             self.best, self.waited = logs[self.monitor], 0
             return

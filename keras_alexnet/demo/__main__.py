@@ -26,7 +26,7 @@ def define_flags() -> None:
     """Defines the flags of this command."""
     flags.DEFINE_string("server", "127.0.0.1:8500", "host:port of the gRPC port of TensorFlow Serving")
     flags.DEFINE_string("model_name", "alexnet", "name of the model on the server")
-    flags.DEFINE_float("timeout_s", 30.0, "seconds to wait for an answer of the server", 0.001, 86_400)
+    flags.DEFINE_float("timeout_s", 30.0, "seconds to wait for a response of the server", 0.001, 86_400)
     flags.DEFINE_string("host", "127.0.0.1", "address to listen on; the default accepts this machine only")
     flags.DEFINE_integer("port", 8000, "port of the page; 0 chooses a free one", 0, 65535)
     define_path("model", None, "run directory, .keras file or weight file of the served network, to look inside")

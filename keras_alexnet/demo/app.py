@@ -73,7 +73,7 @@ class Demo:
         }
 
     async def classify(self, request: Request) -> dict[str, Any]:
-        """The classes of the photograph in the body, best first, and the version of the model that answered."""
+        """The classes of the photograph in the body, best first, and the version of the model."""
         image = await _body(request)
         (prediction,) = await self.client.classify([image])
         if not prediction.valid:
@@ -145,7 +145,7 @@ def _json(function: Callable[[Request], Awaitable[dict[str, Any]]]) -> Callable[
         try:
             return JSONResponse(await function(request), headers=_HEADERS)
         except ServingError as error:
-            return JSONResponse({"error": f"The server gave no answer. {error}"}, 502, headers=_HEADERS)
+            return JSONResponse({"error": f"The server did not respond. {error}"}, 502, headers=_HEADERS)
         except ValueError as error:
             return JSONResponse({"error": str(error)}, getattr(error, "status", 400), headers=_HEADERS)
 

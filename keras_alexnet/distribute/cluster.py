@@ -44,7 +44,7 @@ def parse_tf_config() -> tuple[list[str], int]:
             raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(
-            f"strategy=multiworker needs the environment variable TF_CONFIG; found {text or 'none'!r}; expected, in "
+            f"strategy=multiworker: needs the environment variable TF_CONFIG; found {text or 'none'!r}; expected, in "
             f"each process with its own index, {_EXAMPLE}"
         ) from None
     return [jobs[job][number] for job, number in tasks], index

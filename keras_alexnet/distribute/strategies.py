@@ -92,11 +92,13 @@ def make_strategy(
     if len(names) < 2:
         found = f"{len(names)} ({', '.join(names)})" if names else "none"
         hint = "" if devices or virtual_devices else ". virtual_devices=2 splits the CPU to try it without"
-        raise ValueError(f"strategy={name} needs at least 2 {'devices' if hint == '' else 'GPUs'}; found {found}{hint}")
+        raise ValueError(
+            f"strategy={name}: needs at least 2 {'devices' if hint == '' else 'GPUs'}; found {found}{hint}"
+        )
     if name == "mirrored":
         return tf.distribute.MirroredStrategy(names)
     if len(names) % 2:
-        raise ValueError(f"strategy=towers needs pairs of devices; found {len(names)} ({', '.join(names)})")
+        raise ValueError(f"strategy=towers: needs pairs of devices; found {len(names)} ({', '.join(names)})")
     return TowerMirroredStrategy(names)
 
 

@@ -97,7 +97,7 @@ class TowerMirroredStrategy(tf.distribute.MirroredStrategy):
       devices: device names such as `["GPU:0", "GPU:1"]`, consecutive pairs. All GPUs by default.
 
     Raises:
-      ValueError: if the number of devices is odd or zero, or a device is repeated.
+      ValueError: if the number of devices is odd or zero, or a device is repeated or does not exist.
 
     Example:
 
@@ -116,6 +116,10 @@ class TowerMirroredStrategy(tf.distribute.MirroredStrategy):
             raise ValueError(f"devices={devices}: expected pairs of devices, an even number of at least 2")
         if len({_short(device) for device in devices}) < len(devices):
             raise ValueError(f"devices={devices}: expected different devices")
+        existing = [_short(device.name) for device in tf.config.list_logical_devices()]
+        if not {_short(device) for device in devices} <= set(existing):
+            found = ", ".join(name.removeprefix("/device:") for name in existing)
+            raise ValueError(f"devices={devices}: expected some of {found}")
         self._partners = {
             _short(first): _short(second) for first, second in zip(devices[::2], devices[1::2], strict=True)
         }

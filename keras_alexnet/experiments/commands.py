@@ -14,14 +14,14 @@ _INTERRUPTED = (128 + 2, 128 + 15)
 
 
 class RunInterrupted(Exception):  # noqa: N818 (not an error: the user requested it)
-    """Training was asked to stop; its run directory is complete and can be resumed."""
+    """Training was interrupted; its run directory is complete and can be resumed."""
 
 
 def run_command(module: str, *arguments: str) -> None:
     """Runs `python -m module arguments`, and forwards SIGTERM and Ctrl-C to it, after which it saves its work.
 
     Raises:
-      RunInterrupted: it was asked to stop.
+      RunInterrupted: it was interrupted.
       ValueError: it failed; the reason is in what it printed.
     """
     command = [sys.executable, "-m", module, *arguments]

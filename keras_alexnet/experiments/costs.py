@@ -120,9 +120,9 @@ def _export_untrained(entry: Entry, classes: int, folder: str) -> None:
 
 def _measure(entry: Entry, classes: int, version: Path) -> Costs:
     import keras
-    import numpy as np
     import tensorflow as tf
 
+    from keras_alexnet.classifier import parameters
     from keras_alexnet.describe import multiply_adds
 
     exported = tf.saved_model.load(str(version))
@@ -134,7 +134,7 @@ def _measure(entry: Entry, classes: int, version: Path) -> Costs:
         network=entry.text,
         classes=classes,
         image_size=model.input_shape[1],
-        parameters=sum(int(np.prod(weight.shape)) for weight in model.trainable_weights),
+        parameters=parameters(model),
         multiply_adds=multiply_adds(model),
         ms_center=center,
         ms_ten_crop=ten_crop,

@@ -166,7 +166,7 @@ def _initial_weights(experiment: Experiment, run: Run, seed: int, work_dir: Path
     if not (directory / "model.json").is_file():
         raise ValueError(
             f"runs={run.name}: starts from the network of {run.init_from}, seed {seed}; {directory} has none. Execute "
-            f"--runs={run.init_from} first"
+            f"runs={run.init_from} first"
         )
     return [f"--init_from={directory}"]
 

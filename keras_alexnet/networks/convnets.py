@@ -15,9 +15,10 @@ momentum 0.9, batch 128, learning rate 0.001 (0.002 for biases).
 
 import dataclasses
 
-from keras_alexnet.networks import blocks
+from keras_alexnet.networks import inputs
 from keras_alexnet.networks.network import Network
-from keras_alexnet.networks.plain import Stack, Weights, network
+from keras_alexnet.networks.plain import network
+from keras_alexnet.networks.stack import Stack, Weights
 
 # cuda-convnet divides `scale` by the number of channels in the window.
 _LRN_5 = (2, 1.0, 0.001 / 5, 0.75)
@@ -35,7 +36,7 @@ _CONVNET_13PCT = Stack(
     layers=(_CONV1, "act", "max", _CONV2, "act", "max", *_HEAD),
     image_size=24,
     resize_size=32,
-    preprocessing=blocks.CIFAR_MEAN,
+    preprocessing=inputs.CIFAR_MEAN,
     least=8,
     weight_decay=0.0,
     options=("width", "init", "pool_size"),
@@ -64,7 +65,7 @@ _STACKS = {
         ),
         image_size=32,
         resize_size=32,
-        preprocessing=blocks.CIFAR_MEAN,
+        preprocessing=inputs.CIFAR_MEAN,
         least=8,
         weight_decay=0.0,
         options=("width", "init", "activation"),

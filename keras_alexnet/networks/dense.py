@@ -10,7 +10,7 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
-from keras_alexnet.networks import blocks
+from keras_alexnet.networks import blocks, inputs
 from keras_alexnet.networks.network import Network
 
 _BLOCKS = 3
@@ -74,7 +74,7 @@ def _build(
     """Builds the network; `dropout` is 0.2 in the paper where images are not augmented (section 4.2)."""
     import keras
 
-    images, maps = blocks.image_input(name, image_size, 4, blocks.ZERO_TO_ONE if dense.resnetfamily else blocks.CIFAR)
+    images, maps = inputs.image_input(name, image_size, 4, inputs.ZERO_TO_ONE if dense.resnetfamily else inputs.CIFAR)
     growth = blocks.scaled(dense.growth, width)
     stem = 2 * growth if dense.bottleneck else blocks.scaled(16, width)
     maps = _convolution(maps, stem, 3, dense, 0.0, "conv0")

@@ -13,8 +13,8 @@ import functools
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from keras_alexnet.networks import blocks
-from keras_alexnet.networks.blocks import Preprocessing
+from keras_alexnet.networks import blocks, inputs
+from keras_alexnet.networks.inputs import Preprocessing
 from keras_alexnet.networks.network import Network
 
 
@@ -36,7 +36,7 @@ class Fire:
     modules: tuple[tuple[int, int] | Literal["max"], ...]
     image_size: int = 227
     resize_size: int = 256
-    preprocessing: Preprocessing = blocks.CAFFE
+    preprocessing: Preprocessing = inputs.CAFFE
     weight_decay: float = 0.0002
     least: int = 21
     pre_activation: bool = False
@@ -66,7 +66,7 @@ _NETWORKS = {
         modules=_V1_0.modules,
         image_size=32,
         resize_size=32,
-        preprocessing=blocks.CIFAR,
+        preprocessing=inputs.CIFAR,
         weight_decay=0.0001,
         least=8,
         pre_activation=True,
@@ -103,7 +103,7 @@ def _build(
 ) -> Any:
     import keras
 
-    images, maps = blocks.image_input(name, image_size, fire.least, fire.preprocessing, init)
+    images, maps = inputs.image_input(name, image_size, fire.least, fire.preprocessing, init)
     kernel = "he" if fire.pre_activation or init == "he" else "xavier"
     unit = functools.partial(_unit, pre_activation=fire.pre_activation, kernel=kernel)
     filters, size, strides, padding = fire.stem

@@ -9,7 +9,7 @@ weight decay: this is DenseNet's.
 
 from typing import Any
 
-from keras_alexnet.networks import blocks
+from keras_alexnet.networks import blocks, inputs
 from keras_alexnet.networks.network import Network
 
 _WIDTHS = (64, 128, 256, 512, 512)
@@ -54,7 +54,7 @@ def _build(
 
     from keras_alexnet.layers import DropPathColumn
 
-    images, maps = blocks.image_input("fractalnet_20", image_size, 2 ** len(_WIDTHS), blocks.CIFAR)
+    images, maps = inputs.image_input("fractalnet_20", image_size, 2 ** len(_WIDTHS), inputs.CIFAR)
     column = DropPathColumn(_COLUMNS, global_share, name="column")(maps) if drop_path else None
     for index, filters in enumerate(_WIDTHS):
         block = _Block(

@@ -11,7 +11,7 @@ decay: nutszebra/googlenet.
 import functools
 from typing import Any
 
-from keras_alexnet.networks import blocks
+from keras_alexnet.networks import blocks, inputs
 from keras_alexnet.networks.inception import module
 from keras_alexnet.networks.network import Network
 
@@ -75,7 +75,7 @@ def _googlenet(
     kernel, bias = ("he", 0.0) if init == "he" else ("xavier", _BIAS)
     unit = functools.partial(_unit, kernel=kernel, bias=bias)
     scale = functools.partial(blocks.scaled, width=width)
-    images, maps = blocks.image_input("googlenet", image_size, 17, blocks.CAFFE, init)
+    images, maps = inputs.image_input("googlenet", image_size, 17, inputs.CAFFE, init)
     maps = blocks.max_pool(unit(maps, scale(64), 7, 2, 3, name="conv1"), "pool1")
     maps = LocalResponseNormalization(*_LRN, name="lrn1")(maps)
     maps = unit(maps, scale(64), 1, name="conv2_reduce")
@@ -94,7 +94,7 @@ def _googlenet_cifar(
 ) -> Any:
     import keras
 
-    images, maps = blocks.image_input("googlenet_cifar", image_size, 4, blocks.CIFAR)
+    images, maps = inputs.image_input("googlenet_cifar", image_size, 4, inputs.CIFAR)
     scale = functools.partial(blocks.scaled, width=width)
     maps = blocks.normalized_convolution(maps, scale(192), 3, name="conv1")
     maps, _ = _modules(maps, blocks.normalized_convolution, scale)

@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from keras_alexnet.networks import blocks
+from keras_alexnet.networks import blocks, inputs
 from keras_alexnet.networks.network import Network
 from keras_alexnet.variants.architecture import CROP_FRACTION
 
@@ -35,7 +35,7 @@ def network(name: str) -> Network:
     }
     options: tuple[str, ...] = ()
     if what in classifiers:
-        task, size, preprocessing = classifiers[what], _IMAGE_SIZE, blocks.IMAGENET
+        task, size, preprocessing = classifiers[what], _IMAGE_SIZE, inputs.IMAGENET
         options = tuple(inspect.signature(task.backbone_cls).parameters.keys() - _OWN_ARGUMENTS)
         backbone: Any = functools.partial(_backbone, task.backbone_cls)
     else:
@@ -105,18 +105,18 @@ def _without_shape(config: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key not in ("image_shape", "dtype", "name", "trainable")}
 
 
-def _image_size_and_preprocessing(folder: Path) -> tuple[int, blocks.Preprocessing]:
+def _image_size_and_preprocessing(folder: Path) -> tuple[int, inputs.Preprocessing]:
     """What the preset's image converter does: `image * scale + offset`."""
     path = folder / "image_converter.json"
     config = _json(str(folder), path)["config"] if path.is_file() else {}
     size = config.get("image_size") or [_IMAGE_SIZE]
     scale, offset = config.get("scale"), config.get("offset")
     if scale is None:
-        return size[0], blocks.IMAGENET
+        return size[0], inputs.IMAGENET
     scales = tuple(scale) if isinstance(scale, list) else (scale,) * 3
     offsets = tuple(offset) if isinstance(offset, list) else (offset or 0.0,) * 3
     red, green, blue = (-b / a for a, b in zip(scales, offsets, strict=True))
-    return size[0], blocks.Preprocessing((red, green, blue), scales)
+    return size[0], inputs.Preprocessing((red, green, blue), scales)
 
 
 def _backbone(kind: Any, image_size: int, **options: Any) -> Any:
@@ -127,7 +127,7 @@ def _build(
     name: str,
     task: Any,
     backbone: Any,
-    preprocessing: blocks.Preprocessing,
+    preprocessing: inputs.Preprocessing,
     classes: int,
     image_size: int,
     classifier_activation: str | None = "softmax",
@@ -135,7 +135,7 @@ def _build(
 ) -> Any:
     import keras
 
-    images, maps = blocks.image_input(name, image_size, 1, preprocessing)
+    images, maps = inputs.image_input(name, image_size, 1, preprocessing)
     try:
         model = task(backbone=backbone(image_size=image_size, **options), num_classes=classes, preprocessor=None)
         features = keras.Model(model.inputs, model.output_dense.input, name="features")(maps)

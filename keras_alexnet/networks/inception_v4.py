@@ -9,7 +9,7 @@ gamma, as in the published PyTorch ports; Slim has none.
 import functools
 from typing import Any
 
-from keras_alexnet.networks import blocks
+from keras_alexnet.networks import blocks, inputs
 from keras_alexnet.networks.inception import module, sequence
 from keras_alexnet.networks.network import Network
 
@@ -60,7 +60,7 @@ def networks() -> list[Network]:
 def _build(classes: int, image_size: int, classifier_activation: str | None = "softmax", width: float = 1.0) -> Any:
     import keras
 
-    images, maps = blocks.image_input("inception_v4", image_size, 75, blocks.MINUS_ONE_TO_ONE)
+    images, maps = inputs.image_input("inception_v4", image_size, 75, inputs.MINUS_ONE_TO_ONE)
     unit = functools.partial(blocks.normalized_convolution, constants=_BATCH_NORM)
     scale = functools.partial(blocks.scaled, width=width)
     maps = sequence(maps, _STEM, unit, scale, "stem")

@@ -9,7 +9,7 @@ References: He, Zhang, Ren, Sun, Deep Residual Learning for Image Recognition, C
 import functools
 from typing import Any
 
-from keras_alexnet.networks import blocks
+from keras_alexnet.networks import blocks, inputs
 from keras_alexnet.networks.network import Network
 
 # The number of blocks in each stage.
@@ -46,7 +46,7 @@ def _build(
     except ImportError as error:
         raise ValueError(f"network={name}: needs keras-hub: pip install 'keras-alexnet[hub]'") from error
 
-    images, maps = blocks.image_input(name, image_size, 32, blocks.IMAGENET)
+    images, maps = inputs.image_input(name, image_size, 32, inputs.IMAGENET)
     backbone = ResNetBackbone(
         input_conv_filters=[64],
         input_conv_kernel_sizes=[7],

@@ -9,7 +9,7 @@ Levenberg-Marquardt method.
 import random
 from typing import Any
 
-from keras_alexnet.networks import blocks
+from keras_alexnet.networks import blocks, inputs
 from keras_alexnet.networks.network import Network
 
 # Table I: which of the 6 maps of S2 each of the 16 maps of C3 reads.
@@ -32,7 +32,7 @@ _DIGITS = (
 )
 _CODE_LENGTH = 84
 # Grey 0 (background of MNIST's files) becomes -0.1 and 255 becomes 1.175 (section II.B).
-_PREPROCESSING = blocks.Preprocessing((20.0, 20.0, 20.0), 1.275 / 255)
+_PREPROCESSING = inputs.Preprocessing((20.0, 20.0, 20.0), 1.275 / 255)
 
 
 def networks() -> list[Network]:
@@ -65,7 +65,7 @@ def _build(classes: int, image_size: int, classifier_activation: str | None = "s
 
     if image_size != 32:
         raise ValueError(f"image_size={image_size}: lenet5 takes 32")
-    images, maps = blocks.image_input("lenet5", image_size, 32, _PREPROCESSING)
+    images, maps = inputs.image_input("lenet5", image_size, 32, _PREPROCESSING)
     maps = keras.ops.image.rgb_to_grayscale(maps)
     maps = _act(keras.layers.Conv2D(6, 5, **_uniform(25), name="c1")(maps), "c1")
     maps = _act(TrainableSubsampling(_initializer(4), name="s2")(maps), "s2")

@@ -11,9 +11,10 @@ References:
     fully connected layers, as szagoruyko/cifar.torch and later CIFAR ports. Weight decay: the same.
 """
 
-from keras_alexnet.networks import blocks
+from keras_alexnet.networks import inputs
 from keras_alexnet.networks.network import Network
-from keras_alexnet.networks.plain import Stack, Weights, network
+from keras_alexnet.networks.plain import network
+from keras_alexnet.networks.stack import Stack, Weights
 
 
 def _mlpconv(first: Weights, *sizes: int | None, index: int) -> tuple[Weights | str, ...]:
@@ -34,7 +35,7 @@ _ZFNET = Stack(
         Weights("fc8", None, kernel=0.01),
     ),
     image_size=224,
-    preprocessing=blocks.IMAGENET_MEAN,
+    preprocessing=inputs.IMAGENET_MEAN,
     least=63,
     weight_decay=0.0005,
     features_layer="fc7_act",
@@ -47,7 +48,7 @@ _NIN = Stack(
     ),
     image_size=32,
     resize_size=32,
-    preprocessing=blocks.CIFAR,
+    preprocessing=inputs.CIFAR,
     least=8,
     weight_decay=0.0001,
 )
@@ -60,7 +61,7 @@ _NIN_IMAGENET = Stack(
         *(Weights("cccp8", None, 1, kernel=0.01), "act", "global"),
     ),
     image_size=224,
-    preprocessing=blocks.CAFFE,
+    preprocessing=inputs.CAFFE,
     least=67,
     weight_decay=0.0005,
 )
@@ -76,7 +77,7 @@ def _vgg16_cifar() -> Stack:
         layers=(*layers, "flatten", Weights("fc", None, kernel="xavier")),
         image_size=32,
         resize_size=32,
-        preprocessing=blocks.CIFAR,
+        preprocessing=inputs.CIFAR,
         least=32,
         weight_decay=0.0005,
         options=("width",),

@@ -86,7 +86,7 @@ class PartStore:
         for name, value in (manifest or {}).items():
             if found.get(name) != value:
                 raise ValueError(
-                    f"output={self.output}: {self.directory} has parts made with another {name}; "
+                    f"output={self.output}: {self.directory} has parts made with another value of {name}; "
                     "repeat the command as it was, or delete that directory"
                 )
         return found

@@ -38,7 +38,7 @@ class Prediction:
       classes: their numbers.
       scores: their probabilities, 0..1.
       features: float32 `[F]`, the input of the classifier layer for the centre crop (fc7 of an AlexNet); None if not
-        valid or not asked for.
+        valid or not requested.
     """
 
     path: str

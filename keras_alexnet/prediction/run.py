@@ -68,6 +68,11 @@ def predict_to_file(
     """
     if runner not in RUNNERS:
         raise ValueError(f"runner={runner!r}: expected one of {', '.join(RUNNERS)}")
+    if runner == "ray":
+        # Before the directory of the parts is created.
+        from pipelines.ray_runner import check_ray, run_on_ray
+
+        check_ray()
     store = PartStore(output.absolute())
     find_format(output)
     network = _load_without_gpus(load) if runner == "ray" else load()
@@ -82,8 +87,6 @@ def predict_to_file(
         pending = [part for part in parts if part.index not in stored]
         work: Iterable[int]
         if runner == "ray":
-            from pipelines.ray_runner import run_on_ray
-
             work = run_on_ray(functools.partial(PartWriter, load, settings, batch_size, store), pending)
         else:
             work = write_parts(predictor, pending, store)

@@ -219,8 +219,8 @@ def _limits(classes: int, rates: Sequence[Mapping[str, Any]]) -> str:
 
 
 _THRESHOLD = """\
-Below a threshold on the highest probability the answer is "unknown". Choose it on images that were not trained on, with
-the signature and precision that will serve:
+Below a threshold on the highest probability the prediction counts as "unknown". Choose it on images that were not
+trained on, with the signature and precision that will serve:
 
 1. Collect the highest probability of each image, and whether its class is right.
 2. For each threshold compute the coverage, the share of images that reach it, and the error among those.

@@ -62,8 +62,8 @@ def export_onnx(
       The path of the new version.
 
     Raises:
-      ImportError: tf2onnx or onnxruntime is missing.
-      ValueError: as in `export_model`, or the model contains an operation that ONNX lacks.
+      ValueError: as in `export_model`; tf2onnx or onnxruntime is missing; or the model contains an operation that
+        ONNX lacks.
 
     Example:
 
@@ -73,7 +73,7 @@ def export_onnx(
     """
     missing = [name for name in ("tf2onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:
-        raise ImportError(f"ONNX files need {missing[0]}: pip install 'keras-alexnet[onnx]'")
+        raise ValueError(f"an ONNX file needs {missing[0]}: pip install 'keras-alexnet[onnx]'")
     if crops not in CROPS:
         raise ValueError(f"crops={crops!r}: expected {' or '.join(map(repr, CROPS))}")
     network = resolve_network(

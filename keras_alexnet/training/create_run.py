@@ -73,20 +73,20 @@ def new_run_config(context: TrainingContext, source: Source) -> RunConfig:
         raise ValueError(f"classes={config.classes}: expected at least the {len(names)} classes of {source.name}")
     if config.schedule == "plateau" and "validation" not in source.splits:
         raise ValueError(
-            f"schedule='plateau': needs a validation split, but {source.name} has only {', '.join(source.splits)}. Use "
-            "'step' or 'constant', or set validation_fraction"
+            f"schedule='plateau': needs a validation split, but {source.name} has only {' and '.join(source.splits)}. "
+            "Use 'step' or 'constant', or set validation_fraction."
         )
     if config.early_stopping_epochs and "validation" not in source.splits:
         raise ValueError(
             f"early_stopping_epochs={config.early_stopping_epochs}: needs a validation split, but {source.name} has "
-            f"only {', '.join(source.splits)}. Set validation_fraction"
+            f"only {' and '.join(source.splits)}. Set validation_fraction."
         )
     steps_per_epoch(source, config.batch_size)  # refuses a batch larger than the training set
     network = context.network
     resize = source.resize if source.prepared else network.resize_policy
     if resize != network.resize_policy:
         print(
-            f"{source.name} was prepared with resize={resize}; the published network {network.name} expects "
+            f"{source.name} was prepared with resize={resize}; the network {network.name} expects "
             f"{network.resize_policy}",
             flush=True,
         )
@@ -157,7 +157,7 @@ def _resized_size(context: TrainingContext, source: Source) -> int:
     if size < image_size:
         raise ValueError(
             f"dataset={source.name}: its images have {size} pixels, fewer than the {image_size} that "
-            f"{network.name} reads; prepare it with --size={own}"
+            f"{network.name} reads; prepare it with size={own}"
         )
     if size != own:
         print(

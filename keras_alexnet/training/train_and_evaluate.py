@@ -9,6 +9,7 @@ import keras
 from keras_alexnet.callbacks.csv_log import Row
 from keras_alexnet.callbacks.schedules import CosineSchedule, PlateauSchedule, Schedule, StepSchedule
 from keras_alexnet.callbacks.schedules_2012 import HandSchedule, StagedSchedule
+from keras_alexnet.classifier import parameters
 from keras_alexnet.distribute.placement import placement_table, placement_text
 from keras_alexnet.optimizer import PaperSGD
 from keras_alexnet.run_directory import RunConfig
@@ -172,7 +173,7 @@ def _report(
     images = source.splits["train"] - len(run_config.bad_images)
     dropped = images - data.steps_per_epoch * data.batch_size
     print(
-        f"{model.name}: {model.count_params():,} parameters, {len(run_config.class_names)} classes, "
+        f"{model.name}: {parameters(model):,} trainable parameters, {len(run_config.class_names)} classes, "
         f"{images:,} training images, {data.steps_per_epoch} steps per epoch"
         + (f" ({dropped} images in no full batch, others in each epoch)" if dropped else "")
         + f", {context.strategy.num_replicas_in_sync} replica(s)",

@@ -116,7 +116,7 @@ class Variant:
         `rgb_mean` whatever the training set ("constant").
       mean_crop: which crop of the mean image training subtracts: the "central" one from every crop, or the one at the
         position of the "crop" itself.
-      rgb_mean: RGB mean, pixel values 0..255, that the network subtracts by default; published weights expect it.
+      rgb_mean: RGB mean, pixel values 0..255, that the network subtracts by default; pretrained weights expect it.
       input_scale: factor of the difference, one number or one per channel.
       resize: resize policy of its images (`pipelines.choices.RESIZE_POLICIES`).
       color_augmentation: of its training (`pipelines.choices.COLOR_AUGMENTATIONS`).

@@ -23,9 +23,14 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from pipelines import cli
-from pipelines.progress import ProgressBar, progress_bar
 from serving import signatures as wire
+
+try:
+    from pipelines import cli
+    from pipelines.progress import ProgressBar, progress_bar
+except ImportError as error:
+    # A folder of this name in the current directory comes before ours.
+    sys.exit(f"error: serving needs its own package 'pipelines': {error}")
 
 if TYPE_CHECKING:
     from serving.client.api import Client

@@ -33,7 +33,7 @@ class Prediction:
         labels: class names.
         classes: class indices, from 0.
         scores: probabilities, 0 to 1.
-        version: of the model that answered; None if the server does not say, as over REST.
+        version: of the model that predicted; None if the server does not say, as over REST.
     """
 
     valid: bool

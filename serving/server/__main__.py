@@ -17,8 +17,12 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from pipelines import cli
-from pipelines.safe_text import one_line
+try:
+    from pipelines import cli
+    from pipelines.safe_text import one_line
+except ImportError as error:
+    # A folder of this name in the current directory comes before ours.
+    sys.exit(f"error: serving needs its own package 'pipelines': {error}")
 
 if TYPE_CHECKING:
     from serving.server.options import Options

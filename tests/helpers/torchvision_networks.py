@@ -13,7 +13,7 @@ from torch import nn
 from torchvision.models import densenet, resnet, squeezenet, vgg
 from torchvision.models.googlenet import BasicConv2d, GoogLeNet
 
-from keras_alexnet.networks import blocks
+from keras_alexnet.networks import inputs
 
 CLASSES = 7
 
@@ -60,15 +60,15 @@ class GoogLeNetForCifar(nn.Module):
 
 
 # Name -> network, preprocessing, side of the images. 96 pixels leave SqueezeNet windows that overhang.
-HE = blocks.Preprocessing(blocks.CAFFE.mean, 1 / 64)
+HE = inputs.Preprocessing(inputs.CAFFE.mean, 1 / 64)
 NETWORKS = {
     "squeezenet": (lambda: squeezenet.SqueezeNet("1_0", CLASSES), HE, 96),
     "squeezenet_v1_1": (lambda: squeezenet.SqueezeNet("1_1", CLASSES), HE, 96),
-    "densenet_bc_100_12": (densenet_bc_100_12, blocks.CIFAR, 32),
-    "vgg16_cifar": (vgg16_cifar, blocks.CIFAR, 32),
-    "googlenet_cifar": (GoogLeNetForCifar, blocks.CIFAR, 32),
-    "resnet_18": (lambda: resnet.ResNet(resnet.BasicBlock, [2, 2, 2, 2], CLASSES), blocks.IMAGENET, 65),
-    "resnet_34": (lambda: resnet.ResNet(resnet.BasicBlock, [3, 4, 6, 3], CLASSES), blocks.IMAGENET, 65),
+    "densenet_bc_100_12": (densenet_bc_100_12, inputs.CIFAR, 32),
+    "vgg16_cifar": (vgg16_cifar, inputs.CIFAR, 32),
+    "googlenet_cifar": (GoogLeNetForCifar, inputs.CIFAR, 32),
+    "resnet_18": (lambda: resnet.ResNet(resnet.BasicBlock, [2, 2, 2, 2], CLASSES), inputs.IMAGENET, 65),
+    "resnet_34": (lambda: resnet.ResNet(resnet.BasicBlock, [3, 4, 6, 3], CLASSES), inputs.IMAGENET, 65),
 }
 
 

@@ -1,6 +1,7 @@
 import pytest
 
 from keras_alexnet import VARIANTS, AlexNet, networks
+from keras_alexnet.classifier import parameters
 from keras_alexnet.describe import multiply_adds
 from keras_alexnet.variants.differences import differences
 from tests.helpers.commands import run_command
@@ -55,6 +56,7 @@ def test_a_network_is_described_with_its_options():
     given = ["--width=0.25", "--image_size=24", "--network_options=survival=0.5", "--classes=3"]
     output = described("--network=resnet_20", *given)
     model = networks.create("resnet_20", 3, image_size=24, width=0.25, survival=0.5)
+    assert "trainable" in output and f"{parameters(model):,}" in output and parameters(model) < model.count_params()
     assert "24 x 24 pixels, 3 classes" in output and "StochasticDepth" in output
     assert f"{model.count_params():,}" in output and f"{multiply_adds(model):,}" in output
     assert "67 x 67 pixels" in described("--network=zfnet", "--image_size=67", "--init=he", "--width=0.05")

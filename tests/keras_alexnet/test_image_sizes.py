@@ -63,9 +63,7 @@ def test_a_run_on_images_of_240_pixels_is_evaluated_and_exported_at_that_size(pr
 
 def test_images_smaller_than_those_of_the_network_are_refused(prepared, tmp_path):
     dataset = prepared(32)
-    expected = (
-        r"^dataset=.*: its images have 32 pixels, fewer than the 224 that paper reads; prepare it with --size=256"
-    )
+    expected = r"^dataset=.*: its images have 32 pixels, fewer than the 224 that paper reads; prepare it with size=256"
     with pytest.raises(ValueError, match=expected):
         train_and_evaluate(config(dataset, tmp_path / "run"))
     assert not (tmp_path / "run" / "model.json").exists()

@@ -82,9 +82,10 @@ def test_a_foreign_package_pipelines_is_reported_when_ours_is_needed(tmp_path):
     assert len(lines) == 2 and all("its own package 'pipelines'" in line and str(foreign) in line for line in lines)
 
 
-def test_a_foreign_package_pipelines_ends_a_command_with_one_line(tmp_path):
+@pytest.mark.parametrize("module", ["keras_alexnet.train", "serving.client", "serving.server"])
+def test_a_foreign_package_pipelines_ends_a_command_with_one_line(tmp_path, module):
     (tmp_path / "pipelines.py").write_text("")
-    command = [sys.executable, "-m", "keras_alexnet.train", "--help"]
+    command = [sys.executable, "-m", module, "--help"]
     process = subprocess.run(
         command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
     )

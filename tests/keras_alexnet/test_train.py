@@ -180,7 +180,7 @@ def test_a_wrong_flag_ends_with_one_line_that_names_it(tmp_path, flag, says):
         ({"network": "vgg"}, "network=vgg: expected one of"),
         ({"batch_size": 25}, "batch_size=25"),
         ({"classes": 2}, "classes=2: expected at least the 3 classes"),
-        ({"strategy": "mirrored"}, "strategy=mirrored needs at least 2 GPUs; found none"),
+        ({"strategy": "mirrored"}, "strategy=mirrored: needs at least 2 GPUs; found none"),
     ],
 )
 def test_a_config_out_of_range_is_refused(prepared, tmp_path, changes, says):

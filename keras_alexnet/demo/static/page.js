@@ -1,7 +1,7 @@
 "use strict";
 
 const CONCURRENT = 4;
-const REQUEST_FAILED = "The page's own server does not answer. Is it still running?";
+const REQUEST_FAILED = "The page's own server does not respond. Is it still running?";
 
 const element = (id) => document.getElementById(id);
 const results = [];
@@ -16,9 +16,9 @@ async function request(path, body) {
   } catch {
     throw new Error(REQUEST_FAILED);
   }
-  const answer = await response.json().catch(() => ({ error: `${REQUEST_FAILED} (status ${response.status})` }));
-  if (answer.error) throw new Error(answer.error);
-  return answer;
+  const prediction = await response.json().catch(() => ({ error: `${REQUEST_FAILED} (status ${response.status})` }));
+  if (prediction.error) throw new Error(prediction.error);
+  return prediction;
 }
 
 function percent(score) {
@@ -27,7 +27,7 @@ function percent(score) {
 
 function addFiles(files) {
   for (const file of files) {
-    const result = { file, name: file.name || "pasted image", answer: null, error: "" };
+    const result = { file, name: file.name || "pasted image", prediction: null, error: "" };
     result.view = addView(result);
     results.push(result);
     queue.push(result);
@@ -51,7 +51,7 @@ async function classify(result) {
     if (about.max_file_bytes && result.file.size > about.max_file_bytes) {
       throw new Error(`This file is larger than ${Math.floor(about.max_file_bytes / 2 ** 20)} MB.`);
     }
-    result.answer = await request("api/classify", result.file);
+    result.prediction = await request("api/classify", result.file);
     showAnswer(result);
   } catch (error) {
     result.error = error.message;
@@ -82,7 +82,7 @@ function showError(result, message) {
 }
 
 function showAnswer(result) {
-  const { labels, scores, version } = result.answer;
+  const { labels, scores, version } = result.prediction;
   const rows = labels.map((label, k) => {
     const row = document.createElement("tr");
     const name = document.createElement("td");
@@ -101,7 +101,7 @@ function showAnswer(result) {
   const table = result.view.querySelector("table");
   table.tBodies[0].replaceChildren(...rows);
   table.hidden = false;
-  result.view.querySelector(".version").textContent = version === null ? "" : `Answered by version ${version}.`;
+  result.view.querySelector(".version").textContent = version === null ? "" : `Predicted by version ${version}.`;
   result.view.querySelector(".inside").hidden = !about.layers.length;
 }
 
@@ -109,9 +109,9 @@ async function explain(result) {
   const button = result.view.querySelector(".explain");
   button.disabled = true;
   try {
-    const answer = await request("api/explain", result.file);
-    showCrops(result.view, answer);
-    showNeighbours(result.view, answer.neighbours);
+    const prediction = await request("api/explain", result.file);
+    showCrops(result.view, prediction);
+    showNeighbours(result.view, prediction.neighbours);
     button.hidden = true;
   } catch (error) {
     showError(result, error.message);
@@ -174,8 +174,8 @@ async function showActivations(result, layer) {
 function showState() {
   const waiting = queue.length + running;
   const failed = results.filter((result) => result.error).length;
-  const done = results.filter((result) => result.answer).length;
-  const failures = failed ? `, ${failed} without an answer` : "";
+  const done = results.filter((result) => result.prediction).length;
+  const failures = failed ? `, ${failed} without a prediction` : "";
   element("status").textContent = !results.length ? ""
     : waiting ? `Classifying: ${done} of ${results.length} done${failures}.`
     : `${done} of ${results.length} classified${failures}.`;
@@ -192,10 +192,10 @@ function cell(value) {
 
 function downloadCsv() {
   const lines = [["file", "rank", "label", "score", "version", "error"]];
-  for (const { name, answer, error } of results) {
-    if (!answer) lines.push([name, "", "", "", "", error]);
-    else answer.labels.forEach((label, k) =>
-      lines.push([name, k + 1, label, answer.scores[k], answer.version ?? "", ""]));
+  for (const { name, prediction, error } of results) {
+    if (!prediction) lines.push([name, "", "", "", "", error]);
+    else prediction.labels.forEach((label, k) =>
+      lines.push([name, k + 1, label, prediction.scores[k], prediction.version ?? "", ""]));
   }
   const text = lines.map((line) => line.map(cell).join(",")).join("\r\n");
   const link = document.createElement("a");

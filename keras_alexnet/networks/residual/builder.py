@@ -4,7 +4,8 @@ from typing import Any
 
 import keras
 
-from keras_alexnet.networks.blocks import Preprocessing, classifier, image_input, output
+from keras_alexnet.networks.blocks import classifier, output
+from keras_alexnet.networks.inputs import Preprocessing, image_input
 from keras_alexnet.networks.residual.architecture import ORDERS, Residual, survival, swapout_keep
 from keras_alexnet.networks.residual.blocks import Noise, block, convolution, steps
 

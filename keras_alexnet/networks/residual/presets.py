@@ -9,7 +9,7 @@ imenurok/ShakeDrop; takedarts/resnetfamily for the survey's configurations.
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from keras_alexnet.networks.blocks import CIFAR, IMAGENET, ZERO_TO_ONE, Preprocessing
+from keras_alexnet.networks.inputs import CIFAR, IMAGENET, ZERO_TO_ONE, Preprocessing
 from keras_alexnet.networks.residual.architecture import Residual
 
 

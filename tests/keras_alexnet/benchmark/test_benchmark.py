@@ -133,8 +133,8 @@ def test_strategies_that_differ_end_the_command_with_an_error(monkeypatch, capsy
 @pytest.mark.parametrize(
     "flags, says",
     [
-        (["--virtual_devices=1"], "--part=strategies needs at least 2 devices; found 1 (CPU:0)"),
-        (["--virtual_devices=3", "--batch=4"], "--batch=4; expected a multiple of the 3 replicas of mirrored x3"),
+        (["--virtual_devices=1"], "--part=strategies: needs at least 2 devices; found 1 (CPU:0)"),
+        (["--virtual_devices=3", "--batch=4"], "--batch=4: expected a multiple of the 3 replicas of mirrored x3"),
         (["--devices=GPU:77"], "--devices=GPU:77: there is no GPU:77"),
         (["--part=train", "--virtual_devices=2"], "--virtual_devices is for --part=strategies; found --part=train"),
     ],

@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 
 from keras_alexnet import PaperSGD, PlateauSchedule
+from keras_alexnet.callbacks import Resume
 from keras_alexnet.callbacks.csv_log import CSVLog
 from keras_alexnet.callbacks.diagnostics import Diagnostics, TrainingDivergedError
-from keras_alexnet.callbacks.resume import Resume
 from keras_alexnet.callbacks.tensorboard import TensorBoardLog
 from keras_alexnet.checkpoints import CheckpointError
 

@@ -35,7 +35,7 @@ def test_the_plateau_schedule_goes_on_from_its_state():
 
 
 def test_the_plateau_schedule_says_what_it_misses():
-    with pytest.raises(KeyError, match="watches 'val_loss'"):
+    with pytest.raises(ValueError, match=r"monitor='val_loss': expected one of .*validation_data"):
         rates_by(PlateauSchedule(), [0.5])
 
 

@@ -85,7 +85,7 @@ def test_an_unreachable_server_gets_a_sentence(call, client):
     client.answer = ServingError("127.0.0.1:8500: connection refused")
     response = call("POST", "/api/classify", content=b"a photograph")
     assert response.status_code == 502
-    assert response.json() == {"error": "The server gave no answer. 127.0.0.1:8500: connection refused"}
+    assert response.json() == {"error": "The server did not respond. 127.0.0.1:8500: connection refused"}
 
 
 @pytest.mark.parametrize("size", [0, MAX_FILE_BYTES + 1])

@@ -106,7 +106,7 @@ def assert_one_line(run, says):
         (["--devices=GPU:77"], "--devices=GPU:77: there is no GPU:77; found CPU:0"),
         (
             ["--virtual_devices=1", "--strategy=mirrored"],
-            "--strategy=mirrored needs at least 2 devices; found 1 (CPU:0)",
+            "--strategy=mirrored: needs at least 2 devices; found 1 (CPU:0)",
         ),
     ],
 )
@@ -128,8 +128,8 @@ def test_four_devices_that_do_not_fit_are_told_in_one_line(found, name, says):
 @pytest.mark.parametrize(
     "strategy, devices, says",
     [
-        ("towers", "CPU:0,CPU:1,CPU:2", "strategy=towers needs pairs of devices; found 3 (CPU:0, CPU:1, CPU:2)"),
-        ("mirrored", "CPU:1", "strategy=mirrored needs at least 2 devices; found 1 (CPU:1)"),
+        ("towers", "CPU:0,CPU:1,CPU:2", "strategy=towers: needs pairs of devices; found 3 (CPU:0, CPU:1, CPU:2)"),
+        ("mirrored", "CPU:1", "strategy=mirrored: needs at least 2 devices; found 1 (CPU:1)"),
     ],
 )
 def test_the_number_of_devices_must_fit(strategy, devices, says, monkeypatch):
@@ -158,7 +158,13 @@ def test_virtual_devices_come_too_late_once_tensorflow_runs(photographs, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "devices, says", [([], "at least 2"), (["CPU:0"], "at least 2"), (["CPU:0"] * 2, "different devices")]
+    "devices, says",
+    [
+        ([], "at least 2"),
+        (["CPU:0"], "at least 2"),
+        (["CPU:0"] * 2, "different devices"),
+        (["CPU:0", "CPU:99"], r"^devices=\['CPU:0', 'CPU:99'\]: expected some of CPU:0"),
+    ],
 )
 def test_towers_need_pairs_of_devices(devices, says):
     with pytest.raises(ValueError, match=says):

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_alexnet import networks
-from keras_alexnet.networks.blocks import CIFAR
+from keras_alexnet.networks.inputs import CIFAR
 from keras_alexnet.networks.residual import PRESETS
 from keras_alexnet.networks.residual.architecture import Residual, survival, swapout_keep
 from tests.helpers.layer_order import before

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_alexnet.networks.blocks import CIFAR, IMAGENET
+from keras_alexnet.networks.inputs import CIFAR, IMAGENET
 from keras_alexnet.networks.residual.architecture import Residual
 from keras_alexnet.networks.residual.builder import build_model
 from keras_alexnet.networks.residual.presets import PRESETS

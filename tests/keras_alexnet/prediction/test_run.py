@@ -123,7 +123,7 @@ def test_parts_of_another_prediction_are_refused(load, inputs, tmp_path):
         "crops": (load, inputs, output, dataclasses.replace(SETTINGS, crops="center")),
         "features": (load, inputs, output, Settings(top_k=2)),
     }.items():
-        with pytest.raises(ValueError, match=f"parts made with another {name};"):
+        with pytest.raises(ValueError, match=f"parts made with another value of {name};"):
             predict_to_file(*arguments)
 
 
@@ -132,6 +132,13 @@ def test_outputs_that_cannot_be_written_are_named(load, inputs, tmp_path, output
     with pytest.raises(ValueError, match=r"output="):
         predict_to_file(load, inputs, tmp_path / output, SETTINGS)
     assert not os.listdir(tmp_path)
+
+
+def test_without_ray_nothing_is_left(load, inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"^runner=ray: needs Ray"):
+        predict_to_file(load, inputs, tmp_path / "o.csv", SETTINGS, runner="ray")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_two_processes_do_not_write_the_same_output(load, inputs, tmp_path):

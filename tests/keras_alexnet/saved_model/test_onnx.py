@@ -83,5 +83,5 @@ def test_a_missing_library_and_wrong_crops_are_named(model, tmp_path, monkeypatc
     with pytest.raises(ValueError, match="crops='five': expected 'center' or 'ten'"):
         export_onnx(model, tmp_path / "alexnet", NAMES, crops="five")
     monkeypatch.setattr(onnx_export.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"pip install 'keras-alexnet\[onnx\]'"):
+    with pytest.raises(ValueError, match=r"pip install 'keras-alexnet\[onnx\]'"):
         export_onnx(model, tmp_path / "alexnet", NAMES)

@@ -85,7 +85,7 @@ def test_evaluation_reads_the_prepared_images_as_they_are_or_resized(prepared):
 
 def test_crops_larger_than_the_images_are_refused_in_one_line(prepared):
     with pytest.raises(
-        ValueError, match=rf"^crop_size=224: .* which have {prepared.size} pixels; prepare it with --size"
+        ValueError, match=rf"^crop_size=224: .* which have {prepared.size} pixels; prepare it with size"
     ):
         training_batches(prepared, prepared.statistics, batch_size=4)
 
