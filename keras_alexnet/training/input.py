@@ -120,17 +120,6 @@ def dataset_input(
             return make(shard=shard)
         return served_batches(services, lambda part: make(shard=part), shard)
 
-    validation = None
-    if "validation" in source.splits:
-        batch_size = min(config.batch_size, 64)
-        validation = evaluation_batches(
-            source,
-            "validation",
-            batch_size=batch_size,
-            resize=run_config.resize,
-            size=run_config.size_before_crops,
-            shard=shard,
-        )
     # Not on a GPU, where the separate operations are fast and XLA may lack its compiler.
     jit_compile = not tf.config.list_physical_devices("GPU")
     return TrainingInput(
@@ -138,8 +127,21 @@ def dataset_input(
         steps_per_epoch(source, config.batch_size, bad),
         config.batch_size,
         len(source.class_names),
-        validation,
+        _validation_batches(context, source, run_config),
         tf.function(functools.partial(augment_on_device, mean=mean), jit_compile=jit_compile),
+    )
+
+
+def _validation_batches(context: TrainingContext, source: Source, run_config: RunConfig) -> tf.data.Dataset | None:
+    if "validation" not in source.splits:
+        return None
+    return evaluation_batches(
+        source,
+        "validation",
+        batch_size=min(context.config.batch_size, 64),
+        resize=run_config.resize,
+        size=run_config.size_before_crops,
+        shard=(context.cluster.index, context.cluster.count),
     )
 
 
