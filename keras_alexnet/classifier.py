@@ -96,7 +96,10 @@ def check_classifier(model: Any) -> None:
 def resolve_inputs_and_outputs(
     model: keras.Model, preprocessing: Preprocessing | None, from_logits: bool | None
 ) -> tuple[Preprocessing, bool]:
-    """The preprocessing of a model, and whether its outputs are logits: inferred for an `AlexNet`, else as given.
+    """The preprocessing of a model, and whether its outputs are logits.
+
+    Both are inferred for an `AlexNet`, and where nothing else is given for the other networks of
+    `keras_alexnet.networks`; else they are as given.
 
     Raises:
       ValueError: an argument is missing, unknown, or contradicts what the model contains.
@@ -110,6 +113,12 @@ def resolve_inputs_and_outputs(
         if from_logits not in (None, inferred):
             raise ValueError(f"from_logits={from_logits}: expected {inferred}, by the last layer of {model.name}")
         return "none", inferred
+    last = model.layers[-1]
+    activation = getattr(last, "activation", None)
+    if any(isinstance(layer, MeanSubtraction) for layer in model.layers):
+        preprocessing = preprocessing or "none"
+        if from_logits is None and last.name == "predictions":
+            from_logits = {keras.activations.softmax: False, keras.activations.linear: True}.get(activation)
     if preprocessing is None:
         raise ValueError(
             f"preprocessing is missing: {model.name} does not contain it; expected "
@@ -119,7 +128,6 @@ def resolve_inputs_and_outputs(
         raise ValueError(
             f"from_logits is missing: expected False if {model.name} returns probabilities (softmax), True for logits"
         )
-    activation = getattr(model.layers[-1], "activation", None)
     if from_logits and activation is keras.activations.softmax:
         raise ValueError(f"from_logits=True: the last layer of {model.name} is a softmax; expected False")
     return preprocessing, from_logits

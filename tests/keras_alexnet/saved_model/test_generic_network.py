@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from keras_alexnet import export_model
-from keras_alexnet.classifier import with_image_size
+from keras_alexnet import export_model, networks
+from keras_alexnet.classifier import resolve_inputs_and_outputs, with_image_size
 from keras_alexnet.pretrained import load_network
 from keras_alexnet.ten_crop import crop_probabilities
 from tests.helpers.image_files import encode, photograph
@@ -119,6 +119,18 @@ def check_graph(path):
     assert len(nodes) > 100 and {node.device for node in nodes} == {""}
     assert not [node.op for node in nodes if any(word in node.op for word in RANDOM_OPS)]
     assert not any(function.attr["_XlaMustCompile"].b for function in functions)
+
+
+@pytest.mark.parametrize("name", ["squeezenet_cifar", "lenet5", "keras.applications.MobileNet"])
+@pytest.mark.parametrize("activation, gives_logits", [("softmax", False), (None, True), ("sigmoid", None)])
+def test_networks_of_the_registry_need_no_arguments(name, activation, gives_logits):
+    options = {"alpha": 0.25, "image_size": 32} if "MobileNet" in name else {}
+    model = networks.create(name, len(NAMES), classifier_activation=activation, **options)
+    if gives_logits is None:
+        with pytest.raises(ValueError, match=r"^from_logits is missing"):
+            resolve_inputs_and_outputs(model, None, None)
+    else:
+        assert resolve_inputs_and_outputs(model, None, None) == ("none", gives_logits)
 
 
 @pytest.mark.parametrize(
