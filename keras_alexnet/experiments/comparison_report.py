@@ -27,8 +27,9 @@ not a reproduction of theirs, and regularization such as cutout raises them. Tim
 which used a GPU.
 
 Times of requests are those of one image sent to the exported model in the same process, decoding a JPEG of 256 x 256
-pixels included: the fastest of ten or more, and the processor time of all cores. "Recipe only": not trained here; the
-tests train it for a step, export it and send it requests; `configs/survey_cifar.flags` trains it as the survey did.
+pixels included: the fastest of ten or more, and the processor time of all cores; [gRPC](benchmark.md#over-grpc) adds
+less than two milliseconds. "Recipe only": not trained here; the tests train it for a step, export it and send it
+requests; `configs/survey_cifar.flags` trains it as the survey did.
 """
 _CIFAR10 = f"{PREFIX}cifar10"
 _DATASETS = {"cifar10": "CIFAR-10", "imagenette": "Imagenette"}
