@@ -36,9 +36,9 @@ _DATASETS = {"cifar10": "CIFAR-10", "imagenette": "Imagenette"}
 # The data of the rows in docs/results.
 _DATA = {
     "cifar10": "The images were given as JPEG files, which makes the errors slightly larger than those of the pixels.",
-    "imagenette": "The photographs of the trained rows were prepared with 144 pixels (`--size=144`), and crops have 128. The "
-    "evaluation has half of the validation set (1,966), whose standard error is about one point. An epoch has 73 steps, "
-    "so that eight epochs are few updates.",
+    "imagenette": "The photographs of the trained rows were prepared with 144 pixels (`--size=144`), and crops have "
+    "128. The evaluation has half of the validation set (1,966), whose standard error is about one point. An epoch has "
+    "73 steps, so that eight epochs are few updates.",
 }
 _RECIPE_ONLY, _REMARK = "recipe only", "remark"
 

@@ -164,9 +164,7 @@ def test_a_run_on_a_subset_starts_from_an_earlier_one(commands, tmp_path, monkey
 
     work, results = tmp_path / "work", tmp_path / "results"
     options = {"report": lambda line: None}
-    with pytest.raises(
-        ValueError, match=r"^runs=tuned: starts from the network of first, seed 0; .* runs=first first"
-    ):
+    with pytest.raises(ValueError, match=r"^runs=tuned: starts from the network of first, seed 0; .* runs=first first"):
         runner.run_experiment(HALVES, "cifar10", work, results, runs=["tuned"], **options)
     rows = runner.run_experiment(HALVES, "cifar10", work, results, **options)
     data = work / "data-cifar10-32-halves-b"
