@@ -74,7 +74,7 @@ format: venv  ## format the code
 docs: venv  ## build the documentation into build/docs; warnings are errors
 	$(BIN)/pip install --quiet --editable '.[docs]'
 	$(BIN)/python docs/flag_tables.py --check
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs-serve: docs  ## show the documentation at http://127.0.0.1:8000
 	$(BIN)/mkdocs serve

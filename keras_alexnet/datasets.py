@@ -65,13 +65,12 @@ def training_dataset(
     Raises:
       ValueError: if there is no such dataset, or it has no full batch, or too many images cannot be decoded.
 
-    Example:
-
-    >>> train = training_dataset("folder:photos", batch_size=32, validation_fraction=0.2)
-    >>> val = evaluation_dataset("folder:photos", batch_size=32, validation_fraction=0.2)
-    >>> model = AlexNet(classes=len(train.class_names), init="he")
-    >>> model.compile(PaperSGD(0.005), "sparse_categorical_crossentropy", metrics=[Top1Error()])
-    >>> model.fit(train, validation_data=val, epochs=10)
+    Examples:
+        >>> train = training_dataset("folder:photos", batch_size=32, validation_fraction=0.2)
+        >>> val = evaluation_dataset("folder:photos", batch_size=32, validation_fraction=0.2)
+        >>> model = AlexNet(classes=len(train.class_names), init="he")
+        >>> model.compile(PaperSGD(0.005), "sparse_categorical_crossentropy", metrics=[Top1Error()])
+        >>> model.fit(train, validation_data=val, epochs=10)
     """
     source = _open(dataset, data_dir, validation_fraction)
     variant = resolve_variant(variant)

@@ -88,12 +88,11 @@ class Top1Error(TopKError):
       name: "top1_error" if not given.
       dtype: of the result.
 
-    Example:
-
-    >>> metric = Top1Error()
-    >>> metric.update_state([0, 1], [[0.9, 0.1], [0.8, 0.2]])
-    >>> float(metric.result())
-    0.5
+    Examples:
+        >>> metric = Top1Error()
+        >>> metric.update_state([0, 1], [[0.9, 0.1], [0.8, 0.2]])
+        >>> float(metric.result())
+        0.5
     """
 
     k = 1
@@ -109,9 +108,8 @@ class Top5Error(TopKError):
       name: "top5_error" if not given.
       dtype: of the result.
 
-    Example:
-
-    >>> model.compile("sgd", "sparse_categorical_crossentropy", metrics=[Top1Error(), Top5Error()])
+    Examples:
+        >>> model.compile("sgd", "sparse_categorical_crossentropy", metrics=[Top1Error(), Top5Error()])
     """
 
     k = TOP

@@ -12,7 +12,7 @@ def literal_path(folder: Path) -> Iterator[str]:
 
     TensorFlow looks for the variables of a SavedModel by a pattern, whatever the path.
 
-    Example:
+    Examples:
         >>> with literal_path(folder) as path:
         ...     model = tf.saved_model.load(path)
     """

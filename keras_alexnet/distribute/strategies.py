@@ -67,10 +67,9 @@ def make_strategy(
     Raises:
       ValueError: if the name or a device is unknown, a device is repeated, or their number does not suit the strategy.
 
-    Example:
-
-    >>> make_strategy("mirrored", virtual_devices=2).num_replicas_in_sync
-    2
+    Examples:
+        >>> make_strategy("mirrored", virtual_devices=2).num_replicas_in_sync
+        2
     """
     if name not in STRATEGIES:
         raise ValueError(f"strategy={name!r}: expected one of {', '.join(STRATEGIES)}")

@@ -66,10 +66,9 @@ def parse_entry(text: str) -> Entry:
     Raises:
       ValueError: there is no such network, option or flag, or the comparison sets it itself.
 
-    Example:
-
-    >>> parse_entry("resnet_20+survival=0.5+cutout=16").flags
-    ('cutout=16',)
+    Examples:
+        >>> parse_entry("resnet_20+survival=0.5+cutout=16").flags
+        ('cutout=16',)
     """
     name, *changes = text.split("+")
     network = find(name)

@@ -19,10 +19,9 @@ class TowerActivation(keras.layers.Layer):
     Args:
       activation: as in `keras.layers.Activation`: "relu" (paper, section 3.1), "tanh", ... or a function.
 
-    Example:
-
-    >>> TowerActivation("relu")(keras.ops.array([-1.0, 2.0])).numpy().tolist()
-    [0.0, 2.0]
+    Examples:
+        >>> TowerActivation("relu")(keras.ops.array([-1.0, 2.0])).numpy().tolist()
+        [0.0, 2.0]
     """
 
     def __init__(self, activation: str | dict[str, Any] | Callable, **kwargs: Any):

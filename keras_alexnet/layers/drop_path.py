@@ -26,10 +26,9 @@ class DropPathColumn(RandomLayer):
       global_share: share of the batches with a single column, 0 to 1; half of them in the paper.
       seed: of the draws.
 
-    Example:
-
-    >>> int(DropPathColumn(3)(keras.ops.zeros((1, 1)), training=False))
-    -1
+    Examples:
+        >>> int(DropPathColumn(3)(keras.ops.zeros((1, 1)), training=False))
+        -1
     """
 
     def __init__(self, columns: int, global_share: float = 0.5, seed: int | None = None, **kwargs: Any):
@@ -68,11 +67,10 @@ class DropPathJoin(RandomLayer):
       columns: the column of each input; 0, 1, 2, ... by default.
       seed: of the draws.
 
-    Example:
-
-    >>> paths = [keras.ops.array([[2.0]]), keras.ops.array([[6.0]])]
-    >>> DropPathJoin()(paths, training=False).numpy().tolist()
-    [[4.0]]
+    Examples:
+        >>> paths = [keras.ops.array([[2.0]]), keras.ops.array([[6.0]])]
+        >>> DropPathJoin()(paths, training=False).numpy().tolist()
+        [[4.0]]
     """
 
     def __init__(

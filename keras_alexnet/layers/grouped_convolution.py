@@ -15,10 +15,9 @@ class GroupedConv2D(keras.layers.Conv2D):
     TensorFlow has no gradient of grouped convolutions on CPU. Keras compiles them by XLA there, which took 24.7 instead
     of 0.24 seconds for a training step of ResNeXt-29 8x64d's first 3x3 convolution (8 groups, batch 16, two cores).
 
-    Example:
-
-    >>> GroupedConv2D(8, 3, groups=4)(keras.ops.zeros((1, 5, 5, 16))).shape
-    TensorShape([1, 3, 3, 8])
+    Examples:
+        >>> GroupedConv2D(8, 3, groups=4)(keras.ops.zeros((1, 5, 5, 16))).shape
+        TensorShape([1, 3, 3, 8])
     """
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:

@@ -29,10 +29,9 @@ class TrainableSubsampling(keras.layers.Layer):
     Args:
       initializer: of both.
 
-    Example:
-
-    >>> TrainableSubsampling("ones")(keras.ops.ones((1, 2, 2, 1)))[0, 0, 0].numpy().tolist()
-    [5.0]
+    Examples:
+        >>> TrainableSubsampling("ones")(keras.ops.ones((1, 2, 2, 1)))[0, 0, 0].numpy().tolist()
+        [5.0]
     """
 
     def __init__(self, initializer: Any = "ones", **kwargs: Any):
@@ -68,10 +67,9 @@ class PartialConv2D(keras.layers.Layer):
       kernel_size: side of the kernel, in pixels.
       kernel_initializer, bias_initializer: as in `keras.layers.Conv2D`.
 
-    Example:
-
-    >>> PartialConv2D([(0, 1), (1, 2)], 5)(keras.ops.ones((1, 14, 14, 3))).shape
-    TensorShape([1, 10, 10, 2])
+    Examples:
+        >>> PartialConv2D([(0, 1), (1, 2)], 5)(keras.ops.ones((1, 14, 14, 3))).shape
+        TensorShape([1, 10, 10, 2])
     """
 
     def __init__(
@@ -133,10 +131,9 @@ class RadialBasisOutput(keras.layers.Layer):
     Raises:
       ValueError: if the codes are not strings of "1" and "0" of one length.
 
-    Example:
-
-    >>> RadialBasisOutput(["11", "00"])(keras.ops.array([[1.0, 0.0]])).numpy().tolist()
-    [[-1.0, -5.0]]
+    Examples:
+        >>> RadialBasisOutput(["11", "00"])(keras.ops.array([[1.0, 0.0]])).numpy().tolist()
+        [[-1.0, -5.0]]
     """
 
     def __init__(self, codes: Sequence[str], **kwargs: Any):

@@ -28,10 +28,9 @@ class LocallyConnected2D(keras.layers.Layer):
     Raises:
       ValueError: if an argument is out of range, or the window is larger than the image.
 
-    Example:
-
-    >>> LocallyConnected2D(32, 3)(keras.ops.zeros((1, 6, 6, 64))).shape
-    TensorShape([1, 6, 6, 32])
+    Examples:
+        >>> LocallyConnected2D(32, 3)(keras.ops.zeros((1, 6, 6, 64))).shape
+        TensorShape([1, 6, 6, 32])
 
     References:
       - `local` layers of cuda-convnet (Krizhevsky 2011), with unshared biases as there.

@@ -34,10 +34,9 @@ class LocalResponseNormalization(keras.layers.Layer):
     Raises:
       ValueError: if `across` is neither "tower" nor "all".
 
-    Example:
-
-    >>> LocalResponseNormalization()(keras.ops.ones((1, 55, 55, 48))).shape
-    TensorShape([1, 55, 55, 48])
+    Examples:
+        >>> LocalResponseNormalization()(keras.ops.ones((1, 55, 55, 48))).shape
+        TensorShape([1, 55, 55, 48])
 
     References:
       - The defaults: paper, section 3.3.

@@ -24,10 +24,9 @@ class OverlappingMaxPool(keras.layers.Layer):
         it covers the pixels that exist, as in the 2012 code (layer.py) and in Caffe. In the paper's network all windows
         fit.
 
-    Example:
-
-    >>> OverlappingMaxPool()(keras.ops.zeros((1, 55, 55, 48))).shape
-    TensorShape([1, 27, 27, 48])
+    Examples:
+        >>> OverlappingMaxPool()(keras.ops.zeros((1, 55, 55, 48))).shape
+        TensorShape([1, 27, 27, 48])
 
     References:
       - z = 3, s = 2: paper, section 3.4.

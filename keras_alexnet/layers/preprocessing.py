@@ -27,10 +27,9 @@ class MeanSubtraction(keras.layers.Layer):
       resized_size: side in pixels that this network's images are resized to before they are cropped; None for the
         network's own. Stored like `resize`.
 
-    Example:
-
-    >>> MeanSubtraction([127.0, 118.0, 103.0])(keras.ops.zeros((1, 2, 2, 3)))[0, 0, 0].numpy().tolist()
-    [-127.0, -118.0, -103.0]
+    Examples:
+        >>> MeanSubtraction([127.0, 118.0, 103.0])(keras.ops.zeros((1, 2, 2, 3)))[0, 0, 0].numpy().tolist()
+        [-127.0, -118.0, -103.0]
     """
 
     def __init__(

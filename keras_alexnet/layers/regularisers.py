@@ -29,10 +29,9 @@ class TowerDropout(RandomLayer):
     Raises:
       ValueError: if `rate` is outside [0, 1), or `rescale` is neither of the two.
 
-    Example:
-
-    >>> TowerDropout(0.5)(keras.ops.array([[4.0]]), training=False).numpy().tolist()
-    [[2.0]]
+    Examples:
+        >>> TowerDropout(0.5)(keras.ops.array([[4.0]]), training=False).numpy().tolist()
+        [[2.0]]
     """
 
     def __init__(

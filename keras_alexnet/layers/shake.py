@@ -34,11 +34,10 @@ class ShakeShake(RandomLayer):
         names does (takedarts/resnetfamily).
       seed: of the draws.
 
-    Example:
-
-    >>> branches = [keras.ops.array([[[[2.0]]]]), keras.ops.array([[[[10.0]]]])]
-    >>> ShakeShake()(branches, training=False).numpy().item()
-    6.0
+    Examples:
+        >>> branches = [keras.ops.array([[[[2.0]]]]), keras.ops.array([[[[10.0]]]])]
+        >>> ShakeShake()(branches, training=False).numpy().item()
+        6.0
 
     References:
       Gastaldi, "Shake-Shake regularization", arXiv:1705.07485, section 2.
@@ -97,10 +96,9 @@ class ShakeDrop(RandomLayer):
       per: what shares a draw of `a` and `b`: "pixel", as in the authors' code, "channel", "image" or "batch".
       seed: of the draws.
 
-    Example:
-
-    >>> ShakeDrop(0.75)(keras.ops.array([[[[8.0]]]]), training=False).numpy().item()
-    6.0
+    Examples:
+        >>> ShakeDrop(0.75)(keras.ops.array([[[[8.0]]]]), training=False).numpy().item()
+        6.0
 
     References:
       Yamada, Iwamura, Kise, "ShakeDrop regularization", arXiv:1802.02375, section 3; github.com/imenurok/ShakeDrop.

@@ -27,10 +27,9 @@ class StochasticDepth(RandomLayer):
       rescale: "inference" multiplies by `survival` at inference, "training" divides by it in training.
       seed: of the draws.
 
-    Example:
-
-    >>> StochasticDepth(0.5)(keras.ops.array([[[[4.0]]]]), training=False).numpy().item()
-    2.0
+    Examples:
+        >>> StochasticDepth(0.5)(keras.ops.array([[[[4.0]]]]), training=False).numpy().item()
+        2.0
 
     References:
       Huang, Sun, Liu, Sedra, Weinberger, "Deep Networks with Stochastic Depth", ECCV 2016, section 3.
@@ -76,11 +75,10 @@ class Swapout(RandomLayer):
       keep: probability that a mask keeps a unit, 0 < keep <= 1, the same for both.
       seed: of the draws.
 
-    Example:
-
-    >>> x, f = keras.ops.array([[2.0]]), keras.ops.array([[3.0]])
-    >>> Swapout(0.5)([x, f], training=False).numpy().tolist()
-    [[2.5]]
+    Examples:
+        >>> x, f = keras.ops.array([[2.0]]), keras.ops.array([[3.0]])
+        >>> Swapout(0.5)([x, f], training=False).numpy().tolist()
+        [[2.5]]
 
     References:
       Singh, Hoiem, Forsyth, "Swapout: Learning an Ensemble of Deep Architectures", NIPS 2016, sections 3 and 3.3.

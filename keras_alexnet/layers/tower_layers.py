@@ -158,11 +158,10 @@ class TowerConv2D(TowerLayer):
       ValueError: if `towers` does not divide `filters`, `connectivity` is unknown, or the number of inputs of a grouped
         layer is not `towers`.
 
-    Example:
-
-    >>> layer = TowerConv2D(256, 5, padding=(2, 2, 2, 2), towers=2, connectivity="grouped")
-    >>> [maps.shape for maps in layer([keras.ops.zeros((1, 27, 27, 48))] * 2)]
-    [TensorShape([1, 27, 27, 128]), TensorShape([1, 27, 27, 128])]
+    Examples:
+        >>> layer = TowerConv2D(256, 5, padding=(2, 2, 2, 2), towers=2, connectivity="grouped")
+        >>> [maps.shape for maps in layer([keras.ops.zeros((1, 27, 27, 48))] * 2)]
+        [TensorShape([1, 27, 27, 128]), TensorShape([1, 27, 27, 128])]
     """
 
     def __init__(
@@ -228,11 +227,10 @@ class TowerDense(TowerLayer):
     Raises:
       ValueError: as `TowerConv2D`.
 
-    Example:
-
-    >>> layer = TowerDense(4096, towers=2)
-    >>> [units.shape for units in layer([keras.ops.zeros((1, 6, 6, 128))] * 2)]
-    [TensorShape([1, 2048]), TensorShape([1, 2048])]
+    Examples:
+        >>> layer = TowerDense(4096, towers=2)
+        >>> [units.shape for units in layer([keras.ops.zeros((1, 6, 6, 128))] * 2)]
+        [TensorShape([1, 2048]), TensorShape([1, 2048])]
     """
 
     def __init__(

@@ -17,10 +17,9 @@ def parse_options(text: str | None) -> dict[str, Any]:
     Raises:
       ValueError: the text has another form.
 
-    Example:
-
-    >>> parse_options("depth=20,order=pre,filters=(16, 32)")
-    {'depth': 20, 'order': 'pre', 'filters': [16, 32]}
+    Examples:
+        >>> parse_options("depth=20,order=pre,filters=(16, 32)")
+        {'depth': 20, 'order': 'pre', 'filters': [16, 32]}
     """
     try:
         call = ast.parse(f"options({text or ''})", mode="eval").body

@@ -44,10 +44,9 @@ def balanced_weights(counts: Sequence[int]) -> tuple[float, ...]:
     Args:
       counts: images of each class. A class without images has the weight 1, which no image uses.
 
-    Example:
-
-    >>> balanced_weights([30, 10])
-    (0.6666666666666666, 2.0)
+    Examples:
+        >>> balanced_weights([30, 10])
+        (0.6666666666666666, 2.0)
     """
     share = sum(counts) / max(1, sum(count > 0 for count in counts))
     return tuple(share / count if count else 1.0 for count in counts)

@@ -56,10 +56,9 @@ def train_and_evaluate(config: TrainingConfig) -> Row:
       OSError: if the run directory cannot be written.
       TrainingInterrupted: on SIGTERM or Ctrl-C, after the run has been saved.
 
-    Example:
-
-    >>> row = train_and_evaluate(TrainingConfig(dataset="folder:photos", model_dir="runs/photos", init="he"))
-    >>> row["val_top1_error"]
+    Examples:
+        >>> row = train_and_evaluate(TrainingConfig(dataset="folder:photos", model_dir="runs/photos", init="he"))
+        >>> row["val_top1_error"]
     """
     with contextlib.ExitStack() as stack:
         if config.synthetic:

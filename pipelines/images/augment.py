@@ -176,7 +176,7 @@ def color_augmentation(
 ) -> tf.Tensor:
     """The PCA colour augmentation: what is added to every pixel of an example.
 
-    "paper": [p1 p2 p3] [a1 l1, a2 l2, a3 l3]^T, with p and l the eigenvectors and eigenvalues of the covariance of
+    "paper": `[p1 p2 p3] [a1 l1, a2 l2, a3 l3]^T`, with p and l the eigenvectors and eigenvalues of the covariance of
     RGB values and a ~ N(0, 0.1). The formula depends on the unit of the intensities, which the paper does not
     name. Here it is 0..1, and the shift is then scaled to 0..255. On ImageNet that gives a standard
     deviation of 5.8 pixel values along the first eigenvector; pixel values in the formula itself would give 1,483.

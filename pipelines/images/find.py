@@ -64,7 +64,7 @@ def find_image_files(arguments: Iterable[str], suffixes: Sequence[str] = IMAGE_S
     Raises:
         ValueError: a directory without any image file.
 
-    Example:
+    Examples:
         >>> found = find_image_files(["photos", "more/*.png"])
         >>> found.files, found.bad, found.ignored
     """

@@ -75,7 +75,7 @@ class Client(_Constructor):
 
     Every method raises `ServingError`, an OSError, when there is no usable response.
 
-    Example:
+    Examples:
         >>> with Client("127.0.0.1:8500") as client:
         ...     for prediction in client.classify(["cat.jpg", "dog.png"], top_k=1):
         ...         print(prediction.labels, prediction.scores)

@@ -54,7 +54,7 @@ class ModelServer:
     Raises:
         ValueError: nothing to serve, keys and certificates that do not fit, or the port cannot be used.
 
-    Example:
+    Examples:
         >>> with ModelServer("alexnet", "export/alexnet") as server, Client(server.address) as client:
         ...     client.classify(["photo.jpg"])
     """
