@@ -110,7 +110,7 @@ def test_a_dropped_photograph_gets_its_classes(page, photographs):
     rows = page.locator("article tbody tr")
     assert rows.count() == 3
     assert rows.first.inner_text().endswith("%")
-    assert "Answered by version 1." in page.locator("article").inner_text()
+    assert "Predicted by version 1." in page.locator("article").inner_text()
     # Nothing is wider than the window.
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
@@ -119,7 +119,7 @@ def test_a_pasted_text_file_gets_a_sentence(page):
     page.evaluate(PASTE, ["notes.txt", "text/plain", base64(b"no image")])
     page.wait_for_selector("text=This file is not an image that the network can read", timeout=WAIT_MS)
     assert page.get_by_role("alert").count() == 1
-    assert "0 of 1 classified, 1 without an answer." in page.get_by_role("status").inner_text()
+    assert "0 of 1 classified, 1 without a prediction." in page.get_by_role("status").inner_text()
 
 
 def test_a_file_that_is_too_large_is_not_sent(page):
@@ -170,7 +170,7 @@ def test_a_server_that_is_gone_gets_a_sentence(browser, photographs):
         page = browser.new_page()
         page.goto(address)
         page.evaluate(DROP, ["mine.png", "image/png", base64(photograph(photographs))])
-        page.wait_for_selector("text=The server gave no answer.", timeout=WAIT_MS)
+        page.wait_for_selector("text=The server did not respond.", timeout=WAIT_MS)
         page.close()
 
 
@@ -182,5 +182,5 @@ def test_the_page_says_that_its_own_server_is_gone(browser, photographs):
         page.goto(address)
         page.wait_for_selector("text=Model alexnet at", timeout=WAIT_MS)
     page.evaluate(DROP, ["mine.png", "image/png", base64(buffer.getvalue())])
-    page.wait_for_selector("text=The page's own server does not answer.", timeout=WAIT_MS)
+    page.wait_for_selector("text=The page's own server does not respond.", timeout=WAIT_MS)
     page.close()
