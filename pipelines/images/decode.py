@@ -132,7 +132,7 @@ def resized_images_or_zeros(
 
     # One dataset for all files: one for each would prepare the graph of the decoders again for every parallel call.
     count = tf.size(encoded, tf.int64)
-    files = tf.data.Dataset.from_tensor_slices(encoded).enumerate()
+    files = tf.data.Dataset.from_tensor_slices((tf.range(count), encoded))
     decoded = files.map(resized, num_parallel_calls=_PARALLEL_IMAGES, deterministic=True).ignore_errors()
     nothing = tf.data.Dataset.from_tensors((tf.zeros([0], tf.int64), tf.zeros([0, size, size, 3], tf.uint8)))
     rows, images = decoded.batch(tf.maximum(count, 1)).concatenate(nothing).take(1).get_single_element()

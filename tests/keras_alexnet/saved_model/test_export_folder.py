@@ -30,7 +30,7 @@ NETWORK_OPS = """Add AddN AddV2 BatchMatMulV2 BiasAdd Cast ConcatV2 Conv2D Fill 
 IMAGE_OPS = """All Any ArgMax Assert Bitcast Ceil Cumprod DecodeCompressed DecodeJpeg DecodePaddedRaw DecodePng
     DecodeRaw Equal ExpandDims ExtractJpegShape Floor Greater GreaterEqual Less LessEqual LogicalAnd LogicalNot
     LogicalOr Max Maximum Min Minimum NotEqual Pack PadV2 Pow Prod Range Rank ReduceJoin Round ScaleAndTranslate
-    SelectV2 Shape Size StringJoin StringLength StringSplitV2 Substr Sum Unpack"""
+    ScatterNd SelectV2 Shape Size StringJoin StringLength StringSplitV2 Substr Sum Unpack"""
 DATASET_OPS = """BatchDatasetV2 ConcatenateDataset DatasetToSingleElement IgnoreErrorsDataset MapDataset
     ParallelMapDatasetV2 TakeDataset TensorDataset TensorSliceDataset"""
 CONTROL_OPS = """Case Const EnsureShape Identity If NoOp ReadVariableOp StatefulPartitionedCall StatelessCase

@@ -56,7 +56,8 @@ def test_a_file_of_nothing_but_layers_is_refused(tmp_path, caffe, cheap):
 )
 def test_empty_messages_are_counted_before_they_are_parsed(tmp_path, caffe, content, says):
     (tmp_path / "w").write_bytes(b"\x0a\x00" + content)
-    _, megabytes = Cost().of(lambda: refused(caffe, tmp_path / "w", CAFFE, says))
+    # What threads of other tests allocate meanwhile counts, too.
+    megabytes = min(Cost().of(lambda: refused(caffe, tmp_path / "w", CAFFE, says))[1] for _ in range(3))
     assert megabytes < 130  # parsed, they would take twice as much, or much more
 
 
