@@ -36,6 +36,26 @@ def check_weights(weights: Any) -> None:
         raise ValueError(f"weights={weights!r}: expected the path of a weight file, or None")
 
 
+def check_classifier_arguments(classes: Any, classifier_activation: Any) -> None:
+    """Raises ValueError for an argument of a classifier of a wrong type or value."""
+    check_positive_integer("classes", classes)
+    is_activation = classifier_activation is None or isinstance(classifier_activation, str)
+    try:
+        is_activation = is_activation and callable(keras.activations.get(classifier_activation))
+    except ValueError:
+        is_activation = False
+    if not is_activation:
+        expected = "the name of a Keras activation, or None"
+        raise ValueError(f"classifier_activation={classifier_activation!r}: expected {expected}")
+
+
+def check_positive_integer(argument: str, value: Any) -> None:
+    """Raises ValueError unless `value` is an integer from 1."""
+    is_index = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not is_index or operator.index(value) < 1:
+        raise ValueError(f"{argument}={value!r}: expected an integer, at least 1")
+
+
 def check_arguments(
     classes: Any, include_top: Any, classifier_activation: Any, name: Any, width: Any, init: Any, pooling: Any
 ) -> None:
@@ -45,15 +65,8 @@ def check_arguments(
         if not is_valid:
             raise ValueError(f"{argument}={value!r}: expected {expected}")
 
-    is_index = isinstance(classes, numbers.Integral) and not isinstance(classes, bool)
-    check(is_index and operator.index(classes) >= 1, "classes", classes, "an integer, at least 1")
+    check_classifier_arguments(classes, classifier_activation)
     check(isinstance(include_top, bool | np.bool_), "include_top", include_top, "True or False")
-    is_activation = classifier_activation is None or isinstance(classifier_activation, str)
-    try:
-        is_activation = is_activation and callable(keras.activations.get(classifier_activation))
-    except ValueError:
-        is_activation = False
-    check(is_activation, "classifier_activation", classifier_activation, "the name of a Keras activation, or None")
     check(name is None or isinstance(name, str), "name", name, "a string or None")
     is_number = isinstance(width, numbers.Real) and not isinstance(width, bool)
     check(is_number, "width", width, "a positive number")

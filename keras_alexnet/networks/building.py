@@ -1,6 +1,5 @@
 """Builds the networks of the registry, and checks their arguments and outputs."""
 
-import numbers
 from typing import Any
 
 from keras_alexnet.networks.network import Network
@@ -50,12 +49,16 @@ def create_for_training(
 
     Arguments and errors are those of `create`.
     """
+    from keras_alexnet.alexnet_arguments import check_classifier_arguments, check_positive_integer
+
     network = find(name)
     for option, value in options.items():
         if option not in network.options:
             accepted = ", ".join(network.options) or "none"
             raise ValueError(f"{option}={value!r}: {name} has no such option; it accepts {accepted}")
-    _check_arguments(classes, image_size, classifier_activation)
+    check_classifier_arguments(classes, classifier_activation)
+    if image_size is not None:
+        check_positive_integer("image_size", image_size)
     try:
         model = network.build(classes, image_size or network.image_size, classifier_activation, **options)
     except (TypeError, ValueError) as error:
@@ -67,22 +70,6 @@ def create_for_training(
             raise
         raise ValueError(f"network={name}: cannot be built with these arguments: {message}") from error
     return _checked(network, model, classes)
-
-
-def _check_arguments(classes: Any, image_size: Any, classifier_activation: Any) -> None:
-    """Raises ValueError for an argument of a wrong type or value."""
-    import keras
-
-    for name, value in {"classes": classes, "image_size": 1 if image_size is None else image_size}.items():
-        if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name}={value!r}: expected an integer, at least 1")
-    if classifier_activation is not None:
-        try:
-            keras.activations.get(classifier_activation)
-        except (TypeError, ValueError):
-            raise ValueError(
-                f"classifier_activation={classifier_activation!r}: expected the name of a Keras activation, or None"
-            ) from None
 
 
 def main_output_only(model: Any) -> Any:
