@@ -7,8 +7,8 @@ model = keras_alexnet.AlexNet(classes=10, init="he")
 model.compile(keras_alexnet.PaperSGD(0.01), "sparse_categorical_crossentropy", [keras_alexnet.Top1Error()])
 ```
 
-Importing this package has no side effects and imports neither TensorFlow nor Keras; the first public name that is used
-does. If Keras has been imported already, this package registers its layers, optimizer and metrics with it, so that
+Importing this package has no side effects. TensorFlow and Keras are imported when the first public name is used. If
+Keras has been imported already, this package registers its layers, optimizer and metrics with it, so that
 `keras.models.load_model` finds them.
 """
 

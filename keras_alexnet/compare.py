@@ -43,9 +43,9 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "epochs", 20, "passes over the training images; 0 measures the networks with random weights", 0, 1_000_000
     )
-    flags.DEFINE_list("learning_rates", [], "initial learning rates of single networks, such as paper=0.02")
-    flags.DEFINE_list("seeds", ["0"], "one training of each network for each seed")
-    flags.DEFINE_multi_string("train_flag", [], "one more flag of keras_alexnet.train, for all networks")
+    flags.DEFINE_list("learning_rates", [], "initial learning rates of individual networks, such as paper=0.02")
+    flags.DEFINE_list("seeds", ["0"], "random seeds; each network is trained once for each")
+    flags.DEFINE_multi_string("train_flag", [], "additional flag of keras_alexnet.train for all networks; repeatable")
     define_path("work_dir", "runs", "directory for run directories")
     define_path("results_dir", "comparison", "directory for tables and figures: comparison_<dataset>.csv and others")
     flags.DEFINE_alias("output_dir", "results_dir")
@@ -74,7 +74,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         failed = _run(experiment, seeds, results_dir, options)
     except RunInterrupted:
-        print("interrupted; the same command continues")
+        print("interrupted; run the same command again to resume")
         return 143
     print_table(results_dir, experiment.name)
     if write_figures(results_dir, experiment.name):

@@ -43,7 +43,7 @@ def save(network: LoadedNetwork, output: str | os.PathLike[str]) -> None:
     """Writes a network as `.keras`, or its weights as `.weights.h5`.
 
     Args:
-      network: of `load_network`, but not of an export.
+      network: as returned by `load_network`; an export is not accepted.
       output: the file to write; it must not exist. `.weights.h5` does not contain the preprocessing: an AlexNet with
         preprocessing of its own, such as a trained one, needs `.keras`.
 
@@ -134,7 +134,7 @@ def main(argv: Sequence[str]) -> None:
     if options.network is None and kind == "caffe_npy":
         caffes = [variant.name for variant in VARIANTS.values() if "caffe" in variant.weight_formats]
         choice = " or ".join(f"--network={name}" for name in caffes if name != network.network)
-        print(f"such a file does not name its network: assumed {network.network}; otherwise give {choice}")
+        print(f"the file does not name its network; assumed {network.network}. If that is wrong, pass {choice}")
     print(f"wrote {options.output}: {_python(network, options.output)}")
     if options.output.endswith(_WEIGHTS):
         arguments = f"--init_from={shlex.quote(options.output)} {_network_flags(network)}"

@@ -33,7 +33,7 @@ _WORST_CLASSES = 5
 def define_flags() -> None:
     """Defines the flags of this command."""
     define_model_flags(several=True)
-    flags.DEFINE_string("dataset", None, f"{DATASET_FORMS}; the dataset of the training by default")
+    flags.DEFINE_string("dataset", None, f"{DATASET_FORMS}; by default the dataset it was trained on")
     define_path("data_dir", None, "where TFDS keeps datasets; as in training by default")
     flags.DEFINE_string("split", "validation", "train, validation or test")
     flags.DEFINE_multi_enum(
@@ -49,7 +49,7 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "stochastic_passes",
         0,
-        "average so many passes with random masks (networks with swapout); 0 for one pass with expected values",
+        "number of passes with random masks to average (networks with swapout); 0: one pass with expected values",
         lower_bound=0,
         upper_bound=10_000,
     )
@@ -69,19 +69,20 @@ def evaluate(
 ) -> ErrorRates:
     """Computes the error rates of a network over a split; shows a progress bar on a terminal.
 
-    Of several networks the class probabilities are averaged, after the softmax and over the crops (paper, Tables 1 and
+    The class probabilities of several networks are averaged, after the softmax and over the crops (paper, Tables 1 and
     2). Predictions do not depend on the batch size (within 1e-6).
 
     Args:
-      network: of `load_network`; or several, with the same classes in the same order and the same resized images.
+      network: as returned by `load_network`; or several, with the same classes in the same order and the same resized
+        images.
       dataset: see `pipelines.datasets.registry.open_source`; the dataset of the training by default.
       split: "train", "validation" or "test".
       crops: "ten", "center", or "nine" for a grid of 3 x 3 crops, which exports do not have.
       data_dir: where TFDS keeps datasets; as in training by default.
       batch_size: images per batch, at least 1.
       max_bad_fraction: fraction 0..1 of the images that may be undecodable; they are skipped and named on stderr.
-      stochastic_passes: average so many passes with random masks, for a network with `layers.Swapout`; 0 for one pass
-        with expected values.
+      stochastic_passes: number of passes with random masks to average, for a network with `layers.Swapout`; 0 for one
+        pass with expected values.
 
     Raises:
       ValueError: the dataset or split does not exist, its classes are not the network's, an argument is out of range,

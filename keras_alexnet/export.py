@@ -32,15 +32,15 @@ def define_flags() -> None:
     define_model_flags(several=True)
     define_path("export_base", None, "directory of the model's versions, for TensorFlow Serving", required=True)
     flags.DEFINE_enum("format", FORMATS[0], list(FORMATS), "onnx: model.onnx in the layout of Triton's repository")
-    flags.DEFINE_enum("crops", "ten", list(CROPS), "onnx: which crops of the resized images are averaged")
-    flags.DEFINE_integer("version", None, "number of the new version; the next free one by default", 1, 2**63 - 1)
+    flags.DEFINE_enum("crops", "ten", list(CROPS), "onnx: the crops whose probabilities are averaged")
+    flags.DEFINE_integer("version", None, "version number; by default one more than the highest", 1, 2**63 - 1)
     flags.DEFINE_enum(
         "precision",
         "float32",
         list(PRECISIONS),
         "bfloat16: half the size, and faster where the processor computes in it",
     )
-    flags.DEFINE_integer("top_k", TOP_K, "how many classes a prediction names", 1, 100_000)
+    flags.DEFINE_integer("top_k", TOP_K, "number of classes in a prediction, best first", 1, 100_000)
     flags.DEFINE_integer("max_pixels", MAX_PIXELS, "larger images count as not decodable", 1, 2**31 - 1)
 
 
@@ -96,7 +96,7 @@ def main(argv: Sequence[str]) -> None:
     )
     size = sum(file.stat().st_size for file in Path(path).rglob("*") if file.is_file())
     models = "the Keras model" if len(networks) == 1 else f"the average of the {len(networks)} Keras models"
-    print(f"exported {exported} to {path}: {size / 1e6:.1f} MB; loaded again, its predictions are those of {models}")
+    print(f"exported {exported} to {path}: {size / 1e6:.1f} MB; verified: its predictions match {models}")
 
 
 def command() -> None:

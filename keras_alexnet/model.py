@@ -160,7 +160,10 @@ def preprocess_input(images: Any, crop_size: int | None = None, *, variant: str 
       image becomes a batch of one; for a tensor a tensor of the same rank.
 
     Raises:
-      ValueError: if an image is not `[H, W, 3]`.
+      ValueError: if an image is not `[H, W, 3]`, `crop_size` is not 1 to 256, or `variant` is unknown.
+
+    Warns:
+      UserWarning: if the pixel values of floating-point images are at most 1 (images in 0..1).
 
     Example:
 
@@ -226,7 +229,7 @@ def _warn_if_scaled(largest: tf.Tensor) -> None:
 def decode_predictions(
     predictions: np.ndarray, top: int = 5, class_names: Sequence[str] | None = None
 ) -> list[list[tuple[Any, str, float]]]:
-    """Names the best classes of each image.
+    """Returns the names and scores of the most probable classes of each image.
 
     Args:
       predictions: `[N, classes]` probabilities or logits.
@@ -239,7 +242,8 @@ def decode_predictions(
       `(class index, name, score)` with `class_names`.
 
     Raises:
-      ValueError: if predictions are not two-dimensional, or if there is not one name per class.
+      ValueError: if predictions are not two-dimensional, `top` is not a positive integer, or there is not one name per
+        class.
 
     Example:
 

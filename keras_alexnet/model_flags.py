@@ -39,26 +39,24 @@ def define_model_flags(several: bool = False) -> None:
     flags.DEFINE_string(
         "network",
         None,
-        f"of a weight file: {NAME_FORMS}; detected from the weights of an AlexNet if possible",
+        f"for a weight file: {NAME_FORMS}; detected from the weights of an AlexNet if possible",
     )
     flags.DEFINE_alias("variant", "network")
-    define_network_options("of a weight file: ")
-    flags.DEFINE_float("width", None, "of a weight file: its --width in training", 0.001, 16)
-    flags.DEFINE_enum("init", None, ["paper", "he"], "of a .weights.h5: its --init in training")
-    flags.DEFINE_string(
-        "mean", None, "of a weight file of an AlexNet: the mean that it subtracts, R,G,B or a .npy file"
-    )
+    define_network_options("for a weight file: ")
+    flags.DEFINE_float("width", None, "for a weight file: the --width it was trained with", 0.001, 16)
+    flags.DEFINE_enum("init", None, ["paper", "he"], "for a .weights.h5 file: the --init it was trained with")
+    flags.DEFINE_string("mean", None, "for a weight file of an AlexNet: the mean to subtract, R,G,B or a .npy file")
     flags.DEFINE_integer(
-        "image_size", None, "of a weight file, or a .keras file that accepts several: side of images in pixels", 1, 4096
+        "image_size", None, "for a weight file, or a .keras file for images of any size: side in pixels", 1, 4096
     )
-    flags.DEFINE_integer("classes", None, "of a weight file: number of classes", 1, 100_000)
+    flags.DEFINE_integer("classes", None, "for a weight file: number of classes", 1, 100_000)
     flags.DEFINE_string(
         "preprocessing",
         None,
-        "of a .keras file that is not an AlexNet: none if the model contains its preprocessing, or tf, torch or caffe "
+        "for a .keras file that is not an AlexNet: none if the model contains its preprocessing; tf, torch or caffe "
         "as in keras.applications",
     )
-    flags.DEFINE_boolean("from_logits", None, "of a .keras file that is not an AlexNet: whether it returns logits")
+    flags.DEFINE_boolean("from_logits", None, "for a .keras file that is not an AlexNet: whether it returns logits")
     define_path("class_names", None, "text file with one class name per line; ImageNet's wnids by default")
 
 

@@ -33,7 +33,7 @@ def define_flags() -> None:
     define_model_flags()
     define_paths("images", [], "file, directory, glob pattern, list of paths (.txt) or dataset; may be repeated")
     define_path("output", None, "file to write, ending in .csv, .jsonl or .parquet; must not exist", required=True)
-    flags.DEFINE_string("split", None, "of a dataset: train, validation or test; all of them by default")
+    flags.DEFINE_string("split", None, "for a dataset: train, validation or test; all of them by default")
     define_path("data_dir", None, "where TFDS keeps datasets; ~/tensorflow_datasets if not set")
     flags.DEFINE_enum("crops", "ten", CROPS, "the paper's ten crops, or the center crop, at a tenth of the cost")
     flags.DEFINE_alias("views", "crops")

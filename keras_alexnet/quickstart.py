@@ -24,7 +24,7 @@ _MARKER = ".quickstart"
 
 def define_flags() -> None:
     """Defines the flags of this command."""
-    flags.DEFINE_integer("seed", 0, "of the training", 0, 2**32 - 1)
+    flags.DEFINE_integer("seed", 0, "random seed of the training run", 0, 2**32 - 1)
     define_path("work_dir", "build/quickstart", "directory for everything that is made; an earlier run's is replaced")
 
 

@@ -221,7 +221,7 @@ class RunDirectory:
                 self.path.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(file_lock(self.path / ".lock"))
             except FileLockedError:
-                raise ValueError(f"model_dir={self.path}: another training uses this directory") from None
+                raise ValueError(f"model_dir={self.path}: another training run is using this directory") from None
             except OSError as error:
                 raise ValueError(
                     f"model_dir={self.path}: {reason_of(error)}; expected a directory that can be written"

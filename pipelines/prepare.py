@@ -54,7 +54,7 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "quality",
         JPEG_QUALITY,
-        "of the JPEG stored; an RGB JPEG of the right size is kept as it is. Images of up to "
+        "JPEG quality of the stored images; an RGB JPEG of the right size is kept as it is. Images of up to "
         f"{LOSSLESS_SIZE} pixels are stored as PNG, without loss",
         1,
         100,
@@ -69,9 +69,9 @@ def define_flags() -> None:
     define_path("classes_file", None, "keep only the classes in this file, one a line; of a prepared dataset too")
     define_path("label_names_file", None, "display names: a line has a class and its name")
     flags.DEFINE_float(
-        "validation_fraction", None, "of an image folder without validation images: so much of train/", 0.0, 1.0
+        "validation_fraction", None, "fraction of train/ to hold out, for folders without validation images", 0.0, 1.0
     )
-    flags.DEFINE_integer("take", None, "for trials: so many images of each split at most", 1, 2**31 - 1)
+    flags.DEFINE_integer("take", None, "at most this many images of each split, for trial runs", 1, 2**31 - 1)
     flags.DEFINE_integer("workers", None, "processes; by default one a core, where that is worth it", 1, 1024)
     flags.DEFINE_enum("runner", "local", RUNNERS, "this machine, or the Ray cluster of RAY_ADDRESS with a shared disk")
 
@@ -83,7 +83,7 @@ def main(argv: Sequence[str]) -> int:
         try:
             summary = _prepare(stop.raise_if_received)
         except KeyboardInterrupt:
-            print("interrupted: nothing is published; the same command resumes", file=sys.stderr)
+            print("interrupted: no output written; run the same command again to resume", file=sys.stderr)
             return 128 + (stop.received or 0)
     counts = ", ".join(f"{split['images']} {name}" for name, split in summary["splits"].items())
     skipped = f" ({len(summary['bad_images'])} skipped)" if summary["bad_images"] else ""

@@ -77,7 +77,7 @@ def load_tensorflow_quietly() -> None:
 
 
 def name_unused_gpu() -> None:
-    """Says on stderr, in one line, that the machine has an NVIDIA GPU and TensorFlow none, and what brings it."""
+    """Warns on stderr, in one line, if TensorFlow does not use the machine's NVIDIA GPU, and says what to install."""
     tensorflow = importlib.import_module("tensorflow")
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     if hidden or not shutil.which("nvidia-smi") or tensorflow.config.list_physical_devices("GPU"):
@@ -88,7 +88,7 @@ def name_unused_gpu() -> None:
         return
     if not listed.startswith("GPU "):
         return
-    found = f"nvidia-smi shows {listed.splitlines()[0].split(' (')[0]!r} and TensorFlow no GPU"
+    found = f"nvidia-smi lists {listed.splitlines()[0].split(' (')[0]!r}, but TensorFlow finds no GPU"
     build = tensorflow.sysconfig.get_build_info()
     if sys.platform == "win32" or not build.get("is_cuda_build"):
         print(f"{found}: this TensorFlow computes on the CPU only; on Windows use WSL2 for the GPU", file=sys.stderr)
@@ -97,7 +97,7 @@ def name_unused_gpu() -> None:
     libraries = [f"{library}.{build[key].split('.')[0]}" for library, key in _CUDA_LIBRARIES.items()]
     missing = [library for library in libraries if not _can_be_loaded(library)]
     why = f"it cannot load {', '.join(missing)}" if missing else "it does not find its CUDA libraries"
-    print(f"{found}: {why}; pip install 'tensorflow[and-cuda]' brings them", file=sys.stderr)
+    print(f"{found}: {why}; install them with: pip install 'tensorflow[and-cuda]'", file=sys.stderr)
 
 
 def _can_be_loaded(library: str) -> bool:

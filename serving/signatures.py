@@ -8,11 +8,12 @@ Exporter, embedded server, client and tests read these names. The batch is the f
 |                      |                                       | CLASSES i32 [N,K], LABELS string [N,K], VALID bool[N]|
 | SIGNATURE_CENTER     | the same                              | the same, from the centre crop: ten times cheaper    |
 | SIGNATURE_IMAGES     | INPUT_IMAGES uint8 [N,R,R,3] RGB      | the same without VALID, from ten crops               |
-| SIGNATURE_FEATURES   | INPUT_BYTES                           | FEATURES f32 [N,F] (fc7, centre crop), VALID         |
+| SIGNATURE_FEATURES   | INPUT_BYTES                           | FEATURES f32 [N,F], the input of the classifier layer|
+|                      |                                       | for the centre crop (fc7 of AlexNet); VALID          |
 
 K is TOP_K unless the export chose another number, or the number of classes C where that is smaller. R is the resize
 size of the network, 256 for AlexNet. An image that cannot be decoded has VALID false, zeros (and empty labels) in its
-own row, and changes no other row.
+own row, and does not affect other rows.
 """
 
 SIGNATURE_TEN_CROP = "serving_default"

@@ -49,7 +49,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("repeats", 7, "timed runs of each contender, or requests per connection", 1, 1_000_000)
     flags.DEFINE_boolean("peers", False, "also measure Keras' own layers, PyTorch, ONNX Runtime and OpenVINO")
     flags.DEFINE_boolean(
-        "profile", False, "train, inference: time, GFLOP/s, bytes and part of the roofline of each operation instead"
+        "profile", False, "train, inference: print time, GFLOP/s, bytes and share of the roofline per operation instead"
     )
     define_path("output_dir", None, "where benchmark.csv and, with matplotlib, benchmark.png are written")
     flags.DEFINE_string("server", None, "serving: host:port of TensorFlow Serving or serving.server")

@@ -29,7 +29,10 @@ class CSVLog(keras.callbacks.Callback):
       path: file to write; an existing one is continued.
 
     Example:
-      model.fit(train, epochs=10, callbacks=[CSVLog("metrics.csv")])
+
+    ```python
+    model.fit(train, epochs=10, callbacks=[CSVLog("metrics.csv")])
+    ```
     """
 
     def __init__(self, path: str | os.PathLike[str]):

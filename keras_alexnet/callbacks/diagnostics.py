@@ -1,4 +1,4 @@
-"""Early signs that a training goes wrong: a loss that is not finite, and one that stays at chance level."""
+"""Early signs of failing training: a loss that is not finite, or one that stays at chance level."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -29,16 +29,19 @@ class TrainingDivergedError(ValueError):
 
 
 class Diagnostics(keras.callbacks.Callback):
-    """Stops a training that has diverged, and reports a loss that stays at chance level.
+    """Stops training when the loss is not finite, and reports a loss that stays at chance level.
 
     Args:
-      classes: number of classes that there are images of.
+      classes: number of classes that have training images.
 
     Raises:
       TrainingDivergedError: after a batch whose loss is not finite.
 
     Example:
-      model.fit(train, epochs=10, callbacks=[Diagnostics(classes=3)])
+
+    ```python
+    model.fit(train, epochs=10, callbacks=[Diagnostics(classes=3)])
+    ```
     """
 
     def __init__(self, classes: int):

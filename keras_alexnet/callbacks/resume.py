@@ -53,7 +53,7 @@ class Progress:
 
 
 class Resume(keras.callbacks.Callback):
-    """Saves a training after each epoch, and resumes it in a later process.
+    """Saves a checkpoint after each epoch, and resumes training from it in a later process.
 
     Weights, optimizer, random generators of the layers and the schedule are restored. With a `training_dataset` that
     starts at the same epoch, a resumed `fit` ends with the same weights as one that was not interrupted. Epochs that
@@ -68,9 +68,12 @@ class Resume(keras.callbacks.Callback):
       **tracked: other objects that tf.train.Checkpoint can save.
 
     Example:
-      resume = Resume("run", schedule=schedule)
-      train = training_dataset("photos", batch_size=32, start_epoch=resume.initial_epoch)
-      model.fit(train, epochs=10, initial_epoch=resume.initial_epoch, callbacks=[schedule, resume])
+
+    ```python
+    resume = Resume("run", schedule=schedule)
+    train = training_dataset("photos", batch_size=32, start_epoch=resume.initial_epoch)
+    model.fit(train, epochs=10, initial_epoch=resume.initial_epoch, callbacks=[schedule, resume])
+    ```
     """
 
     def __init__(

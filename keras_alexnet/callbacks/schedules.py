@@ -22,7 +22,7 @@ def current_learning_rate(optimizer: keras.optimizers.Optimizer) -> float:
 
 
 class Schedule(keras.callbacks.Callback):
-    """Base class of the schedules; by itself it leaves the learning rate of the epochs as it is.
+    """Base class of the schedules: a constant learning rate with an optional warm-up.
 
     In the first `warmup_epochs` the learning rate rises linearly, step by step, to what the schedule demands: step `s`
     of the `w` steps of the warm-up, counted from 0, has the factor `(s + 1) / w`.

@@ -23,11 +23,14 @@ class TensorBoardLog(keras.callbacks.Callback):
       sample: gives training images `[N, S, S, 3]` with pixel values 0..255, shown in the first epoch; optional.
 
     Attributes:
-      confusion: counts `[classes, classes]` of a validation, rows true classes, or None. The next end of an epoch
-        writes it as an image. The train command sets it.
+      confusion: confusion matrix of a validation, int `[classes, classes]`, rows are true classes; or None. It is
+        written as an image at the end of the next epoch, and reset. The train command sets it.
 
     Example:
-      model.fit(train, epochs=10, callbacks=[TensorBoardLog("logs")])
+
+    ```python
+    model.fit(train, epochs=10, callbacks=[TensorBoardLog("logs")])
+    ```
     """
 
     def __init__(self, log_dir: str | os.PathLike[str], sample: Callable[[], tf.Tensor] | None = None):

@@ -60,7 +60,7 @@ def has_several_workers() -> bool:
     try:
         addresses, _ = parse_tf_config()
     except ValueError:
-        print(f"TF_CONFIG={os.environ[TF_CONFIG]!r} does not describe chief and workers only: ignored", flush=True)
+        print(f"ignored TF_CONFIG={os.environ[TF_CONFIG]!r}: expected only chief and worker jobs", flush=True)
         return False
     return len(addresses) > 1
 
@@ -184,7 +184,7 @@ class Cluster:
                 raise
             whom = ", ".join(f"worker {index} ({self.addresses[index]})" for index in gone)
             raise ValueError(
-                f"lost {whom}; its own output has the reason. Start all {self.count} workers again: they resume from "
+                f"lost {whom}; see its output for the reason. Start all {self.count} workers again: they resume from "
                 "the last checkpoint"
             ) from error
 

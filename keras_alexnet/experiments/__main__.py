@@ -34,8 +34,8 @@ def define_flags() -> None:
     flags.DEFINE_multi_string(
         "train_flag",
         [],
-        "run: one more flag of keras_alexnet.train, such as "
-        "--train_flag=--mixed_precision=bfloat16; may be repeated, part of the result",
+        "run: additional flag of keras_alexnet.train, such as "
+        "--train_flag=--mixed_precision=bfloat16; may be repeated; recorded in the results",
     )
 
 
@@ -97,7 +97,7 @@ def _run(experiment: Experiment, results_dir: Path, options: flags.FlagValues) -
             flags=options.train_flag,
         )
     except RunInterrupted:
-        print("interrupted; the same command continues")
+        print("interrupted; run the same command again to resume")
         return 143
     return 0
 

@@ -1,7 +1,7 @@
-"""Keras layers of AlexNet, and regularisers of the networks that followed.
+"""Keras layers of AlexNet, and regularization layers of the networks that followed.
 
-Between layers travels a list of tensors `[N, H, W, channels / towers]`, one per tower. A layer with a single tower maps
-a tensor to a tensor. `layer.get_weights()` returns kernel and bias of tower 0, then of tower 1.
+Layers pass a list of tensors `[N, H, W, channels / towers]`, one per tower, to each other. A layer with a single tower
+maps a tensor to a tensor. `layer.get_weights()` returns kernel and bias of tower 0, then of tower 1.
 """
 
 from keras_alexnet.layers.activation import TowerActivation

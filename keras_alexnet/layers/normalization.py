@@ -93,7 +93,7 @@ class MapResponseNormalization(keras.layers.Layer):
 
     Args:
       size: side of the window, in pixels.
-      bias, alpha, beta: as above; alpha multiplies the plain sum.
+      bias, alpha, beta: as for `LocalResponseNormalization`; alpha multiplies the sum of squares, not their mean.
 
     References:
       - layers-145.cfg of the released 2012 code, layer cnorm2 (5 x 5 pixels, scale 1e-3 divided by 25). The paper does

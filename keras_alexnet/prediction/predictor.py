@@ -78,7 +78,7 @@ class Predictor:
     """Predicts batches of images by the served signatures of a network.
 
     Args:
-      network: of `load_network`.
+      network: as returned by `load_network`.
       settings: what to predict.
       batch_size: images per call of a signature, at least 1.
 
@@ -180,7 +180,7 @@ def predict_images(
     prediction with `valid` false and the reason.
 
     Args:
-      network: of `load_network`.
+      network: as returned by `load_network`.
       images: paths or contents of JPEG and PNG files, of any size in pixels.
       crops: "ten" for the mean over ten crops, "center" for the centre crop, at a tenth of the cost.
       top_k: how many classes to name, at least 1; all of them if there are fewer.

@@ -24,8 +24,8 @@ def load_network(
     - A run directory (newest checkpoint), an export (its base directory: newest version; or one version), and a
       `.keras` file of an `AlexNet` contain everything. A `.keras` file of another network does not contain
       `preprocessing` and `from_logits`, and `image_size` if its images may have several sizes (as for `export_model`).
-    - `.weights.h5` needs `network` and `classes`; of an AlexNet also `init`, which decides the scale of pixel values,
-      and `width` and `mean` if they were not the defaults.
+    - `.weights.h5` needs `network` and `classes`, and `init` if the network has this option (it decides the scale of
+      pixel values); also `width` and `mean` if they were not the defaults.
     - Weights of Caffe and PyTorch contain the number of classes; the network is detected if possible.
 
     Args:

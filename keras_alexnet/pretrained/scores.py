@@ -16,8 +16,8 @@ def network_probabilities(network: LoadedNetwork, crops: str) -> Callable[[tf.Te
     """The function from resized images uint8 `[N, R, R, 3]` to probabilities `[N, classes]` of a network.
 
     Args:
-      network: of `load_network`.
-      crops: "ten", "center", or of a model "nine".
+      network: as returned by `load_network`.
+      crops: "ten" or "center"; "nine" is accepted for Keras models only, not for exports.
 
     Raises:
       ValueError: an export has no signature for these crops.

@@ -60,12 +60,12 @@ def export_average(
     """Writes several networks as one SavedModel with the signatures of `export_model`.
 
     Its probabilities are the means of those of the networks (the paper's "5 CNNs" in Tables 1 and 2), and its features
-    are those of all networks side by side. It takes as long and as much memory as the networks together. As for
+    are the concatenated features of all networks. It needs as much time and memory as all networks together. As for
     `export_model`, a fresh process compares its predictions with those of the Keras models before it is published.
 
     Args:
-      networks: of `load_network`, no exports, with class names; the same classes in the same order, and the same
-        resized images.
+      networks: as returned by `load_network`, with class names; exports are not accepted. All must have the same
+        classes in the same order, and the same resized images.
       export_base: directory of the versions; created if necessary.
       version: 1 or more; by default one more than the highest that exists.
       precision: "float32", or "bfloat16" if all are AlexNets.

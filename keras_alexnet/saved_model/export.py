@@ -49,9 +49,9 @@ def export_model(
 ) -> str:
     """Writes `<export_base>/<version>/`, a SavedModel with the signatures of `serving.signatures`.
 
-    A fresh process loads it as TensorFlow Serving does, and its predictions are compared with those of `model`; only
-    then it is published, by one rename. Beside the versions, `batching_params.pbtxt` and `models.config` for
-    TensorFlow Serving are written unless they exist.
+    A fresh process loads it as TensorFlow Serving does, and its predictions are compared with those of `model`. Only
+    then is it published, by one rename. `batching_params.pbtxt` and `models.config` for TensorFlow Serving are written
+    next to the versions unless they exist.
 
     Args:
       model: an `AlexNet` with its classifier, or any Keras classifier of `[N, S, S, 3]`, nested and subclassed models

@@ -47,7 +47,7 @@ def served_signatures(network: LoadedNetwork) -> Mapping[str, Signature]:
     """The signatures of an export; of another network, those that its export would have.
 
     Args:
-      network: of `load_network`.
+      network: as returned by `load_network`.
 
     Returns:
       Name -> function; names, inputs and outputs are those of `serving.signatures`.

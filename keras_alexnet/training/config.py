@@ -23,11 +23,16 @@ SCHEDULES = ("plateau", "step", "cosine", "constant", "hand2012")
 class TrainingConfig:
     """The configuration of a training run. The paper's values are the defaults.
 
+    Each field is also a flag of `python -m keras_alexnet.train`; the table of its flags describes them.
+
     Raises:
       ValueError: for a value of the wrong type or out of range: `seed=-5: expected ...`.
 
     Example:
-      config = TrainingConfig(dataset="folder:photos", model_dir="runs/photos", init="he", width=0.25)
+
+    ```python
+    config = TrainingConfig(dataset="folder:photos", model_dir="runs/photos", init="he", width=0.25)
+    ```
     """
 
     dataset: str | None = declare(
@@ -128,7 +133,7 @@ class TrainingConfig:
         None, COMMON, "schedule step: epochs at which it divides by 10, such as 150,225, in place of the four stages"
     )
     early_stopping_epochs: int = declare(
-        0, COMMON, "stop when the validation top-1 error has not fallen for so many epochs; 0 does not stop early"
+        0, COMMON, "stop when the validation top-1 error has not fallen for this many epochs; 0 never stops early"
     )
     patience: int = declare(5, COMMON, "epochs without improvement before schedule plateau divides", lower=1)
     validation_fraction: float = declare(
@@ -157,8 +162,8 @@ class TrainingConfig:
     cutout: int = declare(
         0,
         COMMON,
-        "erase a square of so many pixels a side from each crop: the network reads zeros there; 16 for CIFAR-10's 32 "
-        "pixels in the paper of cutout",
+        "side in pixels of a square that is erased from each crop (the network reads zeros there); 0: none; the cutout "
+        "paper uses 16 for CIFAR-10",
         resume=Resume.REFUSE,
     )
     random_erasing: float = declare(
@@ -171,7 +176,7 @@ class TrainingConfig:
     seed: int = declare(
         0,
         COMMON,
-        "of initialization, order of images, crops, PCA colour augmentation and dropout",
+        "random seed of initialization, image order, crops, PCA colour augmentation and dropout",
         upper=2**32 - 1,
         resume=Resume.REFUSE,
     )

@@ -145,7 +145,7 @@ def _with_kept_settings(directory: RunDirectory, saved: RunConfig, new: RunConfi
         history = (saved_state(directory.checkpoints_dir) or {}).get("history")
         kept = history[0]["learning_rate"] if history else new.learning_rate
     if kept != new.learning_rate:
-        print(f"learning_rate={new.learning_rate}: a resumed run keeps its own, {kept} at the start", flush=True)
+        print(f"learning_rate={new.learning_rate}: ignored; the run keeps its initial rate, {kept}", flush=True)
     return dataclasses.replace(saved, learning_rate=kept)
 
 

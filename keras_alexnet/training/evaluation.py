@@ -108,7 +108,7 @@ class Evaluator:
     Args:
       model: a classifier of crops, or a function from resized images to probabilities, such as of an export, for which
         `crops`, `from_logits` and `preprocessing` have no effect.
-      crops: "center" or "ten".
+      crops: "center", "ten" or "nine".
       strategy: the one under whose scope the model was built; none by default.
       from_logits: whether the model's outputs are logits rather than probabilities.
       preprocessing: see `ten_crop.crop_probabilities`.

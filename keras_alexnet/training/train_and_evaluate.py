@@ -133,7 +133,7 @@ def create_model(context: TrainingContext, run_config: RunConfig, initial: Initi
     freeze(model, config.freeze)
     if initial is not None:
         initial.apply(model, config)
-        print(f"initial weights from {initial.name}; {', '.join(classifiers(model))} is initialized", flush=True)
+        print(f"initial weights from {initial.name}; newly initialized: {', '.join(classifiers(model))}", flush=True)
     optimizer = PaperSGD(
         config.learning_rate,
         weight_decay=network.weight_decay,
@@ -174,7 +174,7 @@ def _report(
     print(
         f"{model.name}: {parameters(model):,} trainable parameters, {len(run_config.class_names)} classes, "
         f"{images:,} training images, {data.steps_per_epoch} steps per epoch"
-        + (f" ({dropped} images in no full batch, others in each epoch)" if dropped else "")
+        + (f" ({dropped} do not fill a batch and are left out, others in each epoch)" if dropped else "")
         + f", {context.strategy.num_replicas_in_sync} replica(s)",
         flush=True,
     )

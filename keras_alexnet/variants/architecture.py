@@ -103,9 +103,11 @@ Layer = Convolution | Activation | Normalization | MapNormalization | Pooling | 
 
 @dataclass(frozen=True)
 class Variant:
-    """A network and the constants of its training.
+    """An AlexNet as data: its layers, and the constants of its training.
 
     Attributes:
+      name: key in `VARIANTS`; `AlexNet` names its model `alexnet_<name>`.
+      summary: one line that describes the network, for tables.
       layers: from the image to the features of fc7.
       head: from there to the logits; its last layer is fc8, whose units `AlexNet(classes=...)` sets.
       towers: number of towers.
@@ -167,8 +169,30 @@ class Variant:
         return dataclasses.replace(self, init="he", input_scale=1 / 64 if self.input_scale == 1 else self.input_scale)
 
     def changed(self, name: str, summary: str, source: str, **changes: dict[str, Any] | None) -> "Variant":
-        """A variant of this one: layer name -> fields to replace, or None to remove the layer."""
-        assert changes.keys() <= {layer.name for layer in self.layers}, changes
+        """Returns a variant with some of `layers` changed or removed. Layers of `head` cannot be changed.
+
+        Args:
+          name: of the new variant.
+          summary: one line that describes it, for tables.
+          source: where its constants come from, for `describe`.
+          **changes: layer name -> the fields to replace, or None to remove the layer.
+
+        Raises:
+          ValueError: there is no such layer, or it has no such field.
+
+        Example:
+
+        ```python
+        mine = VARIANTS["paper"].changed("mine", "wider conv2", "own experiment", conv2={"filters": 384})
+        ```
+        """
+        known = {layer.name: layer for layer in self.layers}
+        for layer_name, fields in changes.items():
+            if layer_name not in known:
+                raise ValueError(f"{layer_name}={fields!r}: expected one of {', '.join(known)}")
+            unknown = [field for field in fields or () if not hasattr(known[layer_name], field)]
+            if unknown:
+                raise ValueError(f"{layer_name}={fields!r}: {layer_name} has no field {unknown[0]!r}")
         layers = tuple(
             dataclasses.replace(layer, **(changes.get(layer.name) or {}))
             for layer in self.layers

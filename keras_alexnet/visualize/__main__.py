@@ -40,14 +40,14 @@ _DPI = 160
 def define_flags() -> None:
     """Defines the flags of this command."""
     define_model_flags()
-    flags.DEFINE_string("dataset", None, f"{DATASET_FORMS}; the dataset of the training by default")
+    flags.DEFINE_string("dataset", None, f"{DATASET_FORMS}; by default the dataset it was trained on")
     define_path("data_dir", None, "where TFDS keeps datasets; as in training by default")
     flags.DEFINE_string("split", "validation", "train, validation or test")
     define_paths("images", None, "image files, directories or glob patterns in place of a split; may be repeated")
     flags.DEFINE_string("layer", None, "activations: only this layer; neighbours: the layer that gives the features")
     flags.DEFINE_enum("crops", "center", list(CROPS), "center crop, or the paper's ten crops")
     define_path(
-        "features_file", None, "neighbours: among the files of this .parquet, .csv or .jsonl of keras_alexnet.predict"
+        "features_file", None, "neighbours: search this .parquet, .csv or .jsonl file written by keras_alexnet.predict"
     )
     define_path("output", None, "file to write, .png or .svg; <figure>.png by default")
 

@@ -38,13 +38,13 @@ class Photograph:
     label: int | None = None
 
 
-def decoder(network: LoadedNetwork) -> tf.Graph:
+def decoder(network: LoadedNetwork) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
     """The function from an encoded image to its resized image and whether it could be decoded."""
     return _decoder(network.resize, network.resized_size)
 
 
 @functools.cache  # tracing it takes a second, and a summary has several figures
-def _decoder(resize: str, size: int) -> tf.Graph:
+def _decoder(resize: str, size: int) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
     @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
     def decode(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return resized_image_or_zeros(encoded, resize, FORMATS, size=size)

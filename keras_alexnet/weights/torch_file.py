@@ -77,7 +77,7 @@ def _load(path: Path) -> Any:
         needed = re.search(r"GLOBAL (\S+)", message)
         if needed or "TorchScript" in message:
             found = (
-                f"{needed[1]}, which is no tensor; nothing in it was executed" if needed else "a TorchScript program"
+                f"{needed[1]}, which is not a tensor; nothing in it was executed" if needed else "a TorchScript program"
             )
             raise ValueError(f"{path}: found a PyTorch file that contains {found}; {_CONVERT}") from error
         first_line = (message.splitlines() or [type(error).__name__])[0]

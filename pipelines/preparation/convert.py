@@ -45,7 +45,7 @@ class BadImages:
         if len(self.reasons) <= _NAMED_ON_STDERR:
             print(f"skipped {key}: {reason}", file=sys.stderr)
         elif len(self.reasons) == _NAMED_ON_STDERR + 1:
-            print("skipped more, not named here", file=sys.stderr)
+            print("further skipped images are not listed", file=sys.stderr)
 
     def add_files(self, bad_files: Mapping[str, str]) -> None:
         """Records files that were found to be no images without being read, by key."""
@@ -72,7 +72,7 @@ def report_ignored(ignored: Mapping[str, str]) -> None:
     if ignored:
         named = ", ".join(f"{key} ({reason})" for key, reason in list(ignored.items())[:_NAMED_IN_ERROR])
         more = ", ..." if len(ignored) > _NAMED_IN_ERROR else ""
-        print(f"ignored {len(ignored)} files that are no images: {named}{more}", file=sys.stderr)
+        print(f"ignored {len(ignored)} files that are not images: {named}{more}", file=sys.stderr)
 
 
 def converted(

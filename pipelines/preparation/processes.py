@@ -1,6 +1,6 @@
 """Stores shards on all cores of one machine: by threads if there is little to do, else by processes.
 
-Threads share Python's lock, which limits them to 1.5 times the speed of one; processes reach twice the speed on two
+Threads share the GIL, which limits them to 1.5 times the speed of one; processes reach twice the speed on two
 cores, but take seconds to start TensorFlow.
 """
 

@@ -7,7 +7,8 @@
   python -m serving.client --signature=features --json photo.jpg
 
 Arguments are JPEG or PNG files, directories, glob patterns, or - for one image on the standard input. Signatures:
-serving_default (mean of ten crops), center_crop (one crop, ten times cheaper), features (fc7 instead of classes).
+serving_default (mean of ten crops), center_crop (one crop, ten times cheaper), features (the input of the classifier
+layer, fc7 of AlexNet, instead of classes).
 In a program, use `serving.Client` or `serving.AsyncClient`.
 
 A file that cannot be used is named on stderr and has `valid` false; the others are predicted, and the exit code is 1.
@@ -51,13 +52,13 @@ def define_flags() -> None:
     flags.DEFINE_float(
         "timeout_s", 60.0, "Seconds for each request of at most 16 files, retries included.", 0.001, 86_400
     )
-    flags.DEFINE_integer("concurrency", 2, "Requests under way at once.", 1, 256)
+    flags.DEFINE_integer("concurrency", 2, "Requests in flight at once.", 1, 256)
     flags.DEFINE_boolean("json", False, "Print one JSON object per file and line instead of a table.")
-    flags.DEFINE_boolean("csv", False, "Print one line per class, separated by commas, instead of a table.")
+    flags.DEFINE_boolean("csv", False, "Print CSV, one line per class, instead of a table.")
     flags.DEFINE_boolean("rest", False, f"Use TensorFlow Serving's REST port, {REST_SERVER} by default.")
     flags.DEFINE_integer("version", None, "Version of the model; the newest if not given.", 0, 2**63 - 1)
     flags.DEFINE_string("version_label", None, "Label of the version, for example stable.")
-    cli.define_path("ca_certificate", None, "PEM file: use TLS, to a server whose certificate is signed by one in it.")
+    cli.define_path("ca_certificate", None, "PEM file with CA certificates: use TLS and verify the server with them.")
     cli.define_path("client_certificate", None, "PEM file: the certificate for servers that require one.")
     cli.define_path("client_key", None, "PEM file: the key of --client_certificate.")
 

@@ -60,14 +60,14 @@ class Client(_Constructor):
 
     Args:
         server: "host:port" of the gRPC port, or "http://host:port" (https://) of TensorFlow Serving's REST port. Of
-            several addresses ("dns:///name:8500", "ipv4:10.0.0.1:8500,10.0.0.2:8500") each gets its share.
+            several addresses ("dns:///name:8500", "ipv4:10.0.0.1:8500,10.0.0.2:8500") are used round-robin.
         model_name: name under which the server serves the model.
         timeout_s: seconds for each request, retries included. A request carries at most 16 images or 64 MB, whichever
             is reached first. It is sent again, with backoff, where the server is unavailable (twice) or all its threads
             are taken (until the deadline).
         version: version of the model; None for the newest.
         version_label: label of the version, instead of its number.
-        ca_certificate: PEM file; use TLS, to a server whose certificate is signed by one in it.
+        ca_certificate: PEM file with CA certificates; turns TLS on and verifies the server with them.
         client_certificate, client_key: PEM files; the certificate for servers that require one, and its key.
 
     Raises:
@@ -144,7 +144,7 @@ class Client(_Constructor):
 
 
 class AsyncClient(_Constructor):
-    """Client for asyncio, over gRPC: the same arguments and methods, to be awaited; an asynchronous context manager.
+    """Client for asyncio, over gRPC: same arguments as `Client`, methods are coroutines; an async context manager.
 
     The requests of one call follow each other; use `asyncio.gather` to run calls concurrently. A client belongs to the
     event loop of its first call.

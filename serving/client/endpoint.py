@@ -133,7 +133,7 @@ class Endpoint:
         if code == grpc.StatusCode.UNAVAILABLE:
             return f"server={self.server}: not available ({details}); {self._remedy(details)}"
         if code == grpc.StatusCode.DEADLINE_EXCEEDED:
-            return f"timeout_s={self.timeout_s:g}: no response from {self.server} in time ({details}); allow more"
+            return f"timeout_s={self.timeout_s:g}: no response from {self.server} in time ({details}); set a larger one"
         if code == grpc.StatusCode.NOT_FOUND:
             version = "" if self.version is None else f" (version {self.version})"
             return f"model_name={self.model_name}: {self.server} does not serve it{version} ({details})"

@@ -122,7 +122,7 @@ def check_outputs(request: Request, outputs: dict[str, np.ndarray]) -> dict[str,
         if array.ndim != rank or len(array) != rows or not array.size:
             raise ValueError(f"output {name!r} has shape {array.shape} for {rows} images")
         if kind == "i" and np.any((array < 0) | (array > np.iinfo(dtype).max)):
-            raise ValueError(f"output {name!r} has values that are no indices of classes")
+            raise ValueError(f"output {name!r} has values that are not class indices")
         with np.errstate(over="ignore"):
             checked[name] = array.astype(dtype, copy=False)
     if len({array.shape for name, array in checked.items() if name in _CLASS_OUTPUTS}) > 1:

@@ -35,7 +35,7 @@ def define_flags() -> None:
     flags.DEFINE_string("model_name", "alexnet", "Name of the model in requests.")
     cli.define_path("model_base_path", None, "Folder with one folder per version: DIR/1, DIR/2, ...")
     cli.define_path(
-        "model_config_file", None, "ModelServerConfig as text: models, version policies, labels; instead of the two."
+        "model_config_file", None, "ModelServerConfig as text: models, policies, labels; replaces --model_base_path."
     )
     flags.DEFINE_integer("port", 8500, "TCP port for gRPC; 0 takes a free one.", 0, 65535)
     flags.DEFINE_string(
@@ -48,9 +48,9 @@ def define_flags() -> None:
         "allow_version_labels_for_unavailable_models", False, "Let labels name versions that are still loading."
     )
     flags.DEFINE_float("file_system_poll_wait_seconds", 1.0, "How often to look for new versions.", 0.01, 86_400)
-    flags.DEFINE_integer("grpc_max_threads", 0, "Requests under way at once; 0 for four per core.", 0, 10_000)
+    flags.DEFINE_integer("grpc_max_threads", 0, "Requests processed at once; 0: four per core.", 0, 10_000)
     flags.DEFINE_integer(
-        "max_requests", 256, "Requests under way or waiting; more get RESOURCE_EXHAUSTED.", 1, 1_000_000
+        "max_requests", 256, "Requests in progress or waiting; further ones get RESOURCE_EXHAUSTED.", 1, 1_000_000
     )
     flags.DEFINE_list(
         "grpc_channel_arguments", [], "Settings of gRPC, for example grpc.max_receive_message_length=1000000."

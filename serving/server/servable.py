@@ -134,7 +134,7 @@ def _read_tensor(name: str, proto: TensorProto, expected: TensorInfo) -> tf.Tens
     try:
         tensor = tf.io.parse_tensor(proto.SerializeToString(), dtype)
     except tf.errors.OpError as error:
-        raise RequestError(grpc.StatusCode.INVALID_ARGUMENT, f"input {name!r} is no tensor") from error
+        raise RequestError(grpc.StatusCode.INVALID_ARGUMENT, f"input {name!r} is not a valid tensor") from error
     if not shape.is_compatible_with(tensor.shape):
         raise RequestError(
             grpc.StatusCode.INVALID_ARGUMENT, f"input {name!r}: expected shape {shape}, found {tensor.shape}"

@@ -109,7 +109,7 @@ class Versions:
             self.servables = {version: self.servables[version] for version in aspired & set(self.servables)}
         for is_served, line in filter(None, news):
             if not is_served and self.servables:  # if nothing can be served, the server's own error says so
-                logging.error("%s: version %d stays: %s", self.config.name, max(self.servables), line)
+                logging.error("%s: still serving version %d: %s", self.config.name, max(self.servables), line)
             elif is_served and not is_first:  # a warning only for its being shown without --verbosity
                 logging.warning("%s: %s", self.config.name, line)
 
