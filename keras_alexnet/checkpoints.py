@@ -6,8 +6,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from keras_alexnet.networks import main_output_only
 from keras_alexnet.run_directory import RunConfig, RunDirectory
 from pipelines.atomic import write_file
 from pipelines.cli import reason_of
+from pipelines.literal_path import literal_path
 
 # What TensorFlow raises on files that are cut short, damaged, or of another network.
 UNREADABLE = (tf.errors.OpError, AssertionError, IndexError, KeyError, RuntimeError, ValueError)
@@ -50,7 +49,7 @@ def load_trained(model_dir: str | os.PathLike[str], main_output: bool = True) ->
     model = run.build_model()
     steps = tf.Variable(0, dtype=tf.int64)
     try:
-        with path_without_wildcards(run.checkpoints_dir) as folder:
+        with literal_path(run.checkpoints_dir) as folder:
             status = tf.train.Checkpoint(weights=tracked_weights(model), steps=steps).read(_prefix(folder, numbers[-1]))
         status.assert_existing_objects_matched().expect_partial()
     except UNREADABLE as error:
@@ -63,7 +62,7 @@ def load_trained(model_dir: str | os.PathLike[str], main_output: bool = True) ->
 def saved_state(folder: Path) -> dict[str, Any] | None:
     """The JSON state in the newest readable checkpoint of `folder`; None if there is none."""
     for number in reversed(checkpoint_numbers(folder)):
-        with contextlib.suppress(*UNREADABLE), path_without_wildcards(folder) as plain:
+        with contextlib.suppress(*UNREADABLE), literal_path(folder) as plain:
             return json.loads(tf.train.load_variable(_prefix(plain, number), _STATE))
     return None
 
@@ -90,18 +89,6 @@ def checkpoint_numbers(folder: Path) -> list[int]:
     """The numbers of the checkpoints in `folder`, ascending."""
     found = (re.fullmatch(r"ckpt-(\d+)\.index", path.name) for path in folder.glob("ckpt-*.index"))
     return sorted(int(match[1]) for match in found if match)
-
-
-@contextlib.contextmanager
-def path_without_wildcards(folder: Path) -> Iterator[Path]:
-    """`folder`, or a link to it if TensorFlow, which reads checkpoints by a pattern, would misread its name."""
-    if not re.search(r"[*?\[\\]", os.fspath(folder)) or os.name == "nt":
-        yield folder
-        return
-    with tempfile.TemporaryDirectory() as temporary:
-        link = Path(temporary, "checkpoints")
-        link.symlink_to(folder.absolute(), target_is_directory=True)
-        yield link
 
 
 class CheckpointFiles:
@@ -147,7 +134,7 @@ class CheckpointFiles:
         numbers = checkpoint_numbers(self.folder)
         for number in reversed(numbers):
             try:
-                with path_without_wildcards(self.folder) as folder:
+                with literal_path(self.folder) as folder:
                     self._checkpoint.read(_prefix(folder, number)).assert_consumed()
                 return True
             except UNREADABLE as error:
@@ -229,5 +216,5 @@ class TrainingCheckpoints:
         return json.loads(self._state.numpy()) if self._newest.restore_newest() else None
 
 
-def _prefix(folder: Path, number: int) -> str:
-    return os.fspath(folder / f"ckpt-{number}")
+def _prefix(folder: str | os.PathLike[str], number: int) -> str:
+    return os.path.join(folder, f"ckpt-{number}")

@@ -89,7 +89,7 @@ def main(argv: Sequence[str]) -> int:
 def _run(experiment: Experiment, seeds: Sequence[int], results_dir: Path, options: flags.FlagValues) -> list[str]:
     """Trains and measures; returns a line for each network that failed, after which the others follow."""
     from keras_alexnet.experiments.comparison import parse_entry
-    from keras_alexnet.experiments.costs import measured
+    from keras_alexnet.experiments.costs import measure_costs
     from keras_alexnet.experiments.runner import prepared_dataset, run_directory, run_experiment
     from pipelines.datasets.registry import open_source
 
@@ -119,7 +119,7 @@ def _run(experiment: Experiment, seeds: Sequence[int], results_dir: Path, option
                         seeds=[seed],
                         flags=options.train_flag,
                     )
-                measured(entry, len(source.class_names), run_dir, results_dir, experiment.name)
+                measure_costs(entry, len(source.class_names), run_dir, results_dir, experiment.name)
             except ValueError as error:
                 failed.append(f"{entry.text}, seed {seed}: {error}")
     return failed

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
-from rich.console import Console
 from rich.table import Table
 
 from keras_alexnet.model_flags import define_network_options, network_options
@@ -23,6 +22,7 @@ from keras_alexnet.variants import VARIANTS, find_variant
 from keras_alexnet.variants.architecture import Dense, Variant
 from keras_alexnet.variants.differences import differences, layer_text
 from pipelines.cli import UsageError, run
+from pipelines.tables import print_table
 
 if TYPE_CHECKING:
     import keras
@@ -171,29 +171,27 @@ def main(argv: Sequence[str]) -> None:
     options, arguments = flags.FLAGS, argv[1:]
     if arguments and options.diff is None:
         raise UsageError(f"unexpected argument {arguments[0]!r}: flags are written --name=value")
-    # In a file the tables keep their full width.
-    console = Console() if Console().is_terminal else Console(width=160)
     if options.list:
-        console.print(names_table())
+        print_table(names_table())
         return
     if options.diff is not None:
         variants = [*options.diff, *arguments]
         if len(variants) != 2 or not VARIANTS.keys() >= set(variants):
             raise UsageError(f"diff={','.join(variants)}: expected two of {', '.join(VARIANTS)}")
-        console.print(diff_table(*map(find_variant, variants)))
+        print_table(diff_table(*map(find_variant, variants)))
         return
     given = network_options(options)
     if options.network in VARIANTS and not given and options.image_size is None:
         variant = find_variant(options.network)
         shown = variant if options.init == "paper" else variant.with_he_initialization()
-        console.print(variant_table(shown.scaled(options.width), options.classes))
+        print_table(variant_table(shown.scaled(options.width), options.classes))
         for reference in (VARIANTS["paper"], VARIANTS["source2012"]):
             if reference is not variant:
-                console.print(departures_table(variant, reference))
+                print_table(departures_table(variant, reference))
     else:
         given |= {"width": options.width} if options.width != 1 else {}
         given |= {"init": options.init} if options.init != "paper" else {}
-        console.print(network_table(options.network, options.classes, image_size=options.image_size, **given))
+        print_table(network_table(options.network, options.classes, image_size=options.image_size, **given))
 
 
 def command() -> None:

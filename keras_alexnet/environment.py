@@ -1,4 +1,4 @@
-"""Checks Keras' backend and this project's `pipelines` package, and describes the processor. Standard library only."""
+"""Checks Keras' backend and this project's `pipelines` package. Standard library only."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import importlib.util
 import json
 import os
-import platform
 import sys
 from pathlib import Path
 
@@ -66,25 +65,3 @@ def check_pipelines() -> None:
             f"keras_alexnet needs its own package 'pipelines', but Python finds another one first: "
             f"{paths[0]}. Rename that one, or start Python in another directory."
         )
-
-
-def processor() -> str:
-    """The processor's name, the cores that this process may use, and the instructions that decide the speed.
-
-    Returns:
-      Such as "Intel Xeon Platinum 8481C, 2 cores, AVX-512, bfloat16"; what is unknown is left out.
-    """
-    name, found = platform.processor() or platform.machine(), set[str]()
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                name = " ".join(value.split())
-            elif key.strip() == "flags":
-                found = set(value.split())
-                break
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count()
-    vectors = [label for flag, label in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in found][:1]
-    halves = ["bfloat16"] if "avx512_bf16" in found or "amx_bf16" in found else []
-    return ", ".join([name, f"{cores} cores", *vectors, *halves])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import filelock
 
-from pipelines.regular_files import unreadable
+from pipelines.regular_files import unreadable_reason
 
 
 class FileLockedError(BlockingIOError):
@@ -57,7 +57,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     ```
     """
     target = Path(os.path.realpath(path))
-    reason = unreadable(target) if target.exists() and not target.is_dir() else None
+    reason = unreadable_reason(target) if target.exists() and not target.is_dir() else None
     if reason is not None:
         raise OSError(errno.EINVAL, reason, os.fspath(path))
     temporary = target.with_name(f".{secrets.token_hex(4)}.{target.name}")

@@ -67,7 +67,7 @@ def run(
                 logging.set_verbosity(logging.WARNING)
             if needs_tensorflow:
                 startup.load_tensorflow_quietly()
-                startup.name_unused_gpu()
+                startup.warn_about_unused_gpu()
             return main(argv)
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
@@ -83,6 +83,9 @@ def run(
     startup.check_python()
     startup.set_environment()
     startup.open_standard_streams()
+    if os.getcwd() not in sys.path:
+        # Installed commands, unlike `python -m`, do not look for the user's modules in the current directory.
+        sys.path.append(os.getcwd())
     app.define_help_flags()
     others = set(flags.FLAGS)
     define_flags()

@@ -154,7 +154,7 @@ def crop_batches(
         return augment.AugmentedCrops(pixels, shifts, divisors, mean_shares, erased), labels
 
     first, (index, count) = start_step * batch_size, shard
-    return _begun_by_one_call(
+    return _with_initial_parallelism_of_one(
         _good_examples(source, epoch_seed, first, bad_keys)
         .enumerate(first)
         .shard(count, index)
@@ -199,7 +199,7 @@ def evaluation_batches(
         image, valid = example_or_zeros(source, encoded, resize, size)
         return image, label, valid, key
 
-    return _begun_by_one_call(
+    return _with_initial_parallelism_of_one(
         source.encoded(split)
         .shard(shard[1], shard[0])
         .map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -208,7 +208,7 @@ def evaluation_batches(
     )
 
 
-def _begun_by_one_call(dataset: tf.data.Dataset) -> tf.data.Dataset:
+def _with_initial_parallelism_of_one(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """`dataset` with AUTOTUNE going up from one parallel call.
 
     By default it goes down from 16. Each call that runs before one has ended prepares the graph of the decoders again,

@@ -1,6 +1,7 @@
 """Paths with characters that TensorFlow takes for a pattern."""
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,13 +11,14 @@ from pathlib import Path
 def literal_path(folder: Path) -> Iterator[str]:
     r"""A path of `folder` without `*`, `?`, `[` and `\`, for the block: a link to it where its own has one of them.
 
-    TensorFlow looks for the variables of a SavedModel by a pattern, whatever the path.
+    TensorFlow looks for checkpoints and for the variables of a SavedModel by a pattern, whatever the path. On Windows,
+    where `\` separates folders and links need a privilege, the path stays as it is.
 
     Examples:
         >>> with literal_path(folder) as path:
         ...     model = tf.saved_model.load(path)
     """
-    if not set("*?[\\").intersection(str(folder.absolute())):
+    if os.name == "nt" or not set("*?[\\").intersection(str(folder.absolute())):
         yield str(folder)
         return
     with tempfile.TemporaryDirectory() as directory:

@@ -26,7 +26,7 @@ _KINDS = {
 }
 
 
-def unreadable(path: str | os.PathLike[str], most_bytes: int | None = None) -> str | None:
+def unreadable_reason(path: str | os.PathLike[str], most_bytes: int | None = None) -> str | None:
     """Why `path` cannot be read as a file, or None for a regular file or a link to one. Opens nothing.
 
     Args:
@@ -82,7 +82,7 @@ def check_directory(directory: str | os.PathLike[str]) -> None:
     """Raises OSError if a file in or below `directory`, which a library will open, is not a regular file."""
     for parent, _, names in os.walk(directory):
         for path in (Path(parent, name) for name in names):
-            reason = unreadable(path)
+            reason = unreadable_reason(path)
             if reason is not None:
                 raise OSError(errno.EINVAL, f"{path.relative_to(directory)}: {reason}", os.fspath(directory))
 

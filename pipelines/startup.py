@@ -76,7 +76,7 @@ def load_tensorflow_quietly() -> None:
             os.close(stderr)
 
 
-def name_unused_gpu() -> None:
+def warn_about_unused_gpu() -> None:
     """Warns on stderr, in one line, if TensorFlow does not use the machine's NVIDIA GPU, and says what to install."""
     tensorflow = importlib.import_module("tensorflow")
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")

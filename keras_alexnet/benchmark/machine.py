@@ -4,10 +4,11 @@ import importlib.metadata
 import os
 import platform
 import time
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+
+from keras_alexnet.provenance import processor_instructions, processor_name
 
 _INSTRUCTIONS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
 _PACKAGES = ("tensorflow", "keras", "torch", "torchvision", "onnxruntime", "openvino")
@@ -23,17 +24,13 @@ _CONVOLUTIONS = (
 
 def instruction_sets() -> list[str]:
     """Those of this processor that matter for convolutions, according to /proc/cpuinfo."""
-    return [name for name in _INSTRUCTIONS if name in _cpuinfo("flags").split()]
+    found = processor_instructions()
+    return [name for name in _INSTRUCTIONS if name in found]
 
 
 def bfloat16_instructions() -> str:
     """The bfloat16 instructions of this processor according to /proc/cpuinfo."""
     return ", ".join(name for name in instruction_sets() if "bf16" in name) or "none found in /proc/cpuinfo"
-
-
-def threads() -> int:
-    """How many threads each contender computes with: one per core that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def header() -> str:
@@ -50,8 +47,7 @@ def header() -> str:
     names = [str(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)) for gpu in gpus]
     return "\n".join(
         (
-            f"{_cpuinfo('model name') or platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-            + "".join(f", {name}" for name in names),
+            f"{processor_name()}, {os.cpu_count()} cores" + "".join(f", {name}" for name in names),
             f"instruction sets: {', '.join(instruction_sets()) or 'unknown'}; bfloat16: {bfloat16_instructions()}",
             f"oneDNN: {state}, limit ONEDNN_MAX_CPU_ISA: {limit}; load of the machine: {os.getloadavg()[0]:.1f}",
             f"Python {platform.python_version()}, {', '.join(versions)}",
@@ -81,9 +77,3 @@ def memory_bandwidth(turns: int = 5) -> float:
         np.copyto(target, source)
         best = max(best, 2 * source.nbytes / (time.process_time() - started) / 1e9)
     return best
-
-
-def _cpuinfo(key: str) -> str:
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == key), "")

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from rich.console import Console
 from rich.table import Table
 
 from keras_alexnet.benchmark.operations import Operation, trace_operations
@@ -18,11 +17,11 @@ from keras_alexnet.saved_model.serving_network import ServingNetwork
 from keras_alexnet.ten_crop import crop_probabilities
 from keras_alexnet.variants import Variant
 from pipelines.images.crops import RESIZED_SIZE
+from pipelines.tables import print_table
 
 COLUMNS = ("layer", "operation", "calls", "ms", "share", "GFLOP", "GFLOP/s", "MB", "GB/s", "of roofline")
 # Rows of a printed table; the CSV file has all.
 _ROWS = 25
-_WIDTH = 130
 
 
 @dataclass(frozen=True)
@@ -78,8 +77,7 @@ class ProfileReport:
         if rest:
             table.add_row(*self._cells("", "all others", rest, total).values())
         table.add_row(*self._cells("", "sum", everything, total).values())
-        console = Console()
-        (console if console.is_terminal else Console(width=_WIDTH)).print(table)
+        print_table(table)
         print(f"{processor * 1e3:.0f} CPU ms in all; a larger sum contains the time of other programs")
 
     def _cells(self, layer: str, kind: str, group: list[Operation], total: float) -> dict[str, str]:

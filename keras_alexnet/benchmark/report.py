@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from keras_alexnet.benchmark.timing import Times
+from pipelines.tables import print_table
 
-_WIDTH = 160
 COLUMNS = (
     "contender",
     "ms",
@@ -75,9 +74,7 @@ class Report:
             table.add_column(column, justify="left" if column == "contender" else "right")
         for row in rows:
             table.add_row(*(row[column] for column in used))
-        console = Console()
-        # A file or a pipe has no width; rich takes 80 columns, which cut the names.
-        (console if console.is_terminal else Console(width=_WIDTH)).print(table)
+        print_table(table)
 
     def _cells(self, times: Times, first: Times, images: int, flop: float | None, relative: float) -> dict[str, str]:
         clock, processor = float(np.median(times.clock)), float(np.median(times.processor))

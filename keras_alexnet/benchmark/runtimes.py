@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_alexnet.benchmark.machine import threads
+from keras_alexnet.provenance import usable_cores
 from keras_alexnet.saved_model.onnx import export_onnx
 from serving.signatures import INPUT_IMAGES
 
@@ -42,7 +42,7 @@ def _onnx_runtime(file: Path, images: np.ndarray) -> Callable[[], object]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads()
+    options.intra_op_num_threads = usable_cores()
     # Waiting threads would count as processor time of the next contender.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
@@ -52,6 +52,6 @@ def _onnx_runtime(file: Path, images: np.ndarray) -> Callable[[], object]:
 def _openvino(file: Path, images: np.ndarray, precision: str) -> Callable[[], object]:
     import openvino
 
-    settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads()}
+    settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": usable_cores()}
     compiled = openvino.Core().compile_model(str(file), "CPU", settings)
     return lambda: compiled({INPUT_IMAGES: images})[0]

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
-from rich.console import Console
 from rich.table import Table
 
-_WIDTH = 130
+from pipelines.tables import print_table
+
 # Bytes per second in each direction, nominal: NVIDIA's data sheets and the PCI-SIG's and IEEE's standards.
 PCIE_4 = 32e9
 NVLINK_3 = 300e9
@@ -135,5 +135,4 @@ def print_expectations(
             expectation.limit,
             "" if rate is None else f"{rate:.5g}",
         )
-    console = Console()
-    (console if console.is_terminal else Console(width=_WIDTH)).print(table)
+    print_table(table)

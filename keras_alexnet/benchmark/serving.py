@@ -4,10 +4,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from keras_alexnet.benchmark.synthetic import synthetic_jpeg
+from pipelines.tables import print_table
 from serving.client import Client
 
 # Requests in flight at the same time.
@@ -36,7 +36,7 @@ def report_serving(server: str, model_name: str, batch: int, repeats: int) -> No
             rate = len(latencies) / seconds
             median, slow = np.percentile(latencies, [50, 95]) * 1e3
             table.add_row(str(concurrency), f"{rate:.1f}", f"{rate * batch:.1f}", f"{median:.0f}", f"{slow:.0f}")
-    Console().print(table)
+    print_table(table)
 
 
 def measure(client: Client, images: list[bytes], concurrency: int, repeats: int) -> tuple[list[float], float]:

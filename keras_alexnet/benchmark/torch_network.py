@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from keras_alexnet.benchmark.machine import threads
+from keras_alexnet.provenance import usable_cores
 from keras_alexnet.variants.architecture import (
     Activation,
     Convolution,
@@ -93,7 +93,7 @@ def torch_steps(
       labels: int `[N]`.
     """
 
-    torch.set_num_threads(threads())
+    torch.set_num_threads(usable_cores())
 
     def step(memory_format: torch.memory_format, in_bfloat16: bool) -> Callable[[], object]:
         network = torch_network(variant, classes).to(memory_format=memory_format).train()
@@ -124,7 +124,7 @@ def torch_predictions(
     """PyTorch's probabilities of the centre crops of uint8 `[N, R, R, 3]`, in both memory formats, and in bfloat16."""
     edge = (images.shape[1] - variant.crop_size) // 2
     stored = torch.from_numpy(images)
-    torch.set_num_threads(threads())
+    torch.set_num_threads(usable_cores())
 
     def predict(memory_format: torch.memory_format, in_bfloat16: bool) -> Callable[[], object]:
         network = torch_network(variant, classes).to(memory_format=memory_format).eval()

@@ -1,10 +1,8 @@
-"""Runs the project's commands as processes of their own, and says which revision of the project they are."""
+"""Runs the project's commands in subprocesses."""
 
 import contextlib
-import importlib.metadata
 import subprocess
 import sys
-from pathlib import Path
 
 from pipelines.cli import stop_signals
 
@@ -38,16 +36,3 @@ def run_command(module: str, *arguments: str) -> None:
         raise RunInterrupted
     if process.returncode:
         raise ValueError(f"{module} ended with exit code {process.returncode}; see above")
-
-
-def revision() -> str:
-    """The revision of a checkout, with "+" if files were changed; the version of an installed package."""
-    root = Path(__file__).parents[2]
-    try:
-        command = ["git", "-C", str(root), "describe", "--always", "--abbrev=7", "--dirty=+", "--exclude=*"]
-        found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
-    except OSError:
-        found = None
-    if found and found.returncode == 0 and (root / ".git").exists():
-        return found.stdout.strip()
-    return importlib.metadata.version("keras-alexnet")

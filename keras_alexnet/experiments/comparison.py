@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_alexnet.experiments.experiment import Experiment, Run
+from keras_alexnet.experiments.results import file_name
 from keras_alexnet.networks import Network, find, parse_options
 from keras_alexnet.training.config import TrainingConfig
 from keras_alexnet.variants import VARIANTS
@@ -125,11 +126,6 @@ def dataset_name(dataset: str) -> str:
     is_path = kind or Path(path).is_dir() or path.startswith(("/", "~", "."))
     name = Path(path).name if is_path else path.partition("/")[0]
     return file_name(name)
-
-
-def file_name(text: str) -> str:
-    """`text` with letters, digits and underscores only."""
-    return "".join(c if c.isalnum() else "_" for c in text)
 
 
 def comparison_name(dataset: str) -> str:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_alexnet.experiments.comparison import PREFIX, file_name
+from keras_alexnet.experiments.comparison import PREFIX
 from keras_alexnet.experiments.costs import Costs, read_costs
 from keras_alexnet.experiments.published import CIFAR10, REMARKS, SURVEY_PARAMETERS, SURVEY_REMARKS, Published
-from keras_alexnet.experiments.results import Result, curve_path, read_curve, read_results
+from keras_alexnet.experiments.results import Result, curve_path, file_name, read_curve, read_results
 from keras_alexnet.experiments.tables import error_difference, number_range, percent, provenance, save_figure
 from pipelines.atomic import write_file
 

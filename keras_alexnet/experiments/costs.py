@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_alexnet.environment import processor
 from keras_alexnet.experiments.commands import run_command
 from keras_alexnet.experiments.comparison import Entry
 from keras_alexnet.experiments.results import add_row, read_rows
 from keras_alexnet.networks import create
+from keras_alexnet.provenance import processor
 from serving import signatures as wire
 
 # Requests of one image: at least so many, and as many more as fit these seconds. The fastest counts the least noise of
@@ -66,15 +66,15 @@ def read_costs(directory: Path, comparison: str) -> dict[str, Costs]:
     return {row.run: row for row in read_rows(costs_path(directory, comparison), Costs)}
 
 
-def measured(
+def measure_costs(
     entry: Entry,
     classes: int,
     run_dir: Path | None,
     results_dir: Path,
     comparison: str,
     report: Callable[[str], None] = print,
-) -> Costs:
-    """Exports a network and measures it, unless it has a row already; adds the row.
+) -> None:
+    """Exports a network, measures it and adds its row, unless it has one already.
 
     Args:
       entry: the network.
@@ -87,9 +87,8 @@ def measured(
     Raises:
       ValueError: the network cannot be exported.
     """
-    found = read_costs(results_dir, comparison).get(entry.run_name)
-    if found is not None:
-        return found
+    if entry.run_name in read_costs(results_dir, comparison):
+        return
     report(f"measuring {entry.text}")
     with tempfile.TemporaryDirectory() as folder:
         if run_dir is not None:
@@ -98,7 +97,6 @@ def measured(
             _export_untrained(entry, classes, folder)
         row = _measure(entry, classes, Path(folder, "1"))
     add_row(costs_path(results_dir, comparison), row)
-    return row
 
 
 def _export_untrained(entry: Entry, classes: int, folder: str) -> None:

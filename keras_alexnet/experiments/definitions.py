@@ -210,9 +210,9 @@ EXPERIMENTS = (
         ),
         seeds=(0, 1, 2),
         budget="about 3 minutes for one run on two cores",
-        remarks=f"{_SMALL_IMAGENETTE_HERE} All but the rows of the other classes are trained and evaluated on five of the ten classes; those of "
-        "the other five are where fine-tuning starts. Pre-training here has about as many images as the target; in the "
-        "paper it has 12 times as many.",
+        remarks=f"{_SMALL_IMAGENETTE_HERE} All runs but those of the other classes are trained and evaluated on five "
+        "of the ten classes; fine-tuning starts from those of the other five. Pre-training here has about as many "
+        "images as the target; in the paper it has 12 times as many.",
         subsets=_IMAGENETTE_HALVES,
     ),
 )

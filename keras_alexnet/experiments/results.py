@@ -150,3 +150,8 @@ def _values(row: dict[str, str], kind: Any) -> dict[str, object]:
         else:
             values[field.name] = float(text) if text else None
     return values
+
+
+def file_name(text: str) -> str:
+    """`text` as part of a file name: letters, digits and underscores only."""
+    return "".join(c if c.isalnum() else "_" for c in text)

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import datetime
+import importlib.metadata
 import json
 import os
 import shlex
@@ -10,11 +11,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from keras_alexnet.environment import processor
-from keras_alexnet.experiments.commands import revision, run_command
+from keras_alexnet.experiments.commands import run_command
 from keras_alexnet.experiments.definitions import EXPERIMENTS
 from keras_alexnet.experiments.experiment import Experiment, Run
-from keras_alexnet.experiments.results import Result, curve_path, read_curve, read_results, write_result
+from keras_alexnet.experiments.results import Result, curve_path, file_name, read_curve, read_results, write_result
+from keras_alexnet.provenance import git_revision, processor
 from pipelines.regular_files import read_text
 
 _SECONDS_FILE = "seconds.csv"
@@ -139,7 +140,7 @@ def prepared_dataset(
     # The images of a dataset that is prepared already are copied as they are.
     own = json.loads(read_text(summary)) if summary.is_file() else {}
     size = own.get("size", experiment.image_size)
-    name = "".join(c if c.isalnum() else "_" for c in dataset)
+    name = file_name(dataset)
     prepared = work_dir / "-".join(["data", name, str(size), *([experiment.name, subset] if subset else [])])
     if not prepared.exists():
         work_dir.mkdir(parents=True, exist_ok=True)
@@ -235,8 +236,16 @@ def _evaluated(
         hours=sum(wall for wall, _ in seconds) / 3600,
         cpu_hours=sum(cpu for _, cpu in seconds) / 3600,
         command=command,
-        revision=revision(),
+        revision=_revision(),
         processor=processor(),
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         nine_crop_top1_error=float(errors["nine"]["top1_error"]) if "nine" in errors else None,
     )
+
+
+def _revision() -> str:
+    """The revision of a checkout, with "+" if files were changed; the version of an installed package."""
+    revision = git_revision()
+    if revision is None:
+        return importlib.metadata.version("keras-alexnet")
+    return revision[:7] + ("+" if revision.endswith("-dirty") else "")

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
+from keras_alexnet.layers.nested import all_layers
 from keras_alexnet.layers.randomness import RandomLayer, Sharing, bernoulli, factor_shape
 
 register = keras.saving.register_keras_serializable(package="keras_alexnet")
@@ -114,7 +115,7 @@ def stochastic_inference(model: keras.Model) -> Iterator[None]:
     Raises:
       ValueError: if the model has no such layer.
     """
-    layers = [layer for layer in model._flatten_layers() if isinstance(layer, Swapout)]
+    layers = [layer for layer in all_layers(model) if isinstance(layer, Swapout)]
     if not layers:
         raise ValueError(f"model={model.name}: has no Swapout layer; expected one for stochastic inference")
     states = [layer.seed_generator.state.numpy() for layer in layers]

@@ -17,7 +17,7 @@ import dataclasses
 
 from keras_alexnet.networks import inputs
 from keras_alexnet.networks.network import Network
-from keras_alexnet.networks.plain import network
+from keras_alexnet.networks.plain_builder import network
 from keras_alexnet.networks.stack import Stack, Weights
 
 # cuda-convnet divides `scale` by the number of channels in the window.

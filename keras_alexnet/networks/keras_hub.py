@@ -1,62 +1,149 @@
-"""Networks of keras-hub that neither `keras.applications` nor this package has: ResNet-18 and ResNet-34.
+"""Any classifier of keras-hub: `keras_hub.<class>`, `keras_hub.<preset>` or `keras_hub.<directory of a preset>`.
 
-keras-hub is the optional extra `hub`. A saved model consists of Keras' own layers; loading it does not need keras-hub.
-
-References: He, Zhang, Ren, Sun, Deep Residual Learning for Image Recognition, CVPR 2016, Table 1 and section 3.4
-(weight decay); keras-hub's `ResNetBackbone`, whose padding and projection shortcuts are torchvision's.
+Nothing is downloaded. A class takes the arguments of its backbone as options. A preset is read from the cache of
+kagglehub, where keras-hub has stored it before, or from a directory. Its weights are not loaded: `task.weights.h5`
+there is a weight file for `--init_from` and `load_network`. Images are normalized as the preset says, or else by the
+mean and the standard deviation of ImageNet's images. keras-hub is the optional extra `hub`.
 """
 
 import functools
+import inspect
+import json
+import os
+from pathlib import Path
 from typing import Any
 
 from keras_alexnet.networks import blocks, inputs
 from keras_alexnet.networks.network import Network
+from keras_alexnet.variants.architecture import CROP_FRACTION
 
-# The number of blocks in each stage.
-_BLOCKS = {"resnet_18": (2, 2, 2, 2), "resnet_34": (3, 4, 6, 3)}
+PREFIX = "keras_hub."
+_IMAGE_SIZE = 224
+_OWN_ARGUMENTS = {"self", "image_shape", "data_format", "dtype", "name", "kwargs"}
 
 
-def networks() -> list[Network]:
-    """The networks of this module, whether or not keras-hub is installed."""
-    return [
-        Network(
-            name=name,
-            build=functools.partial(_build, name, counts),
-            image_size=224,
-            resize_size=256,
-            resize_policy="shorter_side",
-            weight_decay=0.0001,
-            features_layer="global_pool",
-        )
-        for name, counts in _BLOCKS.items()
-    ]
+def network(name: str) -> Network:
+    """The network called `name`, which begins with `PREFIX`.
+
+    Raises:
+      ValueError: keras-hub is not installed, or has no such class; there is no such preset on this machine.
+    """
+    hub = _keras_hub(name)
+    what = name.removeprefix(PREFIX)
+    classifiers: dict[str, Any] = {
+        kind.__name__: kind for kind in vars(hub).values() if inspect.isclass(kind) and _is_classifier(kind, hub)
+    }
+    options: tuple[str, ...] = ()
+    if what in classifiers:
+        task, size, preprocessing = classifiers[what], _IMAGE_SIZE, inputs.IMAGENET
+        options = tuple(inspect.signature(task.backbone_cls).parameters.keys() - _OWN_ARGUMENTS)
+        backbone: Any = functools.partial(_backbone, task.backbone_cls)
+    else:
+        folder = _preset_folder(name, what, hub)
+        if folder is None:
+            raise ValueError(
+                f"network={name}: expected {PREFIX}<class>, one of {', '.join(sorted(classifiers))}, or "
+                f"{PREFIX}<preset> with a preset in kagglehub's cache or its directory; nothing is downloaded"
+            )
+        saved = _json(name, folder / "config.json")
+        task = _task_of(name, saved, classifiers.values())
+        size, preprocessing = _image_size_and_preprocessing(folder)
+        backbone = functools.partial(_backbone, task.backbone_cls, **_without_shape(saved["config"]))
+    return Network(
+        name=name,
+        build=functools.partial(_build, name, task, backbone, preprocessing),
+        image_size=size,
+        resize_size=round(size / CROP_FRACTION),
+        resize_policy="shorter_side",
+        weight_decay=1e-4,
+        features_layer=None,
+        options=tuple(sorted(options)),
+    )
+
+
+def _keras_hub(name: str) -> Any:
+    try:
+        import keras_hub
+    except ImportError as error:
+        raise ValueError(f"network={name}: needs keras-hub: pip install 'keras-alexnet[hub]'") from error
+    return keras_hub.models
+
+
+def _is_classifier(kind: Any, hub: Any) -> bool:
+    return issubclass(kind, hub.ImageClassifier) and kind.backbone_cls is not None
+
+
+def _preset_folder(name: str, what: str, hub: Any) -> Path | None:
+    """The directory of a preset; None if it is not on this machine."""
+    folder = Path(what).expanduser()
+    handle = hub.ImageClassifier.presets.get(what, {}).get("kaggle_handle", "")
+    if handle:
+        # Of kagglehub's documentation: where its files are, unless this variable names another directory.
+        cache = Path(os.environ.get("KAGGLEHUB_CACHE", "~/.cache/kagglehub")).expanduser()
+        folder = cache / "models" / handle.removeprefix("kaggle://")
+    return folder if (folder / "config.json").is_file() else None
+
+
+def _json(name: str, path: Path) -> dict[str, Any]:
+    try:
+        saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return saved | {"config": dict(saved["config"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"network={name}: {path}: {error}; expected a preset of keras-hub") from error
+
+
+def _task_of(name: str, saved: dict[str, Any], classifiers: Any) -> Any:
+    """The class of classifiers whose backbone a preset has."""
+    backbone = str(saved.get("registered_name", "")).rpartition(">")[2]
+    for task in classifiers:
+        if task.backbone_cls.__name__ == backbone:
+            return task
+    raise ValueError(f"network={name}: keras-hub has no classifier with the backbone {backbone or 'of this preset'}")
+
+
+def _without_shape(config: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in ("image_shape", "dtype", "name", "trainable")}
+
+
+def _image_size_and_preprocessing(folder: Path) -> tuple[int, inputs.Preprocessing]:
+    """What the preset's image converter does: `image * scale + offset`."""
+    path = folder / "image_converter.json"
+    config = _json(str(folder), path)["config"] if path.is_file() else {}
+    size = config.get("image_size") or [_IMAGE_SIZE]
+    scale, offset = config.get("scale"), config.get("offset")
+    if scale is None:
+        return size[0], inputs.IMAGENET
+    scales = tuple(scale) if isinstance(scale, list) else (scale,) * 3
+    offsets = tuple(offset) if isinstance(offset, list) else (offset or 0.0,) * 3
+    red, green, blue = (-b / a for a, b in zip(scales, offsets, strict=True))
+    return size[0], inputs.Preprocessing((red, green, blue), scales)
+
+
+def _backbone(kind: Any, image_size: int, **options: Any) -> Any:
+    return kind(image_shape=(image_size, image_size, 3), **options)
 
 
 def _build(
     name: str,
-    counts: tuple[int, ...],
+    task: Any,
+    backbone: Any,
+    preprocessing: inputs.Preprocessing,
     classes: int,
     image_size: int,
     classifier_activation: str | None = "softmax",
+    **options: Any,
 ) -> Any:
     import keras
 
+    images, maps = inputs.image_input(name, image_size, 1, preprocessing)
     try:
-        from keras_hub.models import ResNetBackbone
-    except ImportError as error:
-        raise ValueError(f"network={name}: needs keras-hub: pip install 'keras-alexnet[hub]'") from error
-
-    images, maps = inputs.image_input(name, image_size, 32, inputs.IMAGENET)
-    backbone = ResNetBackbone(
-        input_conv_filters=[64],
-        input_conv_kernel_sizes=[7],
-        stackwise_num_filters=[64, 128, 256, 512],
-        stackwise_num_blocks=counts,
-        stackwise_num_strides=(1, 2, 2, 2),
-        block_type="basic_block",
-        image_shape=(image_size, image_size, 3),
-    )
-    # Without keras-hub's class around the layers.
-    maps = keras.Model(backbone.inputs, backbone.outputs[0], name="backbone")(maps)
-    features = keras.layers.GlobalAveragePooling2D(name="global_pool")(maps)
-    return keras.Model(images, blocks.output(blocks.classifier(features, classes), classifier_activation), name=name)
+        model = task(backbone=backbone(image_size=image_size, **options), num_classes=classes, preprocessor=None)
+        features = keras.Model(model.inputs, model.output_dense.input, name="features")(maps)
+    # A backbone can raise anything.
+    except Exception as error:
+        given = ", ".join(f"{key}={value}" for key, value in options.items()) or "no options"
+        raise ValueError(f"network={name}: cannot be built with {given} at {image_size} pixels: {error}") from error
+    # As keras-hub calls it: its weight files fit.
+    logits = blocks.classifier(features, classes, "glorot", name="predictions")
+    outputs = blocks.output(logits, classifier_activation, "output")
+    return keras.Model(images, outputs, name=name.removeprefix(PREFIX).replace("/", "_"))

@@ -13,7 +13,7 @@ References:
 
 from keras_alexnet.networks import inputs
 from keras_alexnet.networks.network import Network
-from keras_alexnet.networks.plain import network
+from keras_alexnet.networks.plain_builder import network
 from keras_alexnet.networks.stack import Stack, Weights
 
 

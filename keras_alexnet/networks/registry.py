@@ -5,24 +5,24 @@ import functools
 from keras_alexnet.networks import (
     alexnet,
     convnets,
-    dense,
-    fire,
-    fractal,
+    densenet,
+    fractalnet,
     googlenet,
-    hub_classifiers,
     inception_v4,
     keras_applications,
     keras_hub,
     lenet,
     plain_networks,
     residual,
+    resnet_18_34,
+    squeezenet,
     user_factory,
 )
 from keras_alexnet.networks.network import Network
 
 _FAMILIES = (
-    *(alexnet, convnets, lenet, plain_networks, googlenet, inception_v4, fire, residual, dense, fractal),
-    *(keras_hub, keras_applications),
+    *(alexnet, convnets, lenet, plain_networks, googlenet, inception_v4, squeezenet, residual),
+    *(densenet, fractalnet, resnet_18_34, keras_applications),
 )
 
 
@@ -37,9 +37,7 @@ def names() -> tuple[str, ...]:
 
 
 # The names that `find` accepts.
-_PATTERNS = (
-    f"{keras_applications.PREFIX}<constructor>, {hub_classifiers.PREFIX}<class or preset>, or package.module:function"
-)
+_PATTERNS = f"{keras_applications.PREFIX}<constructor>, {keras_hub.PREFIX}<class or preset>, or package.module:function"
 NAME_FORMS = f"paper, resnet_20 or another name that `python -m keras_alexnet.describe --list` prints, {_PATTERNS}"
 
 
@@ -57,7 +55,7 @@ def find(name: str) -> Network:
         raise ValueError(f"network={name!r}: expected {NAME_FORMS}")
     if ":" in name:
         return user_factory.network(name)
-    if name.startswith(hub_classifiers.PREFIX):
+    if name.startswith(keras_hub.PREFIX):
         return _hub_classifier(name)
     if name in _registered():
         return _registered()[name]
@@ -71,4 +69,4 @@ def find(name: str) -> Network:
 
 @functools.cache
 def _hub_classifier(name: str) -> Network:
-    return hub_classifiers.network(name)
+    return keras_hub.network(name)

@@ -2,8 +2,6 @@
 
 import importlib
 import inspect
-import os
-import sys
 
 from keras_alexnet.networks.network import Network
 from keras_alexnet.variants.architecture import CROP_FRACTION
@@ -21,9 +19,6 @@ def network(name: str) -> Network:
       ValueError: if it cannot be imported or has another signature.
     """
     module_name, _, function_name = name.partition(":")
-    if os.getcwd() not in sys.path:
-        # Installed commands, unlike `python -m`, do not look for modules in the current directory.
-        sys.path.append(os.getcwd())
     try:
         function = getattr(importlib.import_module(module_name), function_name)
     except (ImportError, AttributeError, ValueError) as error:

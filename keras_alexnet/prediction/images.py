@@ -10,8 +10,9 @@ from typing import Any
 
 from pipelines.images.find import FIRST_BYTES, IMAGE_SUFFIXES, find_image_files, image_format
 from pipelines.images.read import check_image_bytes, read_image_file
-from pipelines.preparation.convert import in_order, report_ignored
+from pipelines.preparation.convert import report_ignored
 from pipelines.regular_files import MAX_TEXT_BYTES, read_file
+from pipelines.thread_map import ordered_thread_map
 
 # Images of a part: what is computed again after an interruption at most. Fewer of small inputs, so that these can be
 # divided among machines too.
@@ -71,7 +72,7 @@ class FilePart:
 
     def images(self) -> Iterator[Image]:
         """The images, in order."""
-        return in_order(lambda path: read_image(path, self.root), self.paths, _READERS)
+        return ordered_thread_map(lambda path: read_image(path, self.root), self.paths, _READERS)
 
 
 @dataclass(frozen=True)

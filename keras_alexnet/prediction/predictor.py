@@ -11,11 +11,11 @@ import tensorflow as tf
 
 from keras_alexnet.prediction.images import Image, read_image
 from keras_alexnet.pretrained import LoadedNetwork, Signature
-from keras_alexnet.saved_model.served import class_labels, served_signatures
+from keras_alexnet.saved_model.served_signatures import class_labels, served_signatures
 from pipelines.choices import CROPS
 from pipelines.cli import reason_of
 from pipelines.images import decode
-from pipelines.preparation.convert import in_order
+from pipelines.thread_map import ordered_thread_map
 from serving import signatures as wire
 
 # Batches at a time: one is decoded while the network computes the other.
@@ -128,7 +128,7 @@ class Predictor:
           The name of the group, and the predictions of a batch of it.
         """
         batches = ((name, batch) for name, images in groups for batch in _batched(images, self._batch_size))
-        return in_order(lambda item: (item[0], self._predict_batch(item[1])), batches, _BATCHES)
+        return ordered_thread_map(lambda item: (item[0], self._predict_batch(item[1])), batches, _BATCHES)
 
     def _predict_batch(self, images: Sequence[Image]) -> list[Prediction]:
         readable = [image.content for image in images if image.content is not None]
@@ -202,7 +202,7 @@ def predict_images(
     ```
     """
     predictor = Predictor(network, Settings(crops, top_k, features), batch_size)
-    return predictor.predict(in_order(read_image, images, _READERS))
+    return predictor.predict(ordered_thread_map(read_image, images, _READERS))
 
 
 def _undecodable(content: bytes) -> str:

@@ -20,7 +20,7 @@ from keras_alexnet.pretrained.loaded_network import LoadedNetwork
 from keras_alexnet.variants import VARIANTS, find_variant
 from keras_alexnet.weights import check_keras_file, keras_version
 from keras_alexnet.weights.assign import assign, assign_by_name, read_weights
-from keras_alexnet.weights.compatibility import classifier, named_as_ours, same_filters, variants_of
+from keras_alexnet.weights.compatibility import classifier, map_layer_names, same_filters, variants_of
 from keras_alexnet.weights.formats import FAMILIES, WeightFile, open_archive
 from pipelines.cli import reason_of
 
@@ -127,7 +127,7 @@ def _detected(file: WeightFile, width: float) -> str:
 
 def _classes(file: WeightFile, name: str) -> int:
     variant = find_variant(name)
-    _, arrays = named_as_ours(file, variant).get(classifier(variant), ("", []))
+    _, arrays = map_layer_names(file, variant).get(classifier(variant), ("", []))
     if not arrays or not arrays[-1].size:
         raise ValueError(f"{file.path}: found no classifier, fc8; expected the whole network")
     return arrays[-1].size

@@ -11,8 +11,8 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 from keras_alexnet.pretrained import LoadedNetwork, check_average, shared_training
 from keras_alexnet.saved_model.export import write_version
 from keras_alexnet.saved_model.files import model_card
-from keras_alexnet.saved_model.module import Network
-from keras_alexnet.saved_model.served import serving_network
+from keras_alexnet.saved_model.module import ServableNetwork
+from keras_alexnet.saved_model.served_signatures import serving_network
 from keras_alexnet.saved_model.versions import check_names, new_version
 from keras_alexnet.saved_model.warmup import probes
 from pipelines.choices import MAX_PIXELS
@@ -20,7 +20,7 @@ from serving import signatures as wire
 
 
 class AveragedNetwork:
-    """The mean of the probabilities of networks, and all their features. See `module.Network` for the interface.
+    """The mean of the probabilities of networks, and all their features; a `module.ServableNetwork`.
 
     Args:
       networks: at least one, with the same classes and the same resized images.
@@ -30,7 +30,7 @@ class AveragedNetwork:
       resize, resized_size: of the networks.
     """
 
-    def __init__(self, networks: Sequence[Network]):
+    def __init__(self, networks: Sequence[ServableNetwork]):
         self._networks = networks
         self.variables = [variable for network in networks for variable in network.variables]
         self.resize, self.resized_size = networks[0].resize, networks[0].resized_size

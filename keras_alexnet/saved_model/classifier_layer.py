@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from keras_alexnet.layers.nested import all_layers
+
 
 class Call(NamedTuple):
     """A call of a layer: its inputs and outputs, tensors or structures of them. `outputs` is None while it runs."""
@@ -65,11 +67,6 @@ def flat_features(inputs: Any) -> tf.Tensor:
 
 def _size(tensor: tf.Tensor) -> int:
     return tf.TensorShape(tensor.shape[1:]).num_elements()
-
-
-def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """The layers of a model, those of nested and subclassed models included."""
-    return model._flatten_layers(include_self=False)  # Keras has no public list of nested layers
 
 
 def _own_weights(layer: keras.layers.Layer) -> list[keras.Variable]:

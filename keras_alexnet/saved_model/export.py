@@ -16,8 +16,8 @@ from keras_alexnet.saved_model import verify
 from keras_alexnet.saved_model.arguments import resolve_network
 from keras_alexnet.saved_model.files import model_card, write_card, write_serving_config
 from keras_alexnet.saved_model.graph import refuse_random_numbers, remove_devices
-from keras_alexnet.saved_model.module import Network, ServingModule
-from keras_alexnet.saved_model.served import serving_network
+from keras_alexnet.saved_model.module import ServableNetwork, ServingModule
+from keras_alexnet.saved_model.served_signatures import serving_network
 from keras_alexnet.saved_model.versions import new_version, part_of, publish
 from keras_alexnet.saved_model.warmup import WARMUP_FILE, probes, warmup_requests, write_logs
 from keras_alexnet.ten_crop import Preprocessing
@@ -118,7 +118,7 @@ def export_model(
 
 def write_version(
     target: Path,
-    network: Network,
+    network: ServableNetwork,
     class_names: Sequence[str],
     labels: Sequence[str],
     card: Callable[[Mapping[str, Any]], Mapping[str, Any]],

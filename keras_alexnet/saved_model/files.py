@@ -4,7 +4,6 @@ import contextlib
 import datetime
 import importlib.metadata
 import json
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from keras_alexnet.pretrained import CARD_FILE
+from keras_alexnet.provenance import git_revision
 from keras_alexnet.saved_model.model_card import model_card_markdown
 from keras_alexnet.saved_model.warmup import ALLOWED_BATCH_SIZES
 
@@ -37,7 +37,7 @@ def model_card(model: keras.Model, served: Mapping[str, Any], training: Mapping[
         "served": dict(served),
         "training": dict(training),
         "exported": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "git_revision": _git_revision(),
+        "git_revision": git_revision(),
         "versions": {name: importlib.metadata.version(name) for name in packages},
     }
 
@@ -80,19 +80,3 @@ def batching_parameters() -> str:
         "max_enqueued_batches { value: 16 }\n"
         "# num_batch_threads, the batches in work at once, is the number of the server's cores if not set.\n"
     )
-
-
-def _git_revision() -> str | None:
-    """Commit of the source tree, with "-dirty" after it where files differ; None outside of one."""
-    source = Path(__file__)
-    commands = (
-        # Installed into an environment that lies in somebody else's repository, this file is not known there.
-        ["git", "-C", str(source.parent), "ls-files", "--error-unmatch", source.name],
-        ["git", "-C", str(source.parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-    )
-    try:
-        for command in commands:
-            found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return found.stdout.strip() or None

@@ -11,7 +11,7 @@ from pipelines.images import decode
 from serving import signatures as wire
 
 
-class Network(Protocol):
+class ServableNetwork(Protocol):
     """What a network offers to be served: `ServingNetwork` or `GenericNetwork`."""
 
     variables: list[tf.Variable]
@@ -49,7 +49,9 @@ class ServingModule(tf.Module):
       top_k: how many classes a prediction names.
     """
 
-    def __init__(self, network: Network, labels: Sequence[str], top_k: int = wire.TOP_K, max_pixels: int = MAX_PIXELS):
+    def __init__(
+        self, network: ServableNetwork, labels: Sequence[str], top_k: int = wire.TOP_K, max_pixels: int = MAX_PIXELS
+    ):
         super().__init__(name="alexnet")
         self._labels = [label.encode() for label in labels]
         self.top_k = min(top_k, len(labels))

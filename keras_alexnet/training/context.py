@@ -1,7 +1,6 @@
 """What a training run consists of, resolved once from its configuration and passed down."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import tensorflow as tf
 
@@ -9,6 +8,7 @@ from keras_alexnet.distribute.cluster import Cluster
 from keras_alexnet.distribute.strategies import make_strategy
 from keras_alexnet.distribute.towers import TowerMirroredStrategy
 from keras_alexnet.networks import Network, find, parse_options
+from keras_alexnet.provenance import has_bfloat16, processor_instructions
 from keras_alexnet.run_directory import RunDirectory
 from keras_alexnet.training.config import TrainingConfig
 
@@ -74,10 +74,10 @@ def _check_options(config: TrainingConfig, network: Network) -> None:
 
 
 def _warn_of_slow_bfloat16(config: TrainingConfig) -> None:
-    cpuinfo = Path("/proc/cpuinfo")
-    if config.mixed_precision != "bfloat16" or tf.config.list_physical_devices("GPU") or not cpuinfo.exists():
+    if config.mixed_precision != "bfloat16" or tf.config.list_physical_devices("GPU"):
         return
-    if not {"avx512_bf16", "amx_bf16"} & set(cpuinfo.read_text().split()):
+    instructions = processor_instructions()
+    if instructions and not has_bfloat16(instructions):
         print(
             "mixed_precision=bfloat16: this processor has no bfloat16 instructions; float32 is faster here", flush=True
         )

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 import keras
 import tensorflow as tf
 
+from keras_alexnet.layers.nested import all_layers
+
 
 def draw_for_each_replica(model: keras.Model) -> None:
     """Lets the layers of Keras draw other random numbers on each replica.
@@ -17,7 +19,7 @@ def draw_for_each_replica(model: keras.Model) -> None:
     The states of the generators are mirrored: all replicas would draw the same dropout masks. Layers of `keras_alexnet`
     do this themselves, and differ in that they may be called within other layers' replicas.
     """
-    for layer in _all_layers(model):
+    for layer in all_layers(model):
         if not type(layer).__module__.startswith("keras_alexnet."):
             for value in vars(layer).values():
                 if isinstance(value, keras.random.SeedGenerator):
@@ -49,13 +51,9 @@ def average_statistics(model: keras.Model, replica: tf.distribute.ReplicaContext
 
 def _statistics(model: keras.Model) -> Iterator[keras.Variable]:
     """The variables that layers update themselves in training, without states of random generators."""
-    for layer in _all_layers(model):
-        nested = {id(variable) for below in _all_layers(layer) for variable in below.non_trainable_weights}
+    for layer in all_layers(model):
+        nested = {id(variable) for below in all_layers(layer) for variable in below.non_trainable_weights}
         if layer.trainable:  # the weights of frozen layers are not trainable, and nothing updates them
             for variable in layer.non_trainable_weights:
                 if id(variable) not in nested and "float" in variable.dtype:
                     yield variable
-
-
-def _all_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    return layer._flatten_layers(include_self=False)  # Keras has no public list of nested layers

@@ -19,7 +19,7 @@ from pipelines.cli import reason_of
 from pipelines.datasets.source import Source
 from pipelines.input import evaluation_batches
 from pipelines.progress import progress_bar
-from pipelines.regular_files import MAX_IMAGE_BYTES, open_file, unreadable
+from pipelines.regular_files import MAX_IMAGE_BYTES, open_file, unreadable_reason
 from pipelines.safe_text import cell_text, from_printable
 
 _BATCH = 256
@@ -134,7 +134,7 @@ def add_file(path: Path, nearest: Nearest) -> None:
 def _photograph(network: LoadedNetwork, decode: Any, features_file: Path, name: str) -> Photograph:
     paths = [Path(folder, text) for text in (name, from_printable(name)) for folder in ("", features_file.parent)]
     for path in paths:
-        if unreadable(path, MAX_IMAGE_BYTES) is None:
+        if unreadable_reason(path, MAX_IMAGE_BYTES) is None:
             image, valid = decode(path.read_bytes())
             if valid:
                 return Photograph(image.numpy(), path.name)

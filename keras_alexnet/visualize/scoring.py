@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_alexnet.model import features_model
 from keras_alexnet.pretrained import LoadedNetwork, network_probabilities, png_files
 from keras_alexnet.saved_model.classifier_layer import flat_features
-from keras_alexnet.saved_model.served import served_signatures
+from keras_alexnet.saved_model.served_signatures import served_signatures
 from keras_alexnet.ten_crop import preprocess
 from pipelines.images.crops import center_crop
 from serving import signatures as wire

@@ -10,9 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_alexnet.layers.nested import all_layers
 from keras_alexnet.layers.tower_layers import TowerLayer
 from keras_alexnet.plots import Block
-from keras_alexnet.saved_model.classifier_layer import Call, all_layers, observed
+from keras_alexnet.saved_model.classifier_layer import Call, observed
 from keras_alexnet.ten_crop import Preprocessing, preprocess
 
 _ACTIVATIONS = ("TowerActivation", "Activation", "ReLU", "LeakyReLU", "PReLU", "ELU")

@@ -16,7 +16,7 @@ from keras_alexnet.weights.compatibility import (
     check_operations,
     classifier,
     layer_names,
-    named_as_ours,
+    map_layer_names,
     same_filters,
     variants_of,
 )
@@ -74,7 +74,7 @@ def assign(model: keras.Model, file: WeightFile, variant: Variant, skip: Collect
     if unknown:
         raise ValueError(f"skip={', '.join(sorted(unknown))}: expected layers of {', '.join(layer_names(variant))}")
     check_family(file, variant)
-    found = named_as_ours(file, variant)
+    found = map_layer_names(file, variant)
     built = {layer.name for layer in model.layers}
     layers = {name: model.get_layer(name) for name in layer_names(variant) if name in built}
     missing = [name for name in layers if name not in found and name not in skip]

@@ -82,7 +82,7 @@ def check_operations(file: WeightFile, variant: Variant) -> None:
         raise ValueError(f"{file.path}: {found.name}: found {_constants(found)}; expected {_constants(expected)}{hint}")
 
 
-def named_as_ours(file: WeightFile, variant: Variant) -> dict[str, tuple[str, list[np.ndarray]]]:
+def map_layer_names(file: WeightFile, variant: Variant) -> dict[str, tuple[str, list[np.ndarray]]]:
     """Maps the layers of a file to those of a variant.
 
     Names in PyTorch's files are arbitrary: convolutions and dense layers are matched in their order. In Caffe's files

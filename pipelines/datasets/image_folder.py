@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.images.find import IMAGE_SUFFIXES, find_image_files
-from pipelines.regular_files import MAX_IMAGE_BYTES, unreadable
+from pipelines.regular_files import MAX_IMAGE_BYTES, unreadable_reason
 
 LAYOUT = "train/<class>/* and val/<class>/*"
 
@@ -225,7 +225,7 @@ def _list_split(root: str, folder: str, class_names: tuple[str, ...], where: str
         except ValueError:
             raise ValueError(f"{where}: no image in {folder}/{name}, expected {' '.join(IMAGE_SUFFIXES)}") from None
         # What reads them, a graph, reads files of any size.
-        found.bad.update({path: why for path in found.files if (why := unreadable(path, MAX_IMAGE_BYTES))})
+        found.bad.update({path: why for path in found.files if (why := unreadable_reason(path, MAX_IMAGE_BYTES))})
         files = sorted(found.files)
         foreign = next((path for path in files if not _is_unicode(path)), None)
         if foreign:

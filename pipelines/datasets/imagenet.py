@@ -19,7 +19,7 @@ import numpy as np
 
 from pipelines.datasets import image_folder as folders
 from pipelines.datasets.class_order import devkit_wnids
-from pipelines.regular_files import MAX_IMAGE_BYTES, read_csv, read_text, unreadable
+from pipelines.regular_files import MAX_IMAGE_BYTES, read_csv, read_text, unreadable_reason
 
 LAYOUT = "train/<wnid>/*.JPEG and val/*.JPEG (or val/<wnid>/*.JPEG)"
 
@@ -65,7 +65,7 @@ def _list_flat(folder: Path, wnids: Mapping[int, str], class_names: tuple[str, .
         if wnid is None or wnid not in labels:
             raise ValueError(f"{where}: {name} is of class {wnid}, which is not in train/")
         key = f"{folder.name}/{name}"
-        reason = unreadable(folder / name, MAX_IMAGE_BYTES)
+        reason = unreadable_reason(folder / name, MAX_IMAGE_BYTES)
         if reason:
             bad[key] = reason
         else:

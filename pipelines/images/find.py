@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines.regular_files import unreadable
+from pipelines.regular_files import unreadable_reason
 
 # Files with these suffixes are taken for images, in upper or lower case. The content decides whether they are.
 IMAGE_SUFFIXES = (
@@ -148,7 +148,7 @@ class _Search:
 
     def _add_path(self, path: str) -> None:
         self.found.paths.append(path)
-        reason = unreadable(path)
+        reason = unreadable_reason(path)
         if reason is not None:
             self.found.bad[path] = reason
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from pipelines.datasets.source import Example
+from pipelines.thread_map import ordered_thread_map
 
 _NAMED_ON_STDERR = 20
 _NAMED_IN_ERROR = 3
-_WINDOW_PER_THREAD = 4
 
-_Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
@@ -96,22 +92,4 @@ def converted(
         except ValueError as error:
             return key, label, error
 
-    return in_order(attempt, examples, threads)
-
-
-def in_order(
-    function: Callable[[_Item], _Result], items: Iterable[_Item], threads: int | None = None
-) -> Iterator[_Result]:
-    """`map(function, items)` on threads, one per core if None, which reads only a few items ahead of the consumer."""
-    threads = threads or os.cpu_count() or 1
-    pending: deque[Future[_Result]] = deque()
-    pool = ThreadPoolExecutor(threads)
-    try:
-        for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) >= threads * _WINDOW_PER_THREAD:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return ordered_thread_map(attempt, examples, threads)

@@ -32,7 +32,7 @@ class _Connection(Protocol):
     def close(self) -> None: ...
 
 
-class _Constructor:
+class _ClientArguments:
     """The arguments of both clients; see `Client`."""
 
     def __init__(
@@ -53,7 +53,7 @@ class _Constructor:
         raise AssertionError("a client connects")
 
 
-class Client(_Constructor):
+class Client(_ClientArguments):
     """Predicts the classes or the features of images at a server; a context manager that closes its channel.
 
     Safe to share between threads. Nothing is sent before the first call.
@@ -143,7 +143,7 @@ class Client(_Constructor):
         return self._connection.signatures()
 
 
-class AsyncClient(_Constructor):
+class AsyncClient(_ClientArguments):
     """Client for asyncio, over gRPC: same arguments as `Client`, methods are coroutines; an async context manager.
 
     The requests of one call follow each other; use `asyncio.gather` to run calls concurrently. A client belongs to the

@@ -12,7 +12,7 @@ from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig
 
 from pipelines.cli import reason_of
-from pipelines.regular_files import unreadable
+from pipelines.regular_files import unreadable_reason
 from pipelines.safe_text import one_line
 from serving.server.servable import GRAPH_FILE, Servable
 from serving.server.status import RequestError
@@ -154,7 +154,7 @@ def _contents(folder: Path, base_path: Path) -> _Contents:
     for parent, directories, names in os.walk(start, onerror=_raise):
         for path in (Path(parent, name) for name in names + directories):
             is_link = path.is_symlink()
-            reason = None if path.is_dir() and not is_link else unreadable(path)
+            reason = None if path.is_dir() and not is_link else unreadable_reason(path)
             # Resolved only where it may lead elsewhere: it takes as many steps as the path has parts.
             if reason is not None or not (path.resolve() if is_link else start).is_relative_to(base):
                 raise ValueError(f"{path}: {reason or 'a link out of the base path'}; expected a regular file")

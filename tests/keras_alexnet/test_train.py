@@ -75,7 +75,7 @@ def test_a_resumed_run_keeps_its_learning_rate_and_its_directory_may_have_any_na
     train_and_evaluate(tiny(prepared, whole, **names))
     train_and_evaluate(tiny(prepared, parts, **names, steps=4))
     train_and_evaluate(tiny(prepared, parts, **names, learning_rate=0.5))
-    assert "learning_rate=0.5: a resumed run keeps its own, 0.01 at the start" in capsys.readouterr().out
+    assert "learning_rate=0.5: ignored; the run keeps its initial rate, 0.01" in capsys.readouterr().out
     assert rows(parts) == rows(whole) and load_trained(parts)[2] == 12
 
 
@@ -106,7 +106,7 @@ def test_a_run_of_an_older_version_is_resumed(photographs, tmp_path):
 @pytest.mark.slow
 def test_the_images_in_no_full_batch_are_reported(prepared, tmp_path, capsys):
     train_and_evaluate(tiny(prepared, tmp_path / "run", batch_size=10, epochs=1))
-    expected = "24 training images, 2 steps per epoch (4 images in no full batch, others in each epoch)"
+    expected = "24 training images, 2 steps per epoch (4 do not fill a batch and are left out, others in each epoch)"
     assert expected in capsys.readouterr().out
 
 

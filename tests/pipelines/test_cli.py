@@ -1,6 +1,7 @@
 """What every command shares, in this process: `run` ends with SystemExit."""
 
 import builtins
+import importlib
 import io
 import os
 import shlex
@@ -43,6 +44,15 @@ def test_a_command_runs_twice_with_its_own_flags(run):
         assert run(values(seen), *arguments) is None
         assert seen["number"] == number
     assert "number" not in flags.FLAGS
+
+
+def test_a_command_finds_the_modules_of_the_current_directory(run, tmp_path, monkeypatch):
+    """Python itself looks there for `python -m`, but not for installed commands."""
+    (tmp_path / "my_own_module.py").write_text("NUMBER = 7")
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    monkeypatch.chdir(tmp_path)
+    assert run(lambda argv: importlib.import_module("my_own_module").NUMBER) == 7
+    del sys.modules["my_own_module"]
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "2"])

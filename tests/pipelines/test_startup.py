@@ -25,13 +25,14 @@ def test_a_gpu_that_tensorflow_lacks_is_named_with_what_brings_it(nvidia_smi, mo
     nvidia_smi("GPU 0: NVIDIA A100 (UUID: GPU-1)")
     build = {"is_cuda_build": True, "cuda_version": "99.5.1", "cudnn_version": "77"}
     monkeypatch.setattr(tf.sysconfig, "get_build_info", lambda: build)
-    startup.name_unused_gpu()
+    startup.warn_about_unused_gpu()
     assert capsys.readouterr().err == (
-        "nvidia-smi shows 'GPU 0: NVIDIA A100' and TensorFlow no GPU: it cannot load libcudart.so.99, libcudnn.so.77; "
-        "pip install 'tensorflow[and-cuda]' brings them\n"
+        "nvidia-smi lists 'GPU 0: NVIDIA A100', but TensorFlow finds no GPU: "
+        "it cannot load libcudart.so.99, libcudnn.so.77; "
+        "install them with: pip install 'tensorflow[and-cuda]'\n"
     )
     build["is_cuda_build"] = False
-    startup.name_unused_gpu()
+    startup.warn_about_unused_gpu()
     assert "WSL2" in capsys.readouterr().err
 
 
@@ -45,5 +46,5 @@ def test_nothing_is_said_otherwise(nvidia_smi, monkeypatch, capsys, listed, visi
     if visible:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: gpus)
-    startup.name_unused_gpu()
+    startup.warn_about_unused_gpu()
     assert capsys.readouterr().err == ""

@@ -138,7 +138,7 @@ def fake_training(monkeypatch, fails=()):
         done.append((runs[0], seeds[0]))
 
     monkeypatch.setattr(runner, "run_experiment", run_experiment)
-    monkeypatch.setattr(costs, "measured", lambda entry, *_: done.append((entry.text, "measured")))
+    monkeypatch.setattr(costs, "measure_costs", lambda entry, *_: done.append((entry.text, "measured")))
     return done
 
 

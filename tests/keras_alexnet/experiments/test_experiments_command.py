@@ -52,4 +52,4 @@ def test_an_interrupted_run_says_how_to_continue(tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "run_experiment", interrupted)
     finished = run_command(MODULE, "run", "lrn", f"--results_dir={tmp_path}")
     assert finished.returncode == 143
-    assert "the same command continues" in finished.stdout
+    assert "run the same command again to resume" in finished.stdout

@@ -178,15 +178,6 @@ def test_a_users_factory_is_a_network(factory):
     assert model.predict_on_batch(images(48)).shape == (2, 3)
 
 
-def test_a_factory_is_looked_for_in_the_current_directory(tmp_path, monkeypatch):
-    """Python itself does so for `python -m`, but not for installed commands."""
-    (tmp_path / "my_own.py").write_text(FACTORY)
-    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
-    monkeypatch.chdir(tmp_path)
-    assert networks.find("my_own:small").options == ("units",)
-    del sys.modules["my_own"]
-
-
 @pytest.mark.parametrize(
     "name, says",
     [

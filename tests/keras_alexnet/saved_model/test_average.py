@@ -12,7 +12,7 @@ import yaml
 from keras_alexnet import AlexNet, export_average
 from keras_alexnet.pretrained import LoadedNetwork, check_average, load_network, shared_training
 from keras_alexnet.saved_model.average import AveragedNetwork
-from keras_alexnet.saved_model.served import serving_network
+from keras_alexnet.saved_model.served_signatures import serving_network
 from keras_alexnet.ten_crop import crop_probabilities
 from pipelines.images.crops import center_crop
 from serving import signatures as wire

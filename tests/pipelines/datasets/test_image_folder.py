@@ -63,7 +63,7 @@ def test_files_that_are_no_images_count_as_bad_images(odd_folder, tmp_path, caps
     assert summary["bad_images"] == BAD
     errors = capsys.readouterr().err
     assert "skipped train/cat/pipe.jpg: a named pipe" in errors
-    assert "ignored 3 files that are no images: train/cat/loop" in errors
+    assert "ignored 3 files that are not images: train/cat/loop" in errors
 
 
 @pytest.mark.parametrize("reading", ["prepare", "statistics", "train"])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.images.find import find_image_files, image_format
-from pipelines.regular_files import unreadable
+from pipelines.regular_files import unreadable_reason
 
 
 @pytest.fixture
@@ -68,8 +68,8 @@ def test_only_regular_files_are_found_and_the_others_are_bad(photos):
         "photos/missing.jpg": "No such file or directory",
         "photos/*.tiff": "No such file or directory",
     }
-    assert unreadable("photos/a.jpg") is None
-    assert unreadable("photos\0") == "not a path"
+    assert unreadable_reason("photos/a.jpg") is None
+    assert unreadable_reason("photos\0") == "not a path"
 
 
 @pytest.mark.parametrize("argument", ["photos", "photos/**/*"])

@@ -2,7 +2,8 @@ import threading
 
 import pytest
 
-from pipelines.preparation.convert import BadImages, in_order, report_ignored
+from pipelines.preparation.convert import BadImages, report_ignored
+from pipelines.thread_map import ordered_thread_map
 
 
 def test_only_a_share_above_the_limit_is_a_failure():
@@ -57,7 +58,7 @@ def test_threads_keep_the_order_and_read_only_a_window_ahead():
             gate.wait(10)
         return number * number
 
-    results = in_order(square, numbers())
+    results = ordered_thread_map(square, numbers())
     gate.set()
     assert next(results) == 0
     assert len(taken) < 1000
@@ -67,6 +68,6 @@ def test_threads_keep_the_order_and_read_only_a_window_ahead():
 def test_ignored_files_are_counted_and_the_first_are_named(capsys):
     report_ignored({f"train/cat/{index}.txt": "no image by its suffix" for index in range(5)})
     named = ", ".join(f"train/cat/{index}.txt (no image by its suffix)" for index in range(3))
-    assert capsys.readouterr().err == f"ignored 5 files that are no images: {named}, ...\n"
+    assert capsys.readouterr().err == f"ignored 5 files that are not images: {named}, ...\n"
     report_ignored({})
     assert capsys.readouterr().err == ""

@@ -60,7 +60,7 @@ def test_a_signal_stops_the_command_with_one_line(number: signal.Signals, images
             wait_until(lambda: list(tmp_path.glob("out.incomplete/dataset/.*")), process)
             process.send_signal(number)
             assert process.wait(DEADLINE_S) == 128 + number
-            assert process.stderr.read() == "interrupted: nothing is published; the same command resumes\n"
+            assert process.stderr.read() == "interrupted: no output written; run the same command again to resume\n"
         finally:
             process.kill()
     # Nothing was finished, so nothing is kept.

@@ -190,8 +190,8 @@ def test_requests_are_spread_over_the_addresses_of_a_server():
         ({"scores": claiming([30_000, 30_000])}, r"shape \[30000, 30000\] does not go with 1 values"),
         ({"scores": claiming([-1, 1])}, r"shape \[-1, 1\] does not go with 1 values"),
         ({"scores": claiming([2**62, 2**62])}, "does not go with 1 values"),
-        ({"classes": np.array([[2**31]])}, "'classes' has values that are no indices"),
-        ({"classes": np.array([[-1]], np.int32)}, "'classes' has values that are no indices"),
+        ({"classes": np.array([[2**31]])}, "'classes' has values that are not class indices"),
+        ({"classes": np.array([[-1]], np.int32)}, "'classes' has values that are not class indices"),
         ({name: np.zeros((1, 0), dtype) for name, dtype in CLASSES.items()}, r"'scores' has shape \(1, 0\)"),
     ],
 )

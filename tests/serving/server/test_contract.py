@@ -147,7 +147,7 @@ def test_the_version_that_is_served_can_be_named(served, predictions, request_fo
         (lambda r: r.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([1.5])), "INVALID_ARGUMENT", "found float32"),
         (lambda r: setattr(r.inputs["image_bytes"], "dtype", 999), "INVALID_ARGUMENT", "unknown type 999"),
         (lambda r: r.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(b"x")), "INVALID_ARGUMENT", "shape (None,)"),
-        (lambda r: r.inputs["image_bytes"].tensor_shape.dim.add(size=-5), "INVALID_ARGUMENT", "is no tensor"),
+        (lambda r: r.inputs["image_bytes"].tensor_shape.dim.add(size=-5), "INVALID_ARGUMENT", "is not a valid tensor"),
         (lambda r: r.output_filter.append("logits"), "INVALID_ARGUMENT", "labels, probabilities"),
         (lambda r: r.output_filter.extend(["labels", "labels"]), "INVALID_ARGUMENT", "duplicate"),
     ],

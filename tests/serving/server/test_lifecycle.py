@@ -95,7 +95,7 @@ def test_a_version_that_cannot_be_loaded_leaves_the_old_one_and_is_logged_once(b
     versions.refresh()
     assert versions.current.version == 1
     (line,) = [record.getMessage() for record in caplog.records]
-    assert line.startswith(f"alexnet: version 1 stays: cannot load {base / '2'}: ")
+    assert line.startswith(f"alexnet: still serving version 1: cannot load {base / '2'}: ")
     assert "\n" not in line
 
 

@@ -10,11 +10,11 @@ from keras_alexnet.pretrained import LoadedNetwork, Signature
 from keras_alexnet.saved_model import PRECISIONS
 from keras_alexnet.saved_model.arguments import resolve_resize
 from keras_alexnet.saved_model.generic_network import GenericNetwork
-from keras_alexnet.saved_model.module import Network, ServingModule
+from keras_alexnet.saved_model.module import ServableNetwork, ServingModule
 from keras_alexnet.saved_model.serving_network import ServingNetwork
 
 
-def serving_network(network: LoadedNetwork, precision: str) -> Network:
+def serving_network(network: LoadedNetwork, precision: str) -> ServableNetwork:
     """A network as `ServingModule` takes it.
 
     Args:
