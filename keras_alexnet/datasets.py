@@ -36,7 +36,7 @@ def training_dataset(
     """Random crops, horizontal flips and PCA colour augmentation of a training split (paper, section 4.1).
 
     Each iteration is one epoch, with new crops: `fit` iterates once per epoch. What an epoch contains depends on `seed`
-    and its number alone, so that a training that was interrupted resumes with `start_epoch` (see `callbacks.Resume`).
+    and its number alone, so that an interrupted training run resumes with `start_epoch` (see `callbacks.Resume`).
     An epoch that is not read to its end is repeated by the next iteration.
 
     Args:

@@ -36,7 +36,7 @@ class RunConfig:
 
     Attributes:
       class_names: one per output of the network.
-      network_options: those of the network beside width and init, which count only if the network has them.
+      network_options: those of the network besides width and init, which count only if the network has them.
       resize: resize policy of the images it is trained on, one of `pipelines.images.crops.RESIZE_POLICIES`.
       resized_size: side of the resized images in pixels; None in runs of older versions, of which it is the network's.
       bad_images: keys of the training images that cannot be decoded; training leaves them out.
@@ -144,7 +144,7 @@ class RunDirectory:
         )
 
     def exists(self) -> bool:
-        """Whether a training was started here."""
+        """Whether a training run was started here."""
         return self._config.exists()
 
     def has_checkpoint(self) -> bool:
@@ -211,10 +211,10 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Creates the directory, and keeps other trainings out of it while the block runs.
+        """Creates the directory, and keeps other training runs out of it while the block runs.
 
         Raises:
-          ValueError: if the directory cannot be created or written, or another training uses it.
+          ValueError: if the directory cannot be created or written, or another training run uses it.
         """
         with contextlib.ExitStack() as stack:
             try:

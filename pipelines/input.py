@@ -114,7 +114,7 @@ def crop_batches(
       size: side of the resized images in pixels; without effect on prepared records, which have a size already.
       bad_keys: keys of images that cannot be decoded; they are left out.
       mean_crop: one of `choices.MEAN_CROPS`; only "central" if `augmentation` is neither "crop" nor "none".
-      crop_chunk: so many consecutive images of the epoch share one crop or window and one flip (32 in the 2012 code).
+      crop_chunk: this many consecutive images of the epoch share one crop or window and one flip (32 in the 2012 code).
       cutout: side in pixels of the square that is erased from each crop; 0 for none.
       random_erasing: probability that a rectangle is erased from a crop; 0 for none.
       shard: (index, count) of `count` machines that train together: each gets an equal share of every batch.

@@ -47,7 +47,7 @@ def run_on_ray(
       make_worker: called once in every worker process; it and what it returns need not be the same in each. Must be
         possible to pickle.
       items: must be possible to pickle.
-      cpus: start one worker per so many cores instead, without GPUs.
+      cpus: start one worker per this many cores instead, without GPUs.
 
     Yields:
       The results, in any order.

@@ -37,7 +37,7 @@ class Load:
     Attributes:
       run: does it once.
       images: per run.
-      live: bytes that it must hold at once, beside what was there before.
+      live: bytes that it must hold at once, in addition to what was there before.
     """
 
     run: Callable[[], object]

@@ -1,4 +1,4 @@
-"""Per-operation profiles of a training step and of inference, beside what the processor could reach."""
+"""Per-operation profiles of a training step and of inference, compared with what the processor could reach."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

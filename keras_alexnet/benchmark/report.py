@@ -58,7 +58,7 @@ class Report:
           times: see `interleaved`; ratios are to the first, of the time per image.
           images: images per turn, of all contenders or of each.
           flop: floating-point operations per image, of contenders that compute the network.
-          live: bytes that a contender must hold at once, beside what was there before its turn.
+          live: bytes that a contender must hold at once, in addition to what was there before its turn.
         """
         counts = images if isinstance(images, Mapping) else dict.fromkeys(times, images)
         first = next(iter(times))

@@ -157,7 +157,7 @@ def training_flop(variant: Variant) -> float:
 def report_scaling(
     variant: Variant, batch: int, mirrored: tf.distribute.Strategy, single_seconds: float, mirrored_seconds: float
 ) -> None:
-    """Prints what the measured speed of one device and of an all-reduce let expect, beside what was measured.
+    """Prints what the measured speed of one device and of an all-reduce let expect, next to what was measured.
 
     Args:
       batch: images per step of all replicas.

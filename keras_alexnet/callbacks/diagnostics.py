@@ -130,5 +130,5 @@ def stuck_report(
         "of 0.1)\n"
         "  - labels that do not belong to their images\n"
         "  - pixel values 0..1 where 0..255 are expected\n"
-        "Some trainings leave this plateau by themselves after thousands of steps"
+        "Some runs leave this plateau by themselves after thousands of steps"
     )

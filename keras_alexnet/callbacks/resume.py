@@ -1,4 +1,4 @@
-"""Checkpoints of a training, and resuming it from them."""
+"""Checkpoints of a training run, and how it is resumed."""
 
 import dataclasses
 import math

@@ -48,7 +48,7 @@ class Schedule(keras.callbacks.Callback):
 
     @property
     def state(self) -> dict[str, float]:
-        """What a resumed run needs beside the optimizer's own variables."""
+        """What a resumed run needs besides the optimizer's own variables."""
         return {"learning_rate": self._rate} if self.warmup_epochs and self._rate is not None else {}
 
     @state.setter
@@ -127,7 +127,7 @@ class PlateauSchedule(Schedule):
 
     @property
     def state(self) -> dict[str, float]:
-        """What a resumed run needs beside the optimizer's own learning rate."""
+        """What a resumed run needs besides the optimizer's own learning rate."""
         return super().state | {"best": self.best, "waited": self.waited, "divided": self.divided}
 
     @state.setter

@@ -1,4 +1,4 @@
-"""The learning rate schedules of the 2012 code, beside the paper's (`PlateauSchedule`)."""
+"""The learning rate schedules of the 2012 code; for the paper's see `PlateauSchedule`."""
 
 from dataclasses import dataclass
 

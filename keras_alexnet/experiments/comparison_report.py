@@ -210,13 +210,13 @@ def _cost_cells(network: str, costs: Costs) -> list[str]:
 
 
 def _changes(found: Sequence[Line]) -> list[str]:
-    """One sentence for each network with changes beside the same network without."""
+    """One sentence for each network with changes, compared with the same network without."""
     trained = {line.network: line.results for line in found if line.results}
     text = []
     for network, rows in trained.items():
         base = network.partition("+")[0]
         if base != network and base in trained:
-            text.append(f"- {network} beside {base}: {error_difference(trained[base], rows)}")
+            text.append(f"- {network} compared with {base}: {error_difference(trained[base], rows)}")
     return [*text, ""] if text else []
 
 
@@ -231,7 +231,7 @@ def _survey_remarks(results_dir: Path) -> list[str]:
             hours = [statistics.mean(row.cpu_hours for row in trained[network]) for network in (base, other)]
             here = error_difference(trained[base], trained[other])
             here += f" {hours[1] / hours[0]:.1f} times the time." if hours[0] else ""
-        text.append(f"| {remark} | {other} beside {base} | {here} |")
+        text.append(f"| {remark} | {other} compared with {base} | {here} |")
     return [*text, ""]
 
 

@@ -10,7 +10,7 @@ class Run:
 
     Attributes:
       name: short, in lower case; part of file names.
-      flags: of `keras_alexnet.train`, beside those of the experiment.
+      flags: of `keras_alexnet.train`, in addition to those of the experiment.
       label: for tables and legends; `name` if empty.
       published: what the source of the claim reports for it, as text; empty if nothing.
       subset: name of the classes of `Experiment.subsets` that it is trained and evaluated on; empty for all.

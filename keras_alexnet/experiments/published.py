@@ -66,7 +66,7 @@ REMARKS: dict[str, str] = {
     "squeezenet_cifar": "the survey does not say what size of image it was given",
 }
 
-# What the survey says, and the two networks of CIFAR-10's comparison that show it: the second beside the first.
+# What the survey says, and the two networks of CIFAR-10's comparison that show it: the second is compared with the first.
 SURVEY_REMARKS: tuple[tuple[str, str, str], ...] = (
     ("wider networks are the most accurate, at 1.5 to 2 times the training time", "resnet_20", "wrn_16_2"),
     ("PyramidNet is as accurate as wide networks, at 1.5 to 2 times the time", "resnet_110", "pyramidnet_110_a84"),

@@ -97,7 +97,7 @@ def _table(experiment: Experiment, results: Sequence[Result]) -> list[str]:
 
 
 def _verdicts(experiment: Experiment, results: Sequence[Result]) -> list[str]:
-    """One sentence for each run beside the baseline: the difference, and whether the spread resolves it."""
+    """One sentence for each run, compared with the baseline: the difference, and whether the spread resolves it."""
     first = experiment.runs[0]
     baseline = _of(results, first)
     lines = []

@@ -1,4 +1,4 @@
-"""Networks beside each other: error against costs, and learning curves."""
+"""Networks compared: error against costs, and learning curves."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def _draw_matrix(axes: Axes, counts: np.ndarray, class_names: Sequence[str]) -> 
 
     classes = len(counts)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    # Confusions are rare: with a linear scale they could not be seen beside the diagonal.
+    # Confusions are rare: with a linear scale they could not be seen next to the diagonal.
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
     axes.set_ylabel("true class")
     axes.set_xlabel("predicted class")

@@ -226,7 +226,7 @@ trained on, with the signature and precision that will serve:
 2. For each threshold compute the coverage, the share of images that reach it, and the error among those.
 3. Take the lowest threshold whose error is acceptable. State its coverage with it.
 4. If images of none of the classes will come, add such images and count each accepted one as an error.
-5. Choose again for every new version: probabilities of another training are not comparable.
+5. Choose again for every new version: probabilities of another training run are not comparable.
 
 ```python
 order = np.argsort(-confidence)            # confidence: highest probabilities [N]; right: bool [N]

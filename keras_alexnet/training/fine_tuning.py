@@ -64,7 +64,7 @@ def find_initial_weights(init_from: str, network: Network, config: TrainingConfi
     """Finds the initial weights of a run.
 
     Args:
-      init_from: the run directory of another training, or a weight file: for an AlexNet one that `AlexNet(weights=...)`
+      init_from: the directory of another training run, or a weight file: for an AlexNet one that `AlexNet(weights=...)`
         takes, else a `.weights.h5` or `.keras` file of the same network.
       network: the network to be trained.
       config: its options.

@@ -25,7 +25,7 @@ class Resume(enum.Enum):
 
 @dataclass(frozen=True)
 class Setting:
-    """What a field of `TrainingConfig` declares beside its type and its default.
+    """What a field of `TrainingConfig` declares besides its type and its default.
 
     Attributes:
       help: one sentence, for `--help` and the documentation.

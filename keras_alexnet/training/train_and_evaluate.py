@@ -52,7 +52,7 @@ def train_and_evaluate(config: TrainingConfig) -> Row:
       The last row of metrics.csv.
 
     Raises:
-      ValueError: for a value in `config` that cannot be used, or a training that has diverged.
+      ValueError: for a value in `config` that cannot be used, or if training has diverged.
       OSError: if the run directory cannot be written.
       TrainingInterrupted: on SIGTERM or Ctrl-C, after the run has been saved.
 

@@ -94,7 +94,7 @@ def open_prepared(directory: str) -> Source:
 
 @dataclass(frozen=True)
 class Shards:
-    """The files of one split, each with so many records.
+    """The files of one split, with the number of records of each.
 
     Attributes:
       paths: TFRecord files of tf.train.Example with `image`, `label` and `key`.

@@ -36,7 +36,7 @@ _BMP_MASKS = b"\0\0\xff\0\0\xff\0\0\xff\0\0\0"
 # pixels with transparency or 16 bits. An interlaced one takes twice as long.
 _PNG_BYTES_PER_PIXEL = 3
 
-# A JPEG with so many pixels is searched for its end before it is decoded. Smaller ones are decoded at once, because
+# A JPEG with this many pixels is searched for its end before it is decoded. Smaller ones are decoded at once, because
 # decoding one that is cut short costs little.
 _LARGE = 2_000_000
 

@@ -26,7 +26,7 @@ _POLL_S = 0.2
 
 
 def sensible_workers(images: int) -> int:
-    """How many processes are worth starting for so many images."""
+    """How many processes are worth starting for this many images."""
     return max(1, min(os.cpu_count() or 1, images // _IMAGES_PER_WORKER))
 
 

@@ -12,7 +12,7 @@ _MEBIBYTE = 2**20
 
 @dataclass(frozen=True)
 class Options:
-    """Options of a `ModelServer` beside model and port.
+    """Options of a `ModelServer` besides model and port.
 
     Attributes:
         models: several models, version policies and labels; replaces the name and base path of one model.

@@ -33,7 +33,7 @@ _MOST_GRAPH_BYTES = 2**31 - 1
 _HIDDEN_SIGNATURES = {"__saved_model_init_op", "__saved_model_train_op"}
 
 # The format lets one value stand for all elements, so that 60 bytes claim gigabytes. Elements that are not in the
-# message may take so many bytes; strings, each of which is an image to decode, none.
+# message may take this many bytes; strings, each of which is an image to decode, none.
 _MOST_REPEATED_BYTES = 2**20
 
 # TensorFlow Serving fills these fields rather than `tensor_content`, and clients read them directly.

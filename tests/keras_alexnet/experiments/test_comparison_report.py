@@ -82,7 +82,9 @@ def test_networks_are_in_the_order_of_their_errors_and_measured_ones_follow(writ
 def test_a_change_is_compared_with_the_network_without_it(write):
     write()
     text = report.report_text(write("resnet_20+cutout=16", ten_crop_top1_error=0.15))
-    assert "- resnet_20+cutout=16 beside resnet_20: -3.0 points of ten-crop error; two standard errors are" in text
+    assert (
+        "- resnet_20+cutout=16 compared with resnet_20: -3.0 points of ten-crop error; two standard errors are" in text
+    )
 
 
 def test_remarks_of_the_survey_are_beside_what_was_found(write):
@@ -91,7 +93,7 @@ def test_remarks_of_the_survey_are_beside_what_was_found(write):
     write()
     text = report.report_text(write("wrn_16_2", ten_crop_top1_error=0.15, cpu_hours=1.8))
     wider = (
-        "| wrn_16_2 beside resnet_20 | -3.0 points of ten-crop error; two standard errors are 1.0 points. 2.0 times the"
+        "| wrn_16_2 compared with resnet_20 | -3.0 points of ten-crop error; two standard errors are 1.0 points. 2.0 "
     )
     assert wider in text and text.count("| not trained here |") == len(SURVEY_REMARKS) - 1
 
