@@ -58,9 +58,13 @@ def _export(networks: Sequence[LoadedNetwork], options: flags.FlagValues) -> str
         raise UsageError(f"--format={options.format}: exports one model; found {len(networks)}")
     served: dict[str, Any] = {name: options[name].value for name in _OF_FORMAT["saved_model"]}
     if others:
+        from keras_alexnet.pretrained.error_rates import read_error_rates
         from keras_alexnet.saved_model.average import export_average
 
-        return export_average(networks, options.export_base, options.version, **served)
+        steps = " + ".join(str(each.steps) for each in networks)
+        # Where `keras_alexnet.evaluate` writes the error of several networks.
+        rates = read_error_rates(Path("results.csv"), steps, " + ".join(options.model))
+        return export_average(networks, options.export_base, options.version, error_rates=rates, **served)
     arguments = (network.model, options.export_base, network.class_names, options.version)
     inferred: dict[str, Any] = {
         "preprocessing": network.preprocessing,

@@ -45,7 +45,8 @@ class RunConfig:
       class_weight_values: the weights of the classes that `class_weights` names, in the order of the dataset's classes;
         empty if that is "none".
 
-    The others are those of `TrainingConfig`.
+    The others are those of `TrainingConfig`. Those that a resumed run may change are of the last process; they
+    are None in runs of older versions.
     """
 
     network: str
@@ -77,6 +78,12 @@ class RunConfig:
     network_options: Mapping[str, Any] = field(default_factory=dict)
     image_size: int | None = None
     resized_size: int | None = None
+    epochs: int | None = None
+    schedule: str | None = None
+    step_epochs: tuple[str, ...] | None = None
+    patience: int | None = None
+    early_stopping_epochs: int = 0
+    lr_multipliers: str | None = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -163,8 +170,8 @@ class RunDirectory:
             check_directory(self.checkpoints_dir)
             if "variant" in fields:  # versions up to 0.1 knew AlexNet's variants only
                 fields["network"] = fields.pop("variant")
-            names = ("class_names", "bad_images", "label_names", "class_weight_values")
-            lists = {name: tuple(fields[name]) for name in names if name in fields}
+            names = ("class_names", "bad_images", "label_names", "class_weight_values", "step_epochs")
+            lists = {name: tuple(fields[name]) for name in names if fields.get(name) is not None}
             return RunConfig(**fields | lists)
         except FileNotFoundError:
             found = "a directory without model.json" if self.path.is_dir() else "no such directory"
@@ -203,6 +210,10 @@ class RunDirectory:
         if mean is not None:
             with atomic_path(self._mean) as temporary:
                 np.save(temporary, np.asarray(mean, np.float32))
+        self.save_config(config)
+
+    def save_config(self, config: RunConfig) -> None:
+        """Writes model.json in one step."""
         write_file(self._config, json.dumps(dataclasses.asdict(config), indent=2) + "\n")
 
     def build_model(self, precision: str = "float32") -> keras.Model:

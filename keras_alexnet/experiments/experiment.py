@@ -13,6 +13,7 @@ class Run:
       flags: of `keras_alexnet.train`, in addition to those of the experiment.
       label: for tables and legends; `name` if empty.
       published: what the source of the claim reports for it, as text; empty if nothing.
+      claimed: "higher" or "lower" if the source claims a higher or lower error than that of the first run; else empty.
       subset: name of the classes of `Experiment.subsets` that it is trained and evaluated on; empty for all.
       init_from: name of an earlier run, whose network of the same seed it starts from; empty for random weights.
     """
@@ -21,6 +22,7 @@ class Run:
     flags: tuple[str, ...] = ()
     label: str = ""
     published: str = ""
+    claimed: str = ""
     subset: str = ""
     init_from: str = ""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from keras_alexnet.experiments.definitions import EXPERIMENTS
 from keras_alexnet.experiments.experiment import Experiment, Run
 from keras_alexnet.experiments.results import Result, curve_path, read_curve, read_results
-from keras_alexnet.experiments.tables import error_difference, number_range, percent, provenance, save_figure
+from keras_alexnet.experiments.tables import error_difference, number_range, percent, provenance, save_figure, signed
 from pipelines.atomic import write_file
 
 _HEADER = """\
@@ -15,7 +15,8 @@ _HEADER = """\
 
 Written by `python -m keras_alexnet.experiments report` from the rows in `{directory}`; do not edit. Every number comes
 from a run with the command shown. Errors are top-1 errors after the last epoch, not the best one. "±" is the standard
-deviation over seeds. `python -m keras_alexnet.experiments run NAME` repeats an experiment on your machine.
+deviation over seeds. `python -m keras_alexnet.experiments run NAME --results_dir=DIR` repeats an experiment on your
+machine.
 """
 _NOT_RUN = "Not run here.\n"
 
@@ -80,10 +81,8 @@ def _table(experiment: Experiment, results: Sequence[Result]) -> list[str]:
         cells = [run.title, str(len(rows)), number_range([row.epochs for row in rows])]
         if timed:
             reached = [row.epochs_to_target for row in rows if row.epochs_to_target is not None]
-            missed = len(rows) - len(reached)
-            cells.append(
-                (f"{statistics.mean(reached):.1f}" if reached else "") + (f" ({missed} never)" if missed else "")
-            )
+            missed = f" ({len(rows) - len(reached)} not)" if len(rows) > len(reached) else ""
+            cells.append(f"{statistics.mean(reached):.1f}{missed}" if reached else "not reached")
         nine_errors = [row.nine_crop_top1_error for row in rows if row.nine_crop_top1_error is not None]
         cells += [
             percent([row.ten_crop_top1_error for row in rows]),
@@ -105,11 +104,13 @@ def _verdicts(experiment: Experiment, results: Sequence[Result]) -> list[str]:
         rows = _of(results, run)
         # Errors on other classes cannot be compared.
         if rows and baseline and run.subset == first.subset:
-            lines.append(f"- {run.title}: {_verdict(experiment, baseline, rows)}")
-    return [*lines, ""] if lines else []
+            lines.append(f"- {run.title}: {_verdict(experiment, baseline, rows, run.claimed)}")
+    crops = [100 * (row.ten_crop_top1_error - row.center_top1_error) for row in results]
+    lines.append(f"- Ten crops instead of the centre crop: {signed(statistics.mean(crops))} points, mean of all runs.")
+    return [*lines, ""]
 
 
-def _verdict(experiment: Experiment, baseline: Sequence[Result], rows: Sequence[Result]) -> str:
+def _verdict(experiment: Experiment, baseline: Sequence[Result], rows: Sequence[Result], claimed: str) -> str:
     if experiment.measure == "epochs_to_target":
         epochs = [[row.epochs_to_target for row in group if row.epochs_to_target] for group in (baseline, rows)]
         if not epochs[0]:
@@ -123,7 +124,7 @@ def _verdict(experiment: Experiment, baseline: Sequence[Result], rows: Sequence[
             )
         ratio = statistics.mean(epochs[1]) / statistics.mean(epochs[0])
         return f"{ratio:.1f} times as many epochs as {experiment.runs[0].title}."
-    return error_difference(baseline, rows)
+    return error_difference(baseline, rows, claimed)
 
 
 def _write_figure(results_dir: Path, experiment: Experiment, results: Sequence[Result]) -> None:

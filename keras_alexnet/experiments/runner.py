@@ -68,7 +68,7 @@ def run_experiment(
                 if finished[key].command != shown:
                     raise ValueError(
                         f"results_dir={results_dir}: the row of {run.name}, seed {seed}, is of another command "
-                        f"({finished[key].command}); remove it to run this one ({shown})"
+                        f"({finished[key].command}); remove it, or use another directory, to run this one ({shown})"
                     )
                 report(f"{experiment.name} {run.name} seed {seed}: has a result")
                 continue

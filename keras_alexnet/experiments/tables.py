@@ -9,19 +9,27 @@ from typing import Any
 from keras_alexnet.experiments.results import Result
 
 
-def error_difference(baseline: Sequence[Result], rows: Sequence[Result]) -> str:
-    """A sentence: the difference of the mean ten-crop errors, and whether the spread resolves it.
+def error_difference(baseline: Sequence[Result], rows: Sequence[Result], claimed: str = "") -> str:
+    """Sentences: the difference of the mean ten-crop errors, whether the spread resolves it, and what was claimed.
 
     Args:
       baseline, rows: results of two runs, one or more of each.
+      claimed: "higher" or "lower" if the source says that `rows` have a higher or a lower error; else empty.
     """
     errors = [[100 * row.ten_crop_top1_error for row in group] for group in (baseline, rows)]
     difference = statistics.mean(errors[1]) - statistics.mean(errors[0])
     noise = _uncertainty(errors, min(row.images for row in (*baseline, *rows)))
-    text = f"{difference:+.1f} points of ten-crop error"
+    text = f"{signed(difference)} points of ten-crop error; two standard errors are {2 * noise:.1f} points"
     if abs(difference) < 2 * noise:
-        return f"{text}; two standard errors are {2 * noise:.1f} points: not resolved here."
-    return f"{text}; two standard errors are {2 * noise:.1f} points."
+        return f"{text}: not resolved here."
+    found = "higher" if difference > 0 else "lower"
+    return f"{text}." + (f" The paper claims a {claimed} error{' too' * (claimed == found)}." if claimed else "")
+
+
+def signed(points: float) -> str:
+    """A difference with its sign and one decimal; 0.0 has none."""
+    text = f"{points:+.1f}"
+    return "0.0" if float(text) == 0 else text
 
 
 def _uncertainty(errors: Sequence[Sequence[float]], images: int) -> float:

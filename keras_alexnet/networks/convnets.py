@@ -10,7 +10,7 @@ References (layers-*.cfg and layer-params-*.cfg of cuda-convnet's example-layers
     is the closest published one with four layers of weights.
 
 Images of the first three are 24-pixel crops of 32 pixels, and their published errors are of nine crops. Training there:
-momentum 0.9, batch 128, learning rate 0.001 (0.002 for biases).
+momentum 0.9, batch 128, learning rate 0.001; twice that for biases, which have the learning rate of the weights here.
 """
 
 import dataclasses

@@ -56,6 +56,7 @@ def export_average(
     precision: str = "float32",
     top_k: int = wire.TOP_K,
     max_pixels: int = MAX_PIXELS,
+    error_rates: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """Writes several networks as one SavedModel with the signatures of `export_model`.
 
@@ -71,6 +72,7 @@ def export_average(
       precision: "float32", or "bfloat16" if all are AlexNets.
       top_k: how many classes a prediction names, at least 1; all of them if there are fewer.
       max_pixels: larger images count as not decodable.
+      error_rates: of the average, for the model card, as `pretrained.error_rates.read_error_rates` returns them.
 
     Returns:
       The path of the new version.
@@ -99,7 +101,7 @@ def export_average(
         AveragedNetwork(parts),
         first.class_names,
         first.display_names or first.class_names,
-        lambda served: average_card(networks, served),
+        lambda served: average_card(networks, served, error_rates),
         lambda: averaged_probes([probes(network, target.parent.name, max_pixels) for network in networks]),
         precision=precision,
         top_k=top_k,
@@ -125,7 +127,9 @@ def _averaged(logs: Sequence[PredictionLog]) -> PredictionLog:
     return combined
 
 
-def average_card(networks: Sequence[LoadedNetwork], served: Mapping[str, Any]) -> dict[str, Any]:
+def average_card(
+    networks: Sequence[LoadedNetwork], served: Mapping[str, Any], error_rates: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
     """The model card: what the networks share as in that of a single one, and the card of each under "networks"."""
     cards = []
     for network in networks:
@@ -137,6 +141,6 @@ def average_card(networks: Sequence[LoadedNetwork], served: Mapping[str, Any]) -
         "model": f"average_of_{len(networks)}_networks",
         "parameters": sum(card["parameters"] for card in cards),
         "input_size": max(card["input_size"] for card in cards),
-        "training": shared_training(networks),
+        "training": shared_training(networks) | ({"error_rates": [*error_rates]} if error_rates else {}),
         "networks": cards,
     }

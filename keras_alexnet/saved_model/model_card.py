@@ -17,14 +17,14 @@ _LICENCES = {
     "bvlc_": "unrestricted use, as the Berkeley Vision and Learning Center states for its models",
     "alexnet-owt": "BSD-3-Clause, torchvision; trained on ImageNet, whose terms allow non-commercial research",
 }
-# Of the training record, but shown elsewhere in the card or too long.
+# Of the training record, but shown elsewhere in the card, or too long.
 _NOT_IN_RECIPE = ("dataset", "data_dir", "error_rates", "statistics", "init_from", "weights", "label_names")
 _PATHS_IN_RECIPE = ("class_weights",)
 _CROPS = {"ten": "ten crops", "nine": "nine crops", "center": "centre crop"}
 _MOST_NAMED = 20
 _AVERAGE_NOT_MEASURED = """\
-Not stored for the average; those of its networks are above. `python -m keras_alexnet.evaluate` measures it with all of
-their `--model`."""
+Not measured; those of the single networks are above. `python -m keras_alexnet.evaluate` with all of their `--model`
+before the export, in the same directory, adds it."""
 _NUMBERS = ("images", "top1_error", "top5_error", "loss")
 
 
@@ -45,7 +45,7 @@ def model_card_markdown(card: Mapping[str, Any], class_names: Sequence[str]) -> 
         ("", _introduction(card, class_names)),
         *([("Networks", _networks(networks))] if networks else []),
         ("Data", _of_all(_data, trainings) + f"\n\n{_classes(class_names)}"),
-        ("Error", _AVERAGE_NOT_MEASURED if networks else _error(rates)),
+        ("Error", _AVERAGE_NOT_MEASURED if networks and not rates else _error(rates)),
         ("Calibration", _calibration(rates)),
         ("Recipe", _recipe(training)),
         ("Initial weights and licence", _of_all(_weights, trainings)),
@@ -53,10 +53,10 @@ def model_card_markdown(card: Mapping[str, Any], class_names: Sequence[str]) -> 
         ("How to choose a rejection threshold", _THRESHOLD),
     )
     text = "\n\n".join(f"## {heading}\n\n{body}" if heading else body for heading, body in sections)
-    return f"{_header(card, rates)}\n{text}\n"
+    return f"{_header(card, rates, len(class_names))}\n{text}\n"
 
 
-def _header(card: Mapping[str, Any], rates: Sequence[Mapping[str, Any]]) -> str:
+def _header(card: Mapping[str, Any], rates: Sequence[Mapping[str, Any]], classes: int) -> str:
     # JSON strings are YAML strings.
     lines = ["---", "license: unknown  # to be set by whoever publishes the weights; see below", "library_name: keras"]
     lines += ["pipeline_tag: image-classification", "tags:"]
@@ -73,7 +73,8 @@ def _header(card: Mapping[str, Any], rates: Sequence[Mapping[str, Any]]) -> str:
             *(
                 f"    - {{type: accuracy, name: {json.dumps(f'top-{k} accuracy, {_crops(row)}')}, "
                 f"value: {1 - row[f'top{k}_error']:.4f}}}"
-                for k in (1, 5)
+                # Among five classes or fewer none is outside of the best five.
+                for k in ((1, 5) if classes > 5 else (1,))
             ),
         ]
     return "\n".join([*lines, "---", ""])
@@ -187,10 +188,19 @@ def _recipe(training: Mapping[str, Any]) -> str:
 def _settings(training: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Names and values of the settings that fit a table."""
     return [
-        (name, _name(value) if name in _PATHS_IN_RECIPE else f"{value}")
+        (name, _name(value) if name in _PATHS_IN_RECIPE else _text(value))
         for name, value in training.items()
-        if name not in _NOT_IN_RECIPE and isinstance(value, str | int | float) and value != ""
+        if name not in _NOT_IN_RECIPE and value not in (None, "", [], {})
     ]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={each}" for name, each in value.items())
+    if isinstance(value, list | tuple):
+        more = ", ..." if len(value) > _MOST_NAMED else ""
+        return ", ".join(f"{each:.4g}" if isinstance(each, float) else f"{each}" for each in value[:_MOST_NAMED]) + more
+    return f"{value}"
 
 
 def _weights(training: Mapping[str, Any]) -> str:

@@ -38,10 +38,11 @@ def load_or_create_run(
     if directory.exists():
         saved = directory.config
         changed = _changed_settings(saved, new)
-        if directory.has_checkpoint() and not changed:
-            return _with_kept_settings(directory, saved, new), directory.statistics
-        if not changed and saved.learning_rate == new.learning_rate:
-            return saved, directory.statistics
+        if not changed and (directory.has_checkpoint() or saved.learning_rate == new.learning_rate):
+            resumed = _resumed_settings(directory, saved, new)
+            if resumed != saved and context.cluster.is_chief:
+                directory.save_config(resumed)
+            return resumed, directory.statistics
         if directory.has_checkpoint():
             raise ValueError(_difference(changed[0], saved, new, directory))
     if not (context.cluster.is_chief or context.config.synthetic):
@@ -104,6 +105,7 @@ def new_run_config(context: TrainingContext, source: Source) -> RunConfig:
             "network_options": parse_options(config.network_options),
             "resized_size": _resized_size(context, source),
             "class_weight_values": _weights_of_file(config, source),
+            "step_epochs": None if config.step_epochs is None else tuple(config.step_epochs),
         }
     )
 
@@ -138,15 +140,20 @@ def _weights_of_file(config: TrainingConfig, source: Source) -> tuple[float, ...
     return () if named in ("none", "auto") else read_class_weights(named, source.class_names)
 
 
-def _with_kept_settings(directory: RunDirectory, saved: RunConfig, new: RunConfig) -> RunConfig:
-    """`saved` with the initial learning rate of the run, which older versions did not save; reports if it is kept."""
+def _resumed_settings(directory: RunDirectory, saved: RunConfig, new: RunConfig) -> RunConfig:
+    """`saved` with the settings of `new` that a resumed run may change; reports a learning rate that it may not.
+
+    Older versions did not save the initial learning rate.
+    """
     kept = saved.learning_rate
     if kept is None:
         history = (saved_state(directory.checkpoints_dir) or {}).get("history")
         kept = history[0]["learning_rate"] if history else new.learning_rate
     if kept != new.learning_rate:
         print(f"learning_rate={new.learning_rate}: ignored; the run keeps its initial rate, {kept}", flush=True)
-    return dataclasses.replace(saved, learning_rate=kept)
+    fields = [field for field in dataclasses.fields(TrainingConfig) if hasattr(new, field.name)]
+    names = [field.name for field in fields if setting_of(field).resume is Resume.CHANGE]
+    return dataclasses.replace(saved, learning_rate=kept, **{name: getattr(new, name) for name in names})
 
 
 def _resized_size(context: TrainingContext, source: Source) -> int:

@@ -59,10 +59,12 @@ def test_the_trained_weights_come_back(trained, prepared):
 
 def test_a_run_cut_in_two_equals_one_that_was_not(prepared, trained, tmp_path):
     config = tiny(prepared, tmp_path / "run")
-    train_and_evaluate(tiny(prepared, tmp_path / "run", steps=4))
+    train_and_evaluate(tiny(prepared, tmp_path / "run", steps=4, early_stopping_epochs=50))
     assert [row["steps"] for row in rows(tmp_path / "run")] == ["3", "4"]
+    assert RunDirectory(tmp_path / "run").config.early_stopping_epochs == 50
     train_and_evaluate(config)
     assert rows(tmp_path / "run") == rows(trained)
+    assert RunDirectory(tmp_path / "run").config == RunDirectory(trained).config
     whole, parts = load_trained(trained)[0], load_trained(tmp_path / "run")[0]
     for expected, got in zip(whole.get_weights(), parts.get_weights(), strict=True):
         np.testing.assert_array_equal(got, expected)

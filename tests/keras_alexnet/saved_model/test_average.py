@@ -11,7 +11,8 @@ import yaml
 
 from keras_alexnet import AlexNet, export_average
 from keras_alexnet.pretrained import LoadedNetwork, check_average, load_network, shared_training
-from keras_alexnet.saved_model.average import AveragedNetwork
+from keras_alexnet.saved_model.average import AveragedNetwork, average_card
+from keras_alexnet.saved_model.model_card import model_card_markdown
 from keras_alexnet.saved_model.served_signatures import serving_network
 from keras_alexnet.ten_crop import crop_probabilities
 from pipelines.images.crops import center_crop
@@ -110,6 +111,16 @@ def test_the_model_card_names_every_network(networks, tmp_path, unchecked):
     assert load_network(path).training["dataset"] == "/somewhere/photos"
     with pytest.raises(ValueError, match=r"^model=.*: is an export already"):
         export_average([networks[0], load_network(path)], tmp_path / "average")
+
+
+def test_the_model_card_has_the_error_of_the_average(networks):
+    rates = {"dataset": "photos", "split": "validation", "crops": "ten", "images": 400, "top1_error": 0.125}
+    rates |= {"top5_error": 0.0, "loss": 0.5, "calibration_error": 0.031}
+    served = {"precision": "float32", "top_k": 2, "max_pixels": 10, "resize": "shorter_side"}
+    without, measured = average_card(networks, served), average_card(networks, served, [rates])
+    assert "Not measured; those of the single networks are above" in model_card_markdown(without, NAMES)
+    text = model_card_markdown(measured, NAMES)
+    assert "| 12.50% ± " in text and "| photos | validation | ten | 3.10% |" in text
 
 
 @pytest.mark.parametrize(

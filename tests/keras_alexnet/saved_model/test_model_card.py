@@ -27,12 +27,25 @@ def header(text: str) -> dict:
 
 
 def test_the_header_is_what_the_hub_reads():
-    text = markdown(dataset="/somewhere/photos", error_rates=[RATES])
+    text = markdown("abcdef", dataset="/somewhere/photos", error_rates=[RATES])
     found = header(text)
     assert found["library_name"] == "keras" and "license" in found and "image-classification" in found["tags"]
     (result,) = found["model-index"][0]["results"]
     assert result["dataset"]["name"] == "photos"
     assert [metric["value"] for metric in result["metrics"]] == [0.8, 0.95]
+
+
+def test_the_best_five_of_five_classes_are_no_metric():
+    (result,) = header(markdown("abcde", error_rates=[RATES]))["model-index"][0]["results"]
+    assert [metric["name"] for metric in result["metrics"]] == ["top-1 accuracy, ten crops"]
+
+
+def test_the_recipe_has_lists_and_options_but_not_what_was_not_set():
+    text = markdown(step_epochs=["4", "6"], network_options={"depth": 20}, patience=None, lr_multipliers="", epochs=8)
+    assert (
+        "| `step_epochs` | 4, 6 |" in text and "| `network_options` | depth=20 |" in text and "| `epochs` | 8 |" in text
+    )
+    assert "patience" not in text and "lr_multipliers" not in text
 
 
 def test_errors_have_their_standard_error_and_no_directory_is_named():
