@@ -9,6 +9,7 @@ import pytest
 from keras_alexnet import AlexNet, networks
 from keras_alexnet.imagenet import imagenet_wnids
 from keras_alexnet.pretrained import load_network
+from keras_alexnet.pretrained.error_rates import read_error_rates
 from tests.helpers import weight_files as files
 
 WIDTH = 1 / 32
@@ -140,3 +141,15 @@ def test_a_damaged_export_is_named(tmp_path):
     (tmp_path / "1" / "saved_model.pb").write_bytes(b"junk")
     with pytest.raises(ValueError, match=r"/1: .*expected an export"):
         load_network(tmp_path)
+
+
+def test_error_rates_are_the_newest_of_the_same_networks_and_steps(tmp_path):
+    file = tmp_path / "results.csv"
+    assert read_error_rates(file, "3") == []
+    row = "now,{},{},photos,validation,ten,9,0,{},0.0,1.25,0.5,0.03\n"
+    header = "time,model_dir,steps,dataset,split,crops,images,skipped,top1_error,top5_error,loss,macro_error,"
+    rows = [("a + b", "3 + 3", 0.5), ("a + b", "3 + 3", 0.25), ("a + c", "3 + 3", 0.75), ("a", "3", 0.125)]
+    file.write_text(f"{header}calibration_error\n" + "".join(row.format(*values) for values in rows))
+    (average,) = read_error_rates(file, "3 + 3", "a + b")
+    assert (average["top1_error"], average["calibration_error"], average["images"]) == (0.25, 0.03, 9)
+    assert [rates["top1_error"] for rates in read_error_rates(file, "3")] == [0.125]

@@ -53,7 +53,7 @@ def test_the_command_exports_the_average(networks, images, tmp_path, unchecked):
     (tmp_path / "names.txt").write_text("\n".join(NAMES))
     arguments = [*(f"--model={network.source}" for network in networks), f"--class_names={tmp_path / 'names.txt'}"]
     run = run_command("keras_alexnet.export", *arguments, f"--export_base={tmp_path / 'average'}")
-    assert run.returncode == 0 and "those of the average of the 2 Keras models" in run.stdout, run.stderr
+    assert run.returncode == 0 and "match the average of the 2 Keras models" in run.stdout, run.stderr
     version = tmp_path / "average" / "1"
     assert (version / "assets.extra" / "tf_serving_warmup_requests").stat().st_size > 1000
     exported = load_network(version.parent)
