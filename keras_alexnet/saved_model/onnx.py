@@ -7,21 +7,25 @@ import io
 import json
 import logging
 import os
+import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_alexnet.classifier import alexnet_input
+from keras_alexnet.layers.nested import all_layers
 from keras_alexnet.pretrained import network_probabilities
 from keras_alexnet.saved_model.arguments import resolve_network
 from keras_alexnet.saved_model.serving_network import copy_of
 from keras_alexnet.saved_model.versions import new_version, part_of, publish
 from keras_alexnet.ten_crop import Preprocessing
 from pipelines.choices import CROPS
+from pipelines.regular_files import read_text
 from serving.signatures import INPUT_IMAGES, OUTPUT_PROBABILITIES
 
 # The newest that Triton's, OpenVINO's and ONNX Runtime's releases of the last two years read.
@@ -62,8 +66,9 @@ def export_onnx(
       The path of the new version.
 
     Raises:
-      ValueError: as in `export_model`; tf2onnx or onnxruntime is missing; or the model contains an operation that
-        ONNX lacks.
+      ValueError: as in `export_model`; tf2onnx or onnxruntime is missing; the model contains an operation that ONNX
+        lacks; or an earlier version in `export_base` has other labels, image sizes or crops, which Triton describes
+        once for all versions.
 
     Example:
 
@@ -87,9 +92,9 @@ def export_onnx(
         labels=labels,
     )
     target, size = new_version(export_base, version), network.resized_size
-    # A copy in float32, without the placement of its training. Other models are converted as they are.
-    if alexnet_input(network.model) is not None:
-        network = dataclasses.replace(network, model=copy_of(network.model, "float32"))
+    files = _triton_files(target.parent, size, network.display_names, crops)
+    _check_triton_files(target.parent, files)
+    network = dataclasses.replace(network, model=_in_float32(network.model))
     probabilities = network_probabilities(network, crops)
 
     def predict(images: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -106,7 +111,10 @@ def export_onnx(
         _convert(predict, size, file, metadata)
         images = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8)
         _check_predictions(file, images, predict(tf.constant(images))[OUTPUT_PROBABILITIES].numpy())
-        _write_triton_files(target.parent, size, network.display_names)
+        for name, text in files.items():
+            # An existing one is the user's.
+            with contextlib.suppress(FileExistsError), open(target.parent / name, "x", encoding="utf-8") as opened:
+                opened.write(text)
         publish(part, target)
     return str(target)
 
@@ -126,6 +134,7 @@ def _convert(predict: Callable[..., dict[str, tf.Tensor]], size: int, file: Path
         # tf2onnx raises what its handlers of operations happen to raise.
         except Exception as error:
             raise ValueError(f"model: cannot be converted to ONNX: {error}") from error
+    _replace_erfc(converted.graph)
     onnx.helper.set_model_props(converted, metadata)
     onnx.save_model(converted, str(file))
 
@@ -148,8 +157,50 @@ def _check_predictions(file: Path, images: np.ndarray, expected: np.ndarray) -> 
         )
 
 
-def _write_triton_files(base: Path, size: int, labels: Sequence[str]) -> None:
-    """Triton's description of the model. An existing one is the user's."""
+def _in_float32(model: keras.Model) -> keras.Model:
+    """The model if it computes in float32, else a copy that does; of an AlexNet always, without its placement.
+
+    Raises:
+      ValueError: it has mixed precision and cannot be copied, such as a subclassed model.
+    """
+    if alexnet_input(model) is not None:
+        return copy_of(model, "float32")
+    mixed = sorted({layer.dtype_policy.name for layer in all_layers(model)} - {"float32"})
+    if not mixed:
+        return model
+    try:
+        copy = keras.models.clone_model(model, clone_function=_layer_in_float32, recursive=True)
+        copy.set_weights(model.get_weights())
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise ValueError(f"model: has layers of {', '.join(mixed)} and cannot be copied in float32: {error}") from error
+    return copy
+
+
+def _layer_in_float32(layer: keras.layers.Layer) -> keras.layers.Layer:
+    return type(layer).from_config(layer.get_config() | {"dtype": "float32"})
+
+
+def _replace_erfc(graph: Any) -> None:
+    """Replaces Erfc(x), of which ONNX has no operation, by 1 - Erf(x). Keras' exact GELU has it."""
+    import onnx
+
+    if not any(node.op_type == "Erfc" for node in graph.node):
+        return
+    nodes = []
+    for node in graph.node:
+        if node.op_type == "Erfc":
+            erf = f"{node.output[0]}_erf"
+            nodes.append(onnx.helper.make_node("Erf", node.input, [erf]))
+            nodes.append(onnx.helper.make_node("Sub", ["erfc_one", erf], node.output))
+        else:
+            nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    graph.initializer.append(onnx.numpy_helper.from_array(np.float32(1), "erfc_one"))
+
+
+def _triton_files(base: Path, size: int, labels: Sequence[str], crops: str) -> dict[str, str]:
+    """Triton's description of the model, by file name."""
     config = f"""name: "{base.resolve().name}"
 backend: "onnxruntime"
 max_batch_size: {_BATCH}
@@ -159,8 +210,31 @@ input [
 output [
   {{ name: "{OUTPUT_PROBABILITIES}" data_type: TYPE_FP32 dims: [{len(labels)}] label_filename: "labels.txt" }}
 ]
+parameters {{ key: "crops" value {{ string_value: "{crops}" }} }}
 dynamic_batching {{ }}
 """
-    for name, text in (("labels.txt", "".join(f"{label}\n" for label in labels)), ("config.pbtxt", config)):
-        with contextlib.suppress(FileExistsError), open(base / name, "x", encoding="utf-8") as file:
-            file.write(text)
+    return {"labels.txt": "".join(f"{label}\n" for label in labels), "config.pbtxt": config}
+
+
+def _check_triton_files(base: Path, files: Mapping[str, str]) -> None:
+    """Raises ValueError if existing files describe another model. Of config.pbtxt the rest belongs to the user."""
+    labels = base / "labels.txt"
+    if labels.exists() and read_text(labels) != files["labels.txt"]:
+        raise ValueError(f"export_base={base}: {labels} has other labels than this model; expected another directory")
+    config = base / "config.pbtxt"
+    if not config.exists():
+        return
+    for name, pattern in (
+        ("dims", r"dims:?\s*\[([^\]]*)\]"),
+        ("crops", r'"crops"\s*value:?\s*{\s*string_value:\s*"(\w+)"'),
+    ):
+        found, expected = (
+            [re.sub(r"\s", "", text) for text in re.findall(pattern, of)]
+            for of in (read_text(config), files[config.name])
+        )
+        # Versions before this one wrote no crops.
+        if found and found != expected:
+            raise ValueError(
+                f"export_base={base}: {config} has {name} {' and '.join(found)}, this model {' and '.join(expected)}; "
+                "expected another directory"
+            )

@@ -61,6 +61,45 @@ def test_another_network_and_its_preprocessing(tmp_path):
     assert predictions(version, IMAGES[:, :32, :32]).shape == (3, 7)
 
 
+def small_model(dtype=None, **convolution) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    images = keras.Input((28, 28, 3))
+    maps = keras.layers.Conv2D(4, 3, dtype=dtype, **convolution)(images)
+    maps = keras.layers.BatchNormalization(dtype=dtype)(maps)
+    nested = keras.Sequential([keras.Input(maps.shape[1:]), keras.layers.Conv2D(4, 3, dtype=dtype)])
+    return keras.Model(images, keras.layers.Dense(7, dtype=dtype)(keras.layers.Flatten(dtype=dtype)(nested(maps))))
+
+
+@pytest.mark.parametrize("dtype, activation", [(None, "gelu"), ("mixed_bfloat16", "relu"), ("mixed_float16", "relu")])
+def test_gelu_batch_normalization_and_mixed_precision(tmp_path, dtype, activation):
+    model = small_model(dtype, activation=activation)
+    version = Path(export_onnx(model, tmp_path / "small", NAMES, preprocessing="tf", from_logits=True, crops="center"))
+    crops = IMAGES[:, 2:30, 2:30] / np.float32(127.5) - 1
+    expected = keras.ops.softmax(keras.ops.cast(model(crops), "float32"))
+    precision = 1e-4 if dtype is None else 0.02
+    np.testing.assert_allclose(predictions(version, IMAGES[:, :32, :32]), expected, atol=precision)
+    assert np.ptp(expected) > 5 * precision, "equal probabilities would hide errors"
+
+
+@pytest.mark.parametrize(
+    "names, options, says",
+    [
+        (NAMES[::-1], {}, "labels.txt has other labels than this model"),
+        (NAMES, {"image_size": 28, "resize_size": 40}, "config.pbtxt has dims 32,32,3 and 7, this model 40,40,3 and 7"),
+        (NAMES, {"crops": "center"}, "config.pbtxt has crops ten, this model center"),
+    ],
+)
+def test_versions_that_triton_cannot_serve_under_one_name_are_refused(tmp_path, names, options, says):
+    model, base = small_model(), tmp_path / "small"
+    shared = {"preprocessing": "tf", "from_logits": True}
+    export_onnx(model, base, NAMES, **shared)
+    export_onnx(model, base, NAMES, **shared)
+    with pytest.raises(ValueError, match=r"^export_base=.*expected another directory$") as error:
+        export_onnx(model, base, names, **shared | options)
+    assert says in str(error.value)
+    assert sorted(path.name for path in base.iterdir()) == ["1", "2", "config.pbtxt", "labels.txt"]
+
+
 def test_the_layout_is_a_triton_repository(version):
     import onnx
 
