@@ -108,8 +108,13 @@ def main(argv: Sequence[str]) -> int:
     if options.part == "serving":
         if not options.server:
             raise UsageError("--server is missing: --part=serving measures the server at this address")
+        for name in ("output_dir", "peers", "profile", "dataset", "batches", "crops", "devices", "virtual_devices"):
+            if getattr(options, name):
+                raise UsageError(f"--{name} has no effect with --part=serving, which prints a table only")
         from keras_alexnet.benchmark.serving import report_serving
+        from keras_alexnet.provenance import processor
 
+        print(f"client: {processor()}")
         report_serving(options.server, options.model_name, options.batch, options.repeats)
         return 0
     if options.profile:

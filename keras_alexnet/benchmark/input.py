@@ -28,6 +28,8 @@ from pipelines.preparation.prepare import prepare
 _IMAGES = 512
 _IMAGES_A_TURN = 2048
 
+_OURS = "ours, for the train command: uint8 crops"
+
 # Gives files of 30 kB; 250 photographs from ImageNet, prepared, have 29.5 kB on average.
 _SPECTRAL_SLOPE = 1.55
 
@@ -59,6 +61,15 @@ def report_input(dataset: str | None, batch: int, repeats: int, report: Report, 
     print("the train command applies the PCA colour augmentation in its training step, on the device")
 
 
+def training_input_rate(batch: int, repeats: int = 3) -> float:
+    """Images per second that this machine delivers to the train command, from records of synthetic photographs."""
+    batches = max(1, _IMAGES_A_TURN // batch)
+    with _records(None) as source:
+        turn = _contender(_iterator(contenders(source, batch)[_OURS]), batches)
+        times = interleaved({_OURS: turn}, repeats)[_OURS]
+    return batches * batch / float(np.median(times.clock))
+
+
 def contenders(source: Source, batch: int) -> dict[str, tf.data.Dataset]:
     """Contender -> endless batches of the training images of `source`, a prepared one; the first is the upper limit."""
     statistics = source.statistics
@@ -88,7 +99,7 @@ def contenders(source: Source, batch: int) -> dict[str, tf.data.Dataset]:
     return {
         "decode alone, images dropped": records.map(decode_only, **parallel).batch(batch).prefetch(tf.data.AUTOTUNE),
         "decode alone, images batched": records.map(decode, **parallel).batch(batch).prefetch(tf.data.AUTOTUNE),
-        "ours, for the train command: uint8 crops": crop_batches(endless, statistics, batch_size=batch),
+        _OURS: crop_batches(endless, statistics, batch_size=batch),
         "ours, for model.fit: float32": training_batches(endless, statistics, batch_size=batch),
         "tutorials: resize, crop, flip, float32": records.map(tutorial).batch(batch),
     }

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_alexnet.benchmark.input import training_input_rate
 from keras_alexnet.benchmark.report import Report
 from keras_alexnet.benchmark.scaling import (
     ETHERNET_100,
@@ -155,14 +156,20 @@ def training_flop(variant: Variant) -> float:
 
 
 def report_scaling(
-    variant: Variant, batch: int, mirrored: tf.distribute.Strategy, single_seconds: float, mirrored_seconds: float
+    variant: Variant,
+    batch: int,
+    mirrored: tf.distribute.Strategy,
+    single_seconds: float,
+    mirrored_seconds: float,
+    input_rate: float,
 ) -> None:
     """Prints what the measured speed of one device and of an all-reduce let expect, next to what was measured.
 
     Args:
       batch: images per step of all replicas.
       mirrored: a data-parallel strategy.
-      single_seconds, mirrored_seconds: of a step on one device, and under `mirrored`.
+      single_seconds, mirrored_seconds: of a step on one device, and under `mirrored`; both without input.
+      input_rate: images per second that one machine delivers.
     """
     count = mirrored.num_replicas_in_sync
     work = Work(training_flop(variant), 4.0 * AlexNet(variant, classes=CLASSES).count_params())
@@ -175,13 +182,14 @@ def report_scaling(
     setups = {
         "single": Setup(1, batch, flops, link),
         f"mirrored x{count}": Setup(count, batch // count, flops, link),
-        "2, PCIe 4.0 x16": Setup(2, batch, flops, PCIE_4),
-        "8, NVLink 3": Setup(8, batch, flops, NVLINK_3),
-        "64, 100 Gbit/s Ethernet between 8 machines": Setup(64, batch, flops, ETHERNET_100),
+        "2, PCIe 4.0 x16": Setup(2, batch, flops, PCIE_4, input_rate),
+        "8, NVLink 3": Setup(8, batch, flops, NVLINK_3, input_rate),
+        "64, 100 Gbit/s Ethernet between 8 machines": Setup(64, batch, flops, ETHERNET_100, 8 * input_rate),
     }
     print_expectations(
         f"scaling, {work.flop / 1e9:.2f} GFLOP per image, {work.gradient_bytes / 1e6:.0f} MB of gradients; measured: "
-        f"{flops / 1e12:.3g} TFLOP/s on one device, {link / 1e9:.3g} GB/s in an all-reduce over {count}",
+        f"{flops / 1e12:.3g} TFLOP/s on one device, {link / 1e9:.3g} GB/s in an all-reduce over {count}, "
+        f"{input_rate:.0f} images/s of input per machine",
         work,
         setups,
         [batch / single_seconds, batch / mirrored_seconds],
@@ -219,8 +227,9 @@ def report_strategies(
     times = interleaved(timed_steps(trainings), repeats)
     report.add(f"{subject}, batch {batch}: one training step", times, batch)
     mirrored = next(title for title in chosen if title.startswith("mirrored"))
-    seconds = {title: float(np.median(times[title].clock)) for title in ("single", mirrored)}
-    report_scaling(variant, batch, chosen[mirrored], *seconds.values())
+    single_seconds, mirrored_seconds = (float(np.median(times[title].clock)) for title in ("single", mirrored))
+    input_rate = training_input_rate(batch)
+    report_scaling(variant, batch, chosen[mirrored], single_seconds, mirrored_seconds, input_rate)
     if any(name.startswith("CPU") for name in devices):
         print("devices on one CPU share its cores: of the above, only placement and equality hold for GPUs")
     return all(equal.values())

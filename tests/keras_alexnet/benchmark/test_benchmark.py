@@ -118,6 +118,7 @@ def test_strategies_that_differ_end_the_command_with_an_error(monkeypatch, capsy
     monkeypatch.setattr(strategies, "strategies", lambda devices, towers: chosen)
     found = {"mirrored x2": 2e-5, "towers x2": math.nan, "towers x4": 1e-6}
     monkeypatch.setattr(strategies, "weight_differences", lambda *arguments: (0.1, found))
+    monkeypatch.setattr(strategies, "training_input_rate", lambda batch: 1e-3)
     variant = VARIANTS["paper"].scaled(1 / 32)
     assert not strategies.report_strategies(
         variant, "small", batch=2, repeats=1, devices=["CPU:0", "CPU:1"], report=Report()
@@ -126,6 +127,7 @@ def test_strategies_that_differ_end_the_command_with_an_error(monkeypatch, capsy
     lines = [line for line in printed.splitlines() if "tolerance" in line]
     assert [line.endswith("NOT EQUAL") for line in lines] == [True, True, False]
     assert "scaling, 0.0" in printed and "64, 100 Gbit/s" in printed
+    assert "0 images/s of input per machine" in printed and "input" in printed.split("8, NVLink 3")[1].splitlines()[0]
 
 
 @pytest.mark.slow
@@ -136,6 +138,7 @@ def test_strategies_that_differ_end_the_command_with_an_error(monkeypatch, capsy
         (["--virtual_devices=1"], "--part=strategies: needs at least 2 devices; found 1 (CPU:0)"),
         (["--virtual_devices=3", "--batch=4"], "--batch=4: expected a multiple of the 3 replicas of mirrored x3"),
         (["--devices=GPU:77"], "--devices=GPU:77: there is no GPU:77"),
+        (["--part=serving", "--server=127.0.0.1:1", "--peers"], "--peers has no effect with --part=serving"),
         (["--part=train", "--virtual_devices=2"], "--virtual_devices is for --part=strategies; found --part=train"),
     ],
 )
