@@ -6,13 +6,15 @@
 
 All networks get the same flags: batch 128, learning rate 0.1 divided by 10 at half and at three quarters of the epochs,
 random crops and horizontal flips, and the weight decay of each network's authors. Networks without batch normalization
-start at 0.01 or less; --learning_rates changes single ones. Each network is trained, evaluated, exported and measured;
-with --epochs=0 it is only measured, with random weights. Its rows are written before the next network begins. The same
+start at 0.01 (cuda-convnet's at 0.001); --learning_rates changes single ones. All networks are built once before the
+first is trained, so that wrong names and values fail at once. Each is trained, evaluated, exported and measured; with
+--epochs=0 it is only measured, with random weights. Its rows are written before the next network begins. The same
 command resumes a comparison that was interrupted; another one with the same dataset adds networks.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -60,7 +62,6 @@ def main(argv: Sequence[str]) -> int:
     from keras_alexnet.experiments.experiment import parse_seeds
 
     rates = dict(_rate(text) for text in options.learning_rates)
-    experiment = comparison(options.networks, options.dataset, options.epochs, rates)
     seeds = parse_seeds(options.seeds)
     results_dir = Path(options.results_dir)
     try:
@@ -71,6 +72,9 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError(
             f"results_dir={results_dir}: {reason_of(error)}; expected a directory that can be written"
         ) from error
+    # This process builds networks; those that train them need most of the GPU's memory.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    experiment = comparison(options.networks, options.dataset, options.epochs, rates)
     try:
         failed = _run(experiment, seeds, results_dir, options)
     except RunInterrupted:

@@ -1,16 +1,18 @@
 """Networks under equal conditions, as an experiment with one run for each."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from absl import flags
+
 from keras_alexnet.experiments.experiment import Experiment, Run
 from keras_alexnet.experiments.results import file_name
-from keras_alexnet.networks import Network, find, parse_options
+from keras_alexnet.networks import Network, create_for_training, find, parse_options
 from keras_alexnet.training.config import TrainingConfig
-from keras_alexnet.variants import VARIANTS
+from keras_alexnet.training.setting import type_of
 
 PREFIX = "comparison_"
 
@@ -19,13 +21,18 @@ PREFIX = "comparison_"
 _FLAGS = ("--batch_size=128", "--schedule=step")
 _LEARNING_RATE = 0.1
 # Networks without batch normalization do not train at 0.1.
-_OWN_LEARNING_RATES = {
-    **dict.fromkeys(VARIANTS, 0.01),
-    **dict.fromkeys(("convnet_13pct", "convnet_13pct_lrn", "convnet_11pct", "figure1_convnet"), 0.001),
-    **dict.fromkeys(("lenet5", "nin", "nin_imagenet", "zfnet", "googlenet", "squeezenet", "squeezenet_v1_1"), 0.01),
-    **dict.fromkeys(("keras.applications.VGG16", "keras.applications.VGG19"), 0.01),
-}
+_LEARNING_RATE_WITHOUT_BATCH_NORMALIZATION = 0.01
+# cuda-convnet's layer-params files.
+_OWN_LEARNING_RATES = dict.fromkeys(("convnet_13pct", "convnet_13pct_lrn", "convnet_11pct", "figure1_convnet"), 0.001)
 _OWN_FLAGS = ("network", "network_options", "learning_rate", "dataset", "model_dir", "epochs", "seed")
+# Options that training sets by a flag, or itself.
+_OPTIONS_WITH_FLAGS = ("width", "init", "mean")
+_PARSE: dict[type, Callable[[str], Any]] = {
+    int: int,
+    float: float,
+    bool: flags.BooleanParser().parse,
+    list: lambda text: text.split(","),
+}
 
 
 @dataclass(frozen=True)
@@ -73,18 +80,50 @@ def parse_entry(text: str) -> Entry:
     """
     name, *changes = text.split("+")
     network = find(name)
-    flags = {field.name for field in dataclasses.fields(TrainingConfig)}
+    options = set(network.options) - {"mean"}
+    fields = {field.name for field in dataclasses.fields(TrainingConfig)} - set(_OWN_FLAGS)
+    accepted = fields - set(_OPTIONS_WITH_FLAGS) | options
     found: dict[str, list[str]] = {"options": [], "flags": []}
     for change in changes:
         key, _, value = change.partition("=")
-        if not value or key in _OWN_FLAGS or key not in (*flags, *network.options):
-            accepted = ", ".join(network.options) or "none"
+        if not value or key not in accepted:
             raise ValueError(
                 f"networks={text}: {change}: expected name=value with a flag of keras_alexnet.train or an option of "
-                f"{name} ({accepted})"
+                f"{name} ({', '.join(option for option in network.options if option in options) or 'none'})"
             )
-        found["flags" if key in flags else "options"].append(change)
+        found["flags" if key in fields else "options"].append(change)
     return Entry(text, network, tuple(found["options"]), tuple(found["flags"]))
+
+
+def default_learning_rate(entry: Entry) -> float:
+    """The initial learning rate of an entry, by default. Builds its network, which checks the changes.
+
+    Raises:
+      ValueError: a value is not accepted, or the network needs what is not installed.
+    """
+    import keras
+
+    from keras_alexnet.layers.nested import all_layers
+
+    try:
+        TrainingConfig(network=entry.network.name, **dict(map(_parsed_flag, entry.flags)))
+        model = create_for_training(entry.network.name, classes=10, **entry.built_with)
+    except ValueError as error:
+        raise ValueError(f"networks={entry.text}: {error}") from error
+    is_normalized = any(isinstance(layer, keras.layers.BatchNormalization) for layer in all_layers(model))
+    keras.backend.clear_session()
+    by_default = _LEARNING_RATE if is_normalized else _LEARNING_RATE_WITHOUT_BATCH_NORMALIZATION
+    return _OWN_LEARNING_RATES.get(entry.network.name, by_default)
+
+
+def _parsed_flag(flag: str) -> tuple[str, Any]:
+    """Name and value; the text itself where it is not of the flag's type, which `TrainingConfig` refuses."""
+    name, _, text = flag.partition("=")
+    (field,) = (field for field in dataclasses.fields(TrainingConfig) if field.name == name)
+    try:
+        return name, _PARSE.get(type_of(field), str)(text)
+    except ValueError:
+        return name, text
 
 
 def comparison(
@@ -100,7 +139,8 @@ def comparison(
         normalization.
 
     Raises:
-      ValueError: there is no such network, one is named twice, or `learning_rates` has one that is not compared.
+      ValueError: there is no such network, it cannot be built with its changes, one is named twice, or
+        `learning_rates` has one that is not compared.
     """
     entries = [parse_entry(name) for name in names]
     if not names or len({entry.run_name for entry in entries}) < len(names):
@@ -133,11 +173,6 @@ def comparison_name(dataset: str) -> str:
     return PREFIX + dataset_name(dataset)
 
 
-def learning_rate(network: str) -> float:
-    """The initial learning rate by default."""
-    return _OWN_LEARNING_RATES.get(network, _LEARNING_RATE)
-
-
 def _steps(epochs: int) -> str:
     """The half and three quarters of the epochs, where a run is long enough to have them."""
     return ",".join(map(str, sorted({max(1, epochs // 2), max(1, 3 * epochs // 4)})))
@@ -147,7 +182,8 @@ def _run(entry: Entry, rate: float | None) -> Run:
     network = entry.network
     # Networks of small images take them whole; the others crop 224 of 256, as AlexNet.
     augmentation = "pad4" if network.image_size == network.resize_size else "crop"
-    rate = learning_rate(network.name) if rate is None else rate
+    by_default = default_learning_rate(entry)
+    rate = by_default if rate is None else rate
     options = (f"--network_options={','.join(entry.options)}",) if entry.options else ()
     flags = (f"--learning_rate={rate:g}", f"--augmentation={augmentation}", *(f"--{flag}" for flag in entry.flags))
     return Run(entry.run_name, (f"--network={network.name}", *options, *flags), entry.text)

@@ -1,15 +1,28 @@
 """The comparisons as a page, docs/comparison.md, as a table on the terminal, and as figures; from the rows alone."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from keras_alexnet.experiments.comparison import PREFIX
-from keras_alexnet.experiments.costs import Costs, read_costs
-from keras_alexnet.experiments.published import CIFAR10, REMARKS, SURVEY_PARAMETERS, SURVEY_REMARKS, Published
-from keras_alexnet.experiments.results import Result, curve_path, file_name, read_curve, read_results
-from keras_alexnet.experiments.tables import error_difference, number_range, percent, provenance, save_figure
+from keras_alexnet.experiments.comparison_tables import (
+    REMARK,
+    Line,
+    Table,
+    cost_table,
+    error_table,
+    lines,
+    recipe_table,
+)
+from keras_alexnet.experiments.published import (
+    SURVEY_CURVE_REMARKS,
+    SURVEY_IMAGENET,
+    SURVEY_OTHER_REMARKS,
+    SURVEY_REMARKS,
+)
+from keras_alexnet.experiments.results import curve_path, read_curve
+from keras_alexnet.experiments.tables import error_difference, provenance, save_figure
 from pipelines.atomic import write_file
 
 _HEADER = """\
@@ -18,21 +31,48 @@ _HEADER = """\
 Written by `python -m keras_alexnet.experiments report` from the rows in `{directory}`; do not edit. The rows come from
 `python -m keras_alexnet.compare`: all networks are trained with batch 128, momentum 0.9, the learning rate divided by
 10 at a half and at three quarters of the epochs, random crops and horizontal flips, and the weight decay of their
-authors. Networks without batch normalization do not train at the survey's learning rate of 0.1 and have their own.
+authors. Networks without batch normalization do not train at the survey's learning rate of 0.1: they start at 0.01,
+cuda-convnet's at 0.001.
 
 Errors are top-1 errors after the last epoch, not the best one. "±" is the standard deviation over seeds. Networks that
 take whole images have two different crops among ten, the image and its mirror image. The survey (a Japanese overview of
 convolutional networks, 2017) trained 300 epochs, the authors as long or longer: with fewer epochs the errors here are
-not a reproduction of theirs, and regularization such as cutout raises them. Times are not comparable with the survey's,
-which used a GPU.
+not a reproduction of theirs, and regularization such as cutout raises them. The survey's hours are those of 300 epochs
+on one GPU (Quadro P5000), ours those of all processor cores: only their ratios can be compared.
 
 Times of requests are those of one image sent to the exported model in the same process, decoding a JPEG of 256 x 256
 pixels included: the fastest of ten or more, and the processor time of all cores; [gRPC](benchmark.md#over-grpc) adds
-less than two milliseconds. "Recipe only": not trained here; the tests train it for a step, export it and send it
-requests; `configs/survey_cifar.flags` trains it as the survey did.
+less than two milliseconds.
 """
+_RECIPE_ONLY = '"Recipe only": not trained here.'
+_RECIPE = (
+    "The tests train the network at a small size for a step, export it and send it requests; `configs/{flagfile}` "
+    "trains it as the survey did."
+)
 _CIFAR10 = f"{PREFIX}cifar10"
-_DATASETS = {"cifar10": "CIFAR-10", "imagenette": "Imagenette"}
+
+
+@dataclass(frozen=True)
+class _Dataset:
+    """Title of a dataset; flagfile of the survey; `published_of` if the published errors are of another dataset."""
+
+    title: str
+    flagfile: str = ""
+    published_of: str = ""
+
+
+_DATASETS = {
+    "cifar10": _Dataset("CIFAR-10", "survey_cifar.flags"),
+    "cifar100": _Dataset("CIFAR-100", "survey_cifar.flags"),
+    "imagenette": _Dataset("Imagenette", "survey_imagenet.flags", "ImageNet"),
+    "imagenet2012": _Dataset("ImageNet", "survey_imagenet.flags"),
+}
+# These have a section without rows as well.
+_SECTIONS = ("cifar10", "cifar100", "imagenette")
+_ON_IMAGENET = (
+    "The published errors are those of 1000 classes of ImageNet, the authors' with one crop unless the remark says "
+    "otherwise: they rank the networks, and are not comparable with errors on ten classes."
+)
 # The data of the rows in docs/results.
 _DATA = {
     "cifar10": "The images were given as JPEG files, which makes the errors slightly larger than those of the pixels.",
@@ -40,48 +80,6 @@ _DATA = {
     "128. The evaluation has half of the validation set (1,966), whose standard error is about one point. An epoch has "
     "73 steps, so that eight epochs are few updates.",
 }
-_RECIPE_ONLY, _REMARK = "recipe only", "remark"
-
-
-@dataclass(frozen=True)
-class Line:
-    """A network of a comparison: `results` are empty if it was not trained, `costs` None if it was not measured."""
-
-    network: str
-    results: tuple[Result, ...]
-    costs: Costs | None
-    published: Published
-
-    @property
-    def error(self) -> float:
-        """Mean ten-crop top-1 error; above every error if it was not trained."""
-        return statistics.mean(row.ten_crop_top1_error for row in self.results) if self.results else 2.0
-
-    @property
-    def learning_rate(self) -> str:
-        """The initial one, of the first training's command."""
-        words = self.results[0].command.split()
-        return next(word.partition("=")[2] for word in words if word.startswith("--learning_rate="))
-
-
-def lines(results_dir: Path, name: str) -> list[Line]:
-    """The networks of a comparison, by error; then those that were not trained.
-
-    Args:
-      results_dir: has the rows.
-      name: of the comparison.
-    """
-    costs = read_costs(results_dir, name)
-    results: dict[str, list[Result]] = {}
-    for row in read_results(results_dir, name):
-        results.setdefault(row.run, []).append(row)
-    published = {file_name(network): network for network in CIFAR10} if name == _CIFAR10 else {}
-    found = []
-    for run in dict.fromkeys([*results, *costs, *published]):
-        network = costs[run].network if run in costs else published.get(run, run)
-        reported = CIFAR10.get(network, Published()) if published else Published()
-        found.append(Line(network, tuple(results.get(run, ())), costs.get(run), reported))
-    return sorted(found, key=lambda line: line.error)
 
 
 def write_report(results_dir: Path) -> Path:
@@ -104,11 +102,11 @@ def comparisons(results_dir: Path) -> list[str]:
 
 def report_text(results_dir: Path) -> str:
     """The text of comparison.md."""
-    known = [PREFIX + dataset for dataset in _DATASETS]
+    known = [PREFIX + dataset for dataset in _SECTIONS]
     names = [*known, *(name for name in comparisons(results_dir) if name not in known)]
     sections = ["\n".join(_section(results_dir, name)) for name in names]
     return "\n".join(
-        [_HEADER.format(directory=results_dir.name), *sections, *_survey_remarks(results_dir), *_survey_parameters()]
+        [_HEADER.format(directory=results_dir.name), *sections, *_survey_remarks(results_dir), *_survey_imagenet()]
     )
 
 
@@ -146,28 +144,37 @@ def print_table(results_dir: Path, name: str) -> None:
 
     # Cut off on a narrow terminal the numbers would be useless; wrapped they are only ugly.
     console = Console(width=max(150, Console().width))
-    for heading, columns, rows in _tables([line for line in lines(results_dir, name) if line.results or line.costs]):
-        table = Table(title=heading, title_justify="left")
-        shown = [index for index, column in enumerate(columns) if column != _REMARK]
+    found = [line for line in lines(results_dir, name) if line.results or line.costs]
+    of = _dataset(name).published_of
+    for part in (error_table(found, of), recipe_table(found, of), cost_table(found)):
+        if not part.rows:
+            continue
+        table = Table(title=part.heading, title_justify="left")
+        shown = [index for index, column in enumerate(part.columns) if column != REMARK]
         for index in shown:
-            table.add_column(columns[index], justify="right" if index else "left")
-        for row in rows:
+            table.add_column(part.columns[index], justify="right" if index else "left")
+        for row in part.rows:
             table.add_row(*(row[index] for index in shown))
         console.print(table)
 
 
-def _section(results_dir: Path, name: str) -> list[str]:
+def _dataset(name: str) -> _Dataset:
     dataset = name.removeprefix(PREFIX)
-    text = [f"## {_DATASETS.get(dataset, dataset)}\n"]
+    return _DATASETS.get(dataset, _Dataset(dataset))
+
+
+def _section(results_dir: Path, name: str) -> list[str]:
+    dataset = _dataset(name)
+    text = [f"## {dataset.title}\n"]
     found = lines(results_dir, name)
     results = [row for line in found for row in line.results]
     if not results:
         text.append("No network was trained here.\n")
-    elif dataset in _DATA:
-        text.append(f"{_DATA[dataset]}\n")
-    for heading, columns, rows in _tables(found):
-        text += [f"### {heading}\n", f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
-        text += [f"| {' | '.join(row)} |" for row in rows] + [""]
+    elif name.removeprefix(PREFIX) in _DATA:
+        text.append(f"{_DATA[name.removeprefix(PREFIX)]}\n")
+    text += _markdown(error_table(found, dataset.published_of))
+    text += _recipes(recipe_table(found, dataset.published_of), dataset)
+    text += _markdown(cost_table(found))
     text += _changes(found)
     if results:
         figures = ((f"{name}.svg", "Error against costs"), (f"{name}_curves.svg", "Learning curves"))
@@ -177,36 +184,24 @@ def _section(results_dir: Path, name: str) -> list[str]:
     return [*text, f"Times were measured on {'; '.join(machines)}.\n"] if machines else text
 
 
-def _tables(found: Sequence[Line]) -> list[tuple[str, list[str], list[list[str]]]]:
-    """Heading, columns and cells of the tables of errors and of costs."""
-    columns = ["network", "epochs", "learning rate", "ten-crop error", "centre error", "training error", "CPU hours"]
-    errors = ("Errors", [*columns, "survey", "authors", _REMARK], [_error_cells(line) for line in found])
-    columns = ["network", "pixels", "parameters", "multiply-adds", "ms, centre", "ms, ten-crop"]
-    columns += ["CPU ms, centre", "CPU ms, ten-crop", "export (MB)"]
-    costs = [_cost_cells(line.network, line.costs) for line in found if line.costs]
-    return [table for table in (errors, ("Costs", columns, costs)) if table[2]]
+def _recipes(table: Table, dataset: _Dataset) -> list[str]:
+    """The networks that were not trained, folded, and what that means."""
+    if not table.rows:
+        return []
+    text = [_RECIPE_ONLY]
+    text += [_RECIPE.format(flagfile=dataset.flagfile)] if dataset.flagfile else []
+    text += [_ON_IMAGENET] if dataset.published_of else []
+    summary = f'<details markdown="1"><summary>{len(table.rows)} networks</summary>\n'
+    heading, *rows = _markdown(table)
+    return [heading, f"{' '.join(text)}\n", summary, *rows, "</details>\n"]
 
 
-def _error_cells(line: Line) -> list[str]:
-    rows, published = line.results, line.published
-    own = ["", "", _RECIPE_ONLY, "", "", ""]
-    if rows:
-        own = [
-            number_range([row.epochs for row in rows]) + (f" ({len(rows)} seeds)" if len(rows) > 1 else ""),
-            line.learning_rate,
-            percent([row.ten_crop_top1_error for row in rows]),
-            percent([row.center_top1_error for row in rows]),
-            percent([row.train_top1_error for row in rows]),
-            f"{statistics.mean(row.cpu_hours for row in rows):.2f}",
-        ]
-    reported = ["" if error is None else f"{error:.1f} %" for error in (published.survey, published.authors)]
-    return [line.network, *own, *reported, REMARKS.get(line.network, "")]
-
-
-def _cost_cells(network: str, costs: Costs) -> list[str]:
-    times = (costs.ms_center, costs.ms_ten_crop, costs.cpu_ms_center, costs.cpu_ms_ten_crop, costs.export_mb)
-    numbers = (costs.image_size, costs.parameters, costs.multiply_adds)
-    return [network, *(f"{number:,}" for number in numbers), *(f"{value:.1f}" for value in times)]
+def _markdown(table: Table) -> list[str]:
+    """Heading and lines of a table; nothing without rows."""
+    if not table.rows:
+        return []
+    rows = [f"| {' | '.join(row)} |" for row in table.rows]
+    return [f"### {table.heading}\n", f"| {' | '.join(table.columns)} |", "|" + "---|" * len(table.columns), *rows, ""]
 
 
 def _changes(found: Sequence[Line]) -> list[str]:
@@ -232,14 +227,26 @@ def _survey_remarks(results_dir: Path) -> list[str]:
             here = error_difference(trained[base], trained[other])
             here += f" {hours[1] / hours[0]:.1f} times the time." if hours[0] else ""
         text.append(f"| {remark} | {other} compared with {base} | {here} |")
-    return [*text, ""]
+    for remark, network in SURVEY_CURVE_REMARKS:
+        rows = trained.get(network)
+        here = _least_loss(read_curve(curve_path(results_dir, *rows[0].key))) if rows else "not trained here"
+        text.append(f"| {remark} | the curve of {network} | {here} |")
+    return [*text, *(f"| {' | '.join(row)} |" for row in SURVEY_OTHER_REMARKS), ""]
 
 
-def _survey_parameters() -> list[str]:
-    lines = [
-        "## The survey's numbers of parameters\n",
-        "Its table of ImageNet networks mixes them with networks for CIFAR. In millions:\n",
-        "| network | survey | right | the survey's number is |",
-        "|---|---|---|---|",
+def _least_loss(curve: Sequence[Mapping[str, float]]) -> str:
+    least, last = min(curve, key=lambda row: row["val_loss"]), curve[-1]
+    return (
+        f"test loss {last['val_loss']:.2f} after epoch {last['epoch']:.0f}; least {least['val_loss']:.2f} after epoch "
+        f"{least['epoch']:.0f}."
+    )
+
+
+def _survey_imagenet() -> list[str]:
+    text = [
+        "## The survey's ImageNet table\n",
+        "Its numbers of parameters are mixed with those of networks for CIFAR. In millions:\n",
+        "| network | top-1 error | top-5 error | parameters | right | the survey's number is |",
+        "|" + "---|" * 6,
     ]
-    return [*lines, *(f"| {' | '.join(row)} |" for row in SURVEY_PARAMETERS), ""]
+    return [*text, *(f"| {' | '.join(row)} |" for row in SURVEY_IMAGENET), ""]

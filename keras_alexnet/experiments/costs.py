@@ -14,8 +14,8 @@ from keras_alexnet.networks import create
 from keras_alexnet.provenance import processor
 from serving import signatures as wire
 
-# Requests of one image: at least this many, and as many more as fit these seconds. The fastest counts the least noise of
-# other processes.
+# Requests of one image: at least this many, and as many more as fit these seconds. The fastest counts the least noise
+# of other processes.
 _REQUESTS, _SECONDS = 10, 3.0
 
 

@@ -1,6 +1,8 @@
 """Networks under equal conditions."""
 
 import os
+import sys
+from pathlib import Path
 
 import keras
 import pytest
@@ -8,6 +10,8 @@ import pytest
 from keras_alexnet.experiments import comparison, costs, runner
 from keras_alexnet.experiments.results import read_results
 from tests.helpers.commands import run_command
+
+RESULTS = Path(__file__).parents[3] / "docs" / "results"
 
 
 def entry(text):
@@ -28,6 +32,38 @@ def test_learning_rates_of_single_networks_can_be_chosen():
     assert "--learning_rate=0.05" in run.flags
 
 
+@pytest.mark.parametrize(
+    "name, rate",
+    [("convnet_11pct", 0.001), ("nin+width=0.1", 0.01), ("squeezenet_cifar", 0.1), ("wrn_16_2+width=0.5", 0.1)],
+)
+def test_the_learning_rate_is_lower_without_batch_normalization(name, rate):
+    assert comparison.default_learning_rate(entry(name)) == rate
+
+
+def test_a_function_of_the_user_is_searched_for_batch_normalization():
+    assert comparison.default_learning_rate(entry(NAME)) == 0.01
+    assert comparison.default_learning_rate(entry(f"{NAME}+normalized=True")) == 0.1
+
+
+def test_a_network_that_needs_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras_hub.models", None)
+    with pytest.raises(ValueError, match="networks=resnet_18: network=resnet_18: needs keras-hub"):
+        comparison.comparison(["resnet_20", "resnet_18"], "cifar10", 1)
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("name", ["comparison_cifar10", "comparison_imagenette"])
+def test_the_committed_rows_are_those_of_todays_commands(name):
+    networks = {row.run: row.network for row in costs.read_costs(RESULTS, name).values()}
+    for row in read_results(RESULTS, name):
+        network = networks[row.run]
+        if network.startswith("resnet_18"):
+            continue  # needs keras-hub
+        experiment = comparison.comparison([network], name, row.epochs)
+        words = row.command.split()
+        assert {*experiment.flags, *experiment.runs[0].flags} <= set(words), network
+
+
 @pytest.mark.parametrize("epochs, steps", [(300, "150,225"), (4, "2,3"), (1, "1")])
 def test_the_rate_is_divided_at_a_half_and_at_three_quarters(epochs, steps):
     assert f"--step_epochs={steps}" in comparison.comparison(["resnet_20"], "cifar10", epochs).flags
@@ -43,6 +79,10 @@ def test_the_rate_is_divided_at_a_half_and_at_three_quarters(epochs, steps):
         (["resnet_20+depth=3"], {}, r"depth=3: expected name=value with .* option of resnet_20 \(width, survival"),
         (["resnet_20+epochs=3"], {}, "epochs=3: expected name=value"),
         (["resnet_20+cutout"], {}, "cutout: expected name=value"),
+        (["lenet5+width=0.5"], {}, "width=0.5: expected name=value"),
+        (["paper+mean=3"], {}, "mean=3: expected name=value"),
+        (["resnet_20+cutout=wide"], {}, r"networks=resnet_20\+cutout=wide: cutout=wide: expected an integer"),
+        (["resnet_20+survival=2"], {}, r"networks=resnet_20\+survival=2: survival=2: expected"),
     ],
 )
 def test_what_cannot_be_compared_is_named(names, rates, says):
@@ -79,7 +119,9 @@ def test_a_directory_that_cannot_be_written_is_refused_before_anything_is_traine
     assert "expected a directory that can be written" in finished.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--learning_rates=paper"], ["--seeds=a"], ["--networks=none"]])
+@pytest.mark.parametrize(
+    "arguments", [["--learning_rates=paper"], ["--seeds=a"], ["--networks=none"], ["--networks=resnet_20+survival=2"]]
+)
 def test_wrong_flags_are_one_line(tmp_path, arguments):
     flags = ["--networks=paper", "--dataset=cifar10", f"--work_dir={tmp_path}", f"--output_dir={tmp_path}"]
     finished = run_command("keras_alexnet.compare", *flags, *arguments)
@@ -99,10 +141,11 @@ def test_a_figure_has_a_panel_for_each_cost():
         plots.comparison_figure({}, {})
 
 
-def small(classes, image_size=16, classifier_activation="softmax"):
+def small(classes, image_size=16, classifier_activation="softmax", normalized=False):
     """A network of the user's."""
     images = keras.Input((image_size, image_size, 3))
-    outputs = keras.layers.Dense(classes, classifier_activation)(keras.layers.Flatten()(images))
+    within = keras.Sequential([keras.layers.BatchNormalization()] if normalized else [keras.layers.ReLU()])
+    outputs = keras.layers.Dense(classes, classifier_activation)(keras.layers.Flatten()(within(images)))
     return keras.Model(images, outputs)
 
 

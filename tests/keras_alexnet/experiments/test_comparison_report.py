@@ -6,10 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from keras_alexnet import networks
 from keras_alexnet.experiments import comparison_report as report
 from keras_alexnet.experiments.comparison import parse_entry
+from keras_alexnet.experiments.comparison_tables import lines
 from keras_alexnet.experiments.costs import Costs, costs_path, read_costs
-from keras_alexnet.experiments.published import CIFAR10, SURVEY_REMARKS
+from keras_alexnet.experiments.published import (
+    APPLICATIONS,
+    PUBLISHED,
+    SURVEY_CURVE_REMARKS,
+    SURVEY_OTHER_REMARKS,
+    SURVEY_REMARKS,
+)
 from keras_alexnet.experiments.results import Result, add_row, curve_path, read_results, write_result
 
 RESULTS = Path(__file__).parents[3] / "docs" / "results"
@@ -54,29 +62,58 @@ def test_every_committed_row_has_its_curve_its_costs_and_its_figures():
         assert all((RESULTS / f"{name}{suffix}.svg").is_file() for suffix in ("", "_curves")) or not rows
 
 
+def section(text, title):
+    """The text of a section of the page."""
+    return text.partition(f"## {title}\n")[2].partition("\n## ")[0]
+
+
 def test_networks_that_were_not_trained_are_recipes_with_the_published_errors(tmp_path):
     text = report.report_text(tmp_path)
-    assert "| wrn_28_10 |  |  | recipe only |  |  |  |  | 4.0 % |  |" in text
-    assert text.count("No network was trained here.") == 2
+    assert text.count("No network was trained here.") == 3
+    assert "| network | here | survey, hours | survey | authors | remark |" in section(text, "CIFAR-10")
+    assert "| wrn_28_10 | recipe only |  |  | 4.0 % |  |" in section(text, "CIFAR-10")
+    assert "| survey_densenet | recipe only | 19.6 | 5.1 % |  |  |" in section(text, "CIFAR-10")
+    assert "| survey_densenet | recipe only | 19.6 | 24.6 % |  |  |" in section(text, "CIFAR-100")
+    assert "| network | here | survey, ImageNet | authors, ImageNet | remark |" in section(text, "Imagenette")
+    assert "| keras.applications.DenseNet201 | recipe only | 23.5 % | 22.58 % |  |" in section(text, "Imagenette")
+
+
+def test_every_registered_network_has_a_row_and_of_keras_applications_those_of_the_survey(tmp_path):
+    text = report.report_text(tmp_path)
+    for name in networks.names():
+        title = "CIFAR-10" if networks.find(name).image_size <= 32 else "Imagenette"
+        is_listed = not name.startswith(APPLICATIONS) or name in PUBLISHED["imagenette"]
+        assert (f"| {name} | recipe only |" in section(text, title)) == is_listed, name
 
 
 def test_every_published_error_is_of_a_network_that_exists():
-    for network in CIFAR10:
-        assert parse_entry(network).image_size <= 32
+    for dataset, published in PUBLISHED.items():
+        assert all((parse_entry(name).image_size <= 32) == dataset.startswith("cifar") for name in published)
 
 
 def test_errors_and_costs_of_a_network_are_beside_what_was_published(write):
-    text = report.report_text(write())
-    assert "| resnet_20 | 2 | 0.1 | 18.0 % | 20.0 % | 20.0 % | 0.90 |  | 8.8 % |  |" in text
+    text = section(report.report_text(write()), "CIFAR-10")
+    assert "| CPU hours | authors | remark |" in text
+    assert "| resnet_20 | 2 | 0.1 | 18.0 % | 20.0 % | 20.0 % | 0.90 | 8.75 % |  |" in text
     assert "| resnet_20 | 32 | 269,722 | 40,551,808 | 2.0 | 5.0 | 3.0 | 8.0 | 2.5 |" in text
     assert "| 2026-11-28, abc1234, a processor |" in text and f"`{COMMAND}`" in text
+
+
+def test_the_surveys_hours_are_beside_ours(write):
+    text = report.report_text(write("squeezenet_cifar"))
+    assert "| CPU hours | survey, hours | survey | remark |" in text and "| 0.90 | 1.8 | 10.8 % |" in text
+
+
+def test_the_learning_rate_of_a_row_is_the_one_that_was_used(write):
+    text = report.report_text(write(command=f"{COMMAND} --learning_rate=0.05"))
+    assert "| resnet_20 | 2 | 0.05 |" in text
 
 
 def test_networks_are_in_the_order_of_their_errors_and_measured_ones_follow(write):
     write("squeezenet_cifar", ten_crop_top1_error=0.3)
     write("resnet_20", ten_crop_top1_error=0.2)
-    found = [line.network for line in report.lines(write("wrn_28_10", trained=False), NAME)]
-    assert found[:3] == ["resnet_20", "squeezenet_cifar", "wrn_28_10"] and "resnet_110" in found[3:]
+    found = [line.network for line in lines(write("wrn_28_10", trained=False), NAME)]
+    assert found[:2] == ["resnet_20", "squeezenet_cifar"] and {"wrn_28_10", "resnet_110"} < set(found[2:])
 
 
 def test_a_change_is_compared_with_the_network_without_it(write):
@@ -88,14 +125,20 @@ def test_a_change_is_compared_with_the_network_without_it(write):
 
 
 def test_remarks_of_the_survey_are_beside_what_was_found(write):
-    for _, *networks in SURVEY_REMARKS:
-        assert all(parse_entry(network) for network in networks)
+    for _, *compared in SURVEY_REMARKS:
+        assert all(parse_entry(network) for network in compared)
     write()
     text = report.report_text(write("wrn_16_2", ten_crop_top1_error=0.15, cpu_hours=1.8))
     wider = (
         "| wrn_16_2 compared with resnet_20 | -3.0 points of ten-crop error; two standard errors are 1.0 points. 2.0 "
     )
-    assert wider in text and text.count("| not trained here |") == len(SURVEY_REMARKS) - 1
+    assert wider in text and text.count("| not trained here |") == len(SURVEY_REMARKS) + len(SURVEY_CURVE_REMARKS) - 1
+    assert all(f"| {' | '.join(row)} |" in text for row in SURVEY_OTHER_REMARKS)
+
+
+def test_a_remark_about_a_curve_has_the_least_loss_of_the_curve(write):
+    text = report.report_text(write("googlenet_cifar"))
+    assert "| the curve of googlenet_cifar | test loss 1.40 after epoch 2; least 1.40 after epoch 2. |" in text
 
 
 def test_seeds_are_summarized(write):
@@ -108,6 +151,7 @@ def test_seeds_are_summarized(write):
 def test_a_training_without_costs_has_a_row(write):
     text = report.report_text(write(measured=False))
     assert "| resnet_20 | 2 | 0.1 | 18.0 % |" in text and "### Costs" not in text
+    assert "| resnet_20 | recipe only |" not in section(text, "CIFAR-10")
 
 
 @pytest.mark.medium
@@ -124,6 +168,14 @@ def test_the_terminal_shows_no_networks_without_rows(write, capsys):
     report.print_table(write(), NAME)
     printed = capsys.readouterr().out
     assert "269,722" in printed and "18.0 %" in printed and "resnet_110" not in printed
+
+
+def test_a_comparison_of_cifar_100_shows_its_published_errors(tmp_path, capsys):
+    costs = dataclasses.replace(COSTS, run="survey_densenet", network="survey_densenet", classes=100)
+    add_row(costs_path(tmp_path, "comparison_cifar100"), costs)
+    report.print_table(tmp_path, "comparison_cifar100")
+    printed = capsys.readouterr().out
+    assert "24.6 %" in printed and "survey, hours" in printed and "wrn_28_10" not in printed
 
 
 def test_without_matplotlib_there_are_no_figures(write, monkeypatch, capsys):
