@@ -60,7 +60,12 @@ def provenance(results: Sequence[Result]) -> list[str]:
             f"| {row.run} | {row.seed} | {row.hours:.2f} | {row.cpu_hours:.2f} | {best} | {origin} | `{row.command}` |"
         )
     images = number_range([row.images for row in results])
-    return [f"Evaluated on {images} images.\n", "<details markdown=\"1\"><summary>Runs</summary>\n", *lines, "\n</details>\n"]
+    return [
+        f"Evaluated on {images} images.\n",
+        '<details markdown="1"><summary>Runs</summary>\n',
+        *lines,
+        "\n</details>\n",
+    ]
 
 
 def number_range(numbers: Sequence[int]) -> str:
