@@ -112,6 +112,13 @@ class TrainingConfig:
         upper=1000,
         resume=Resume.REFUSE,
     )
+    weight_decay: float | None = declare(
+        None,
+        COMMON,
+        "weight decay of the optimizer; the network's own if not set. Regularizers of layers are not affected",
+        upper=1,
+        resume=Resume.REFUSE,
+    )
     label_smoothing: float = declare(
         0.0,
         COMMON,

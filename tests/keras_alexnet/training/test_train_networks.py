@@ -90,6 +90,22 @@ def test_options_reach_the_network_and_belong_to_the_run(prepared, tmp_path):
         train_and_evaluate(config(prepared, tmp_path / "run", network_options="filters=7", steps=2))
 
 
+class SeenError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, 0.0005), (0.0001, 0.0001), (0.0, 0.0)])
+@pytest.mark.medium
+def test_the_weight_decay_is_that_of_the_config_or_of_the_network(prepared, tmp_path, monkeypatch, given, expected):
+    def loop(context, model, *arguments):
+        raise SeenError(model.optimizer.decay)
+
+    monkeypatch.setattr("keras_alexnet.training.train_and_evaluate.TrainingLoop", loop)
+    with pytest.raises(SeenError, match=f"^{expected}$"):
+        train_and_evaluate(config(prepared, tmp_path, weight_decay=given))
+    assert RunDirectory(tmp_path).config.weight_decay == given
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
