@@ -22,7 +22,8 @@ class Residual:
       widths: base width of each stage; of a pyramid the first one, to which `alpha` is added over all blocks.
       blocks: blocks of each stage.
       stem: width and kernel size of the first convolution.
-      stem_stride: its stride; with 2 a 3x3 max pooling of stride 2 follows, as for ImageNet.
+      stem_stride: its stride; with 2 a 3x3 max pooling of stride 2 follows, as for ImageNet: without padding, rounded
+        up, as in SENet's prototxt.
       stem_after: steps after it, of "bn" and "relu".
       kind: "basic" (3x3, 3x3) or "bottleneck" (1x1, 3x3, 1x1).
       expand: output of a block / base width.

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from keras_alexnet.networks.blocks import classifier, output
+from keras_alexnet.networks.blocks import classifier, max_pool, output
 from keras_alexnet.networks.inputs import Preprocessing, image_input
 from keras_alexnet.networks.residual.architecture import ORDERS, Residual, survival, swapout_keep
 from keras_alexnet.networks.residual.blocks import Noise, block, convolution, steps
@@ -77,9 +77,7 @@ def _stem(spec: Residual, x: Any) -> Any:
     x = convolution(spec, x, *spec.stem, spec.stem_stride, "stem_conv")
     x = steps(spec, x, spec.stem_after, "stem_")
     if spec.stem_stride > 1:
-        # The values are not negative, so zeros do not change the maxima.
-        x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
-        x = keras.layers.MaxPooling2D(3, 2, name="stem_pool")(x)
+        x = max_pool(x, "stem_pool")
     return x
 
 

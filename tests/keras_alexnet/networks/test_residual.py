@@ -1,5 +1,6 @@
 """The residual family: parameters, widths, order of operations, and which regulariser applies where."""
 
+import dataclasses
 import itertools
 
 import keras
@@ -8,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from keras_alexnet import networks
-from keras_alexnet.networks.inputs import CIFAR
+from keras_alexnet.networks.inputs import CIFAR, IMAGENET
 from keras_alexnet.networks.residual import PRESETS
 from keras_alexnet.networks.residual.architecture import Residual, survival, swapout_keep
 from tests.helpers.layer_order import before
@@ -206,6 +207,19 @@ def test_a_zero_padding_shortcut_takes_every_second_pixel():
     assert stage2.shape == (2, 4, 4, 8)
     np.testing.assert_array_equal(stage2[..., :4], stem[:, ::2, ::2])
     assert not stage2[..., 4:].any()
+
+
+def test_the_first_pooling_of_se_resnet50_is_that_of_caffe():
+    """Without padding and rounded up: the first window covers pixels 0 to 2, not -1 to 1 (SENet's prototxt)."""
+    from keras_alexnet.networks.residual.builder import build_model
+
+    spec = dataclasses.replace(PRESETS["se_resnet50"].architecture, blocks=(1, 1, 1, 1))
+    model = build_model("short", spec, IMAGENET, 3, 32, None, width=1 / 16)
+    pool = model.get_layer("stem_pool")
+    assert [layer.name for layer in before(pool)] == ["stem_relu"]
+    maps = np.random.default_rng(0).normal(size=(1, 16, 16, 1)).astype(np.float32)
+    expected = [[maps[0, y : y + 3, x : x + 3].max() for x in range(0, 16, 2)] for y in range(0, 16, 2)]
+    np.testing.assert_array_equal(np.squeeze(pool(maps)), expected)
 
 
 @pytest.mark.parametrize("index, probability", [(0, 0.99074), (26, 0.75), (53, 0.5)])
