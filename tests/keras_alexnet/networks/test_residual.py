@@ -259,9 +259,16 @@ def test_a_probability_of_1_is_the_plain_network(option):
 @pytest.mark.parametrize(
     "name, options, says",
     [
-        ("preresnet_20", {"shake_drop": 0.5}, "no such option; it accepts width, survival, swapout, dropout"),
+        ("preresnet_20", {"shake_drop": 0.5}, "no such option; it accepts width, survival, .*, dropout"),
         ("shake_shake_26_2x32d", {"survival": 0.5}, "it accepts width, forward, backward, per, draw"),
-        ("resnet_20", {"dropout": 0.5}, "it accepts width, survival, swapout, shake_drop"),
+        ("resnet_20", {"dropout": 0.5}, "it accepts width, survival, .*, shake_drop, shake_drop_per"),
+        ("resnet_20", {"survival_per": "image"}, "survival_per=image: has no effect without survival"),
+        (
+            "resnet_20",
+            {"survival": 0.5, "shake_drop_per": "image"},
+            "shake_drop_per=image: has no effect without",
+        ),
+        ("resnet_20", {"survival": 0.5, "survival_per": "pixel"}, "per='pixel': expected 'batch' or 'image'"),
         ("resnet_20", {"survival": 0.0}, r"survival=0.0: expected 0 < survival <= 1"),
         ("resnet_20", {"survival": 0.5, "swapout": 0.5}, r"survival=0.5: excludes swapout=0.5; pass swapout=None"),
         ("stochastic_depth_110", {"shake_drop": 0.5}, r"survival=0.5: excludes shake_drop=0.5; pass shake_drop=None"),
@@ -280,3 +287,20 @@ def test_shake_shake_takes_its_modes():
     model = narrow("shake_shake_26_2x32d", forward="even", backward="keep", per="batch", draw="bernoulli")
     layer = model.get_layer("stage1_block1_shake_shake")
     assert (layer.forward, layer.backward, layer.per, layer.draw) == ("even", "keep", "batch", "bernoulli")
+
+
+@pytest.mark.parametrize(
+    "options, layer, expected",
+    [
+        ({"survival": 0.5}, "stochastic_depth", {"per": "batch", "rescale": "inference"}),
+        (
+            {"survival": 0.5, "survival_per": "image", "survival_rescale": "training"},
+            "stochastic_depth",
+            {"survival": 0.5, "per": "image", "rescale": "training"},
+        ),
+        ({"shake_drop": 0.5, "shake_drop_per": "channel"}, "shake_drop", {"survival": 0.5, "per": "channel"}),
+    ],
+)
+def test_stochastic_depth_and_shake_drop_take_their_modes(options, layer, expected):
+    found = tiny(**options).get_layer(f"stage3_block1_{layer}").get_config()
+    assert {name: found[name] for name in expected} == expected
