@@ -119,6 +119,14 @@ class TrainingConfig:
         upper=1,
         resume=Resume.REFUSE,
     )
+    aux_loss_weight: float | None = declare(
+        None,
+        COMMON,
+        "factor of the loss of each auxiliary output, of networks that have some; the network's own if not set. 0 "
+        "trains the main output only",
+        upper=1000,
+        resume=Resume.REFUSE,
+    )
     label_smoothing: float = declare(
         0.0,
         COMMON,

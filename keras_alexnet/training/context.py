@@ -62,6 +62,13 @@ def _with_constants(config: TrainingConfig, network: Network) -> Network:
     """`network` with the constants of training that the configuration sets in place of the network's own."""
     if config.weight_decay is not None:
         network = dataclasses.replace(network, weight_decay=config.weight_decay)
+    if config.aux_loss_weight is not None:
+        count = len(network.aux_loss_weights)
+        if not count:
+            raise ValueError(
+                f"aux_loss_weight={config.aux_loss_weight}: {network.name} trains no auxiliary outputs; expected none"
+            )
+        network = dataclasses.replace(network, aux_loss_weights=(config.aux_loss_weight,) * count)
     return network
 
 
