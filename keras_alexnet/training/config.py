@@ -184,7 +184,8 @@ class TrainingConfig:
     random_erasing: float = declare(
         0.0,
         COMMON,
-        "erase, with this probability, a rectangle of 2 to 40 % of each crop; 0.5 in the paper of random erasing",
+        "fill, with this probability, a rectangle of 2 to 40 % of each crop with random pixel values; 0.5 in the "
+        "paper of random erasing",
         upper=1,
         resume=Resume.REFUSE,
     )
