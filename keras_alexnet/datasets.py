@@ -50,7 +50,7 @@ def training_dataset(
         ratio 3/4 to 4/3, resized to the crop; or "pad4", random crops of the image padded by 4 pixels on each side; or
         "none", the central crop, never flipped.
       cutout: side in pixels of a square that is erased from each crop, 0 for none; the network reads zeros there.
-      random_erasing: probability, 0 to 1, that a rectangle of 2 to 40 % of a crop is erased.
+      random_erasing: probability, 0 to 1, that a rectangle of 2 to 40 % of a crop is filled with random pixel values.
       seed: seed of the order, the crops, the flips and the colours.
       start_epoch: number of the first epoch, from 0.
       data_dir: where TFDS keeps its datasets.

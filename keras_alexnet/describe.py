@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     import keras
 
 
+# Ends of the names of weights that are added or inserted: of `keras.layers.Embedding` and of vision transformers.
+_ADDED = ("embeddings", "_token")
+
+
 def define_flags() -> None:
     """Defines the flags of this command."""
     flags.DEFINE_bool("list", False, "print the names of all networks, with their image sizes and options")
@@ -100,14 +104,18 @@ def multiply_adds(layer: keras.layers.Layer) -> int:
     """Multiply-adds of a layer, or of all layers of a model, for one image.
 
     Counted are kernels (weights with two dimensions or more), once per output position. Normalization, pooling,
-    activations and products of activations, as in attention, are not counted.
+    activations, embeddings and products of activations, as in attention, are not counted.
     """
     import keras
 
     if isinstance(layer, keras.Model):
         return sum(multiply_adds(inner) for inner in _leaves(layer))
-    kernels = [weight.shape for weight in layer.weights if len(weight.shape) > 1]
+    kernels = [weight.shape for weight in layer.weights if _is_kernel(weight)]
     return sum(math.prod(shape) for shape in kernels) * math.prod(_output_shape(layer)[1:-1]) if kernels else 0
+
+
+def _is_kernel(weight: Any) -> bool:
+    return len(weight.shape) > 1 and not weight.name.endswith(_ADDED)
 
 
 def _leaves(model: keras.Model) -> Iterator[keras.layers.Layer]:

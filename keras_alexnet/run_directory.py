@@ -68,6 +68,8 @@ class RunConfig:
     validation_fraction: float = 0.0
     learning_rate: float | None = None
     warmup_epochs: float = 0.0
+    weight_decay: float | None = None
+    aux_loss_weight: float | None = None
     label_smoothing: float = 0.0
     class_weights: str = "none"
     class_weight_values: tuple[float, ...] = ()

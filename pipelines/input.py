@@ -115,8 +115,8 @@ def crop_batches(
       bad_keys: keys of images that cannot be decoded; they are left out.
       mean_crop: one of `choices.MEAN_CROPS`; only "central" if `augmentation` is neither "crop" nor "none".
       crop_chunk: this many consecutive images of the epoch share one crop or window and one flip (32 in the 2012 code).
-      cutout: side in pixels of the square that is erased from each crop; 0 for none.
-      random_erasing: probability that a rectangle is erased from a crop; 0 for none.
+      cutout: side in pixels of the square of each crop that is filled with the mean; 0 for none.
+      random_erasing: probability that a rectangle of a crop is filled with random pixel values; 0 for none.
       shard: (index, count) of `count` machines that train together: each gets an equal share of every batch.
 
     Returns:
@@ -151,7 +151,7 @@ def crop_batches(
         )
         erased = erase.erased_rectangles(keys, epoch_seed, crop_size, cutout, random_erasing)
         divisors, mean_shares = (tf.fill(keys.shape, value) for value in (divisor, mean_share))
-        return augment.AugmentedCrops(pixels, shifts, divisors, mean_shares, erased), labels
+        return augment.AugmentedCrops(pixels, shifts, divisors, mean_shares, *erased), labels
 
     first, (index, count) = start_step * batch_size, shard
     return _with_initial_parallelism_of_one(

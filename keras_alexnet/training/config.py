@@ -112,6 +112,21 @@ class TrainingConfig:
         upper=1000,
         resume=Resume.REFUSE,
     )
+    weight_decay: float | None = declare(
+        None,
+        COMMON,
+        "weight decay of the optimizer; the network's own if not set. Regularizers of layers are not affected",
+        upper=1,
+        resume=Resume.REFUSE,
+    )
+    aux_loss_weight: float | None = declare(
+        None,
+        COMMON,
+        "factor of the loss of each auxiliary output, of networks that have some; the network's own if not set. 0 "
+        "trains the main output only",
+        upper=1000,
+        resume=Resume.REFUSE,
+    )
     label_smoothing: float = declare(
         0.0,
         COMMON,
@@ -169,7 +184,8 @@ class TrainingConfig:
     random_erasing: float = declare(
         0.0,
         COMMON,
-        "erase, with this probability, a rectangle of 2 to 40 % of each crop; 0.5 in the paper of random erasing",
+        "fill, with this probability, a rectangle of 2 to 40 % of each crop with random pixel values; 0.5 in the "
+        "paper of random erasing",
         upper=1,
         resume=Resume.REFUSE,
     )

@@ -1,5 +1,6 @@
 """What a training run consists of, resolved once from its configuration and passed down."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -19,7 +20,7 @@ class TrainingContext:
 
     Attributes:
       config: the configuration.
-      network: the registry's entry of the network.
+      network: the registry's entry of the network, with the constants of training that the configuration sets.
       strategy: the tf.distribute strategy.
       cluster: the processes that train together; often only this one.
       run_directory: the files of the run.
@@ -39,7 +40,7 @@ def create_context(config: TrainingConfig) -> TrainingContext:
       ValueError: if the strategy, the devices and the network do not fit together, the batch size is not a multiple of
         the replicas, or the workers have different configurations.
     """
-    network = find(config.network)
+    network = _with_constants(config, find(config.network))
     _check_options(config, network)
     strategy = make_strategy(config.strategy, config.virtual_devices, config.devices)
     if isinstance(strategy, TowerMirroredStrategy) and network.towers < 2:
@@ -55,6 +56,20 @@ def create_context(config: TrainingConfig) -> TrainingContext:
     cluster.expect_same({name: value for name, value in vars(config).items() if name not in ("data_dir", "model_dir")})
     assert config.model_dir is not None
     return TrainingContext(config, network, strategy, cluster, RunDirectory(config.model_dir))
+
+
+def _with_constants(config: TrainingConfig, network: Network) -> Network:
+    """`network` with the constants of training that the configuration sets in place of the network's own."""
+    if config.weight_decay is not None:
+        network = dataclasses.replace(network, weight_decay=config.weight_decay)
+    if config.aux_loss_weight is not None:
+        count = len(network.aux_loss_weights)
+        if not count:
+            raise ValueError(
+                f"aux_loss_weight={config.aux_loss_weight}: {network.name} trains no auxiliary outputs; expected none"
+            )
+        network = dataclasses.replace(network, aux_loss_weights=(config.aux_loss_weight,) * count)
+    return network
 
 
 def _check_options(config: TrainingConfig, network: Network) -> None:

@@ -1,15 +1,16 @@
 """Rectangles of training images that are erased: cutout and random erasing.
 
 Drawn like `pipelines.images.augment`: keyed hashes of ids of any shape, without state. `augment_on_device` fills the
-rectangles with the mean that the network subtracts, so the network reads zeros there.
+squares of cutout with the mean that the network subtracts, so the network reads zeros there, and the rectangles of
+random erasing with a random value for each pixel and colour. Both are as in the papers.
 """
 
 import tensorflow as tf
 
 from pipelines.images.augment import uniform
 
-# Streams of `pipelines.images.augment.uniform`. Each try of random erasing has four.
-_CUTOUT_STREAMS, _ERASING_STREAM, _TRY_STREAMS = (16, 17), 18, 20
+# Streams of `pipelines.images.augment.uniform`. Each try of random erasing has four, from 20 on.
+_CUTOUT_STREAMS, _ERASING_STREAM, _TRY_STREAMS, _FILL_STREAMS = (16, 17), 18, 20, (64, 65)
 
 # Zhong et al., "Random Erasing Data Augmentation", AAAI 2020, section 4: share of the area and height / width.
 ERASED_AREA, ERASED_ASPECT = (0.02, 0.4), (0.3, 1 / 0.3)
@@ -26,8 +27,10 @@ def check_erasing(cutout: int, random_erasing: float, size: int) -> None:
         raise ValueError(f"random_erasing={random_erasing}: expected a probability, 0 to 1")
 
 
-def erased_rectangles(key: tf.Tensor, seed: int, size: int, cutout: int = 0, random_erasing: float = 0.0) -> tf.Tensor:
-    """The rectangles of each example: int32 [..., R, 4], R = 0 to 2, as `cutout_square` and `erased_rectangle`.
+def erased_rectangles(
+    key: tf.Tensor, seed: int, size: int, cutout: int = 0, random_erasing: float = 0.0
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """What is erased of each example: `erased`, `randomized` and `fill_seeds` of `augment.AugmentedCrops`.
 
     Args:
       key: string [...], an id of each example.
@@ -35,10 +38,16 @@ def erased_rectangles(key: tf.Tensor, seed: int, size: int, cutout: int = 0, ran
       size: side of the crops in pixels.
       cutout: side of the square of cutout; 0 for none.
       random_erasing: probability of a rectangle of random erasing; 0 for none.
+
+    Returns:
+      (squares of cutout, rectangles of random erasing, seeds): int32 [..., 0 or 1, 4] twice and [..., 2].
     """
-    drawn = [cutout_square(key, seed, size, cutout)] if cutout else []
-    drawn += [erased_rectangle(key, seed, size, random_erasing)] if random_erasing else []
-    return tf.stack(drawn, -2) if drawn else tf.zeros([*key.shape, 0, 4], tf.int32)
+    squares = rectangles = tf.zeros([*key.shape, 0, 4], tf.int32)
+    if cutout:
+        squares = cutout_square(key, seed, size, cutout)[..., tf.newaxis, :]
+    if random_erasing:
+        rectangles = erased_rectangle(key, seed, size, random_erasing)[..., tf.newaxis, :]
+    return squares, rectangles, tf.stack([_below(key, seed, stream, 2**31 - 1) for stream in _FILL_STREAMS], -1)
 
 
 def cutout_square(key: tf.Tensor, seed: int, size: int, length: int) -> tf.Tensor:

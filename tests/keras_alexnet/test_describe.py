@@ -2,7 +2,7 @@ import pytest
 
 from keras_alexnet import VARIANTS, AlexNet, networks
 from keras_alexnet.classifier import parameters
-from keras_alexnet.describe import multiply_adds
+from keras_alexnet.describe import _leaves, multiply_adds
 from keras_alexnet.variants.differences import differences
 from tests.helpers.commands import run_command
 
@@ -103,3 +103,12 @@ def test_multiply_adds_of_a_narrow_network_are_those_of_its_kernels():
     assert multiply_adds(model.get_layer("conv1")) == 55 * 55 * (11 * 11 * 3) * 8
     assert multiply_adds(model.get_layer("fc6")) == 6 * 6 * 32 * 512
     assert multiply_adds(model.get_layer("relu1")) == 0
+
+
+def test_embeddings_of_a_vision_transformer_are_not_multiplied():
+    """Those of positions and of the class token are added. The patches' kernel counts at the class token too."""
+    pytest.importorskip("keras_hub")
+    sizes = {"patch_size": 8, "num_layers": 1, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 8}
+    model = networks.create("keras_hub.ViTImageClassifier", 3, image_size=32, **sizes)
+    (patches,) = (layer for layer in _leaves(model) if type(layer).__name__ == "ViTPatchingAndEmbedding")
+    assert multiply_adds(patches) == (8 * 8 * 3 * 8) * (4 * 4 + 1)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_alexnet import export_model
+from keras_alexnet import export_model, networks
 from keras_alexnet.evaluate import default_crops, evaluate
 from keras_alexnet.pretrained import LoadedNetwork, load_network, network_probabilities
 from keras_alexnet.training.evaluation import ErrorRates, Evaluator, mean_of_networks
@@ -88,6 +88,22 @@ def test_a_network_of_another_size_gets_images_resized_for_it(photographs, tmp_p
     assert small.resized_size == 73
     small = dataclasses.replace(small, class_names=("blue", "green", "red"))
     assert evaluate(small, f"folder:{photographs}", crops="ten").images == 9
+
+
+def test_passes_with_random_masks_are_averaged(photographs, tmp_path):
+    """They are the same each time, and leave the network as it was."""
+    keras.utils.set_random_seed(4)
+    networks.create("swapout_20_w4", 3, classifier_activation=None, width=1 / 64).save(tmp_path / "small.keras")
+    small = load_network(tmp_path / "small.keras", preprocessing="none", from_logits=True)
+    small = dataclasses.replace(small, class_names=("blue", "green", "red"))
+
+    def rates(passes):
+        return evaluate(small, f"folder:{photographs}", crops="center", stochastic_passes=passes)
+
+    plain, three, again, one, after = (rates(passes).loss for passes in (0, 3, 3, 1, 0))
+    assert (again, after) == pytest.approx((three, plain), rel=1e-5)
+    assert min(abs(three - plain), abs(three - one)) > 1e-4
+    assert rates(3).images == 9
 
 
 def test_a_bad_image_is_named_and_skipped_up_to_the_limit(network, copied, capsys):

@@ -33,8 +33,8 @@ def _options(architecture: Residual) -> tuple[str, ...]:
     if architecture.branches > 1:
         return ("width", "forward", "backward", "per", "draw")
     # ShakeDrop needs a branch that ends with batch normalization; wide networks have dropout within their blocks.
-    own = ("dropout",) if architecture.order == "pre" else ("shake_drop",)
-    return ("width", "survival", "swapout", *own)
+    own = ("dropout",) if architecture.order == "pre" else ("shake_drop", "shake_drop_per")
+    return ("width", "survival", "survival_per", "survival_rescale", "swapout", *own)
 
 
 def _build(

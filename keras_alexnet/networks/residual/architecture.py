@@ -2,8 +2,9 @@
 
 import dataclasses
 import math
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 # Steps before the first convolution of a branch, between its convolutions, after the last one, and after the addition.
 ORDERS = {
@@ -22,7 +23,8 @@ class Residual:
       widths: base width of each stage; of a pyramid the first one, to which `alpha` is added over all blocks.
       blocks: blocks of each stage.
       stem: width and kernel size of the first convolution.
-      stem_stride: its stride; with 2 a 3x3 max pooling of stride 2 follows, as for ImageNet.
+      stem_stride: its stride; with 2 a 3x3 max pooling of stride 2 follows, as for ImageNet: without padding, rounded
+        up, as in SENet's prototxt.
       stem_after: steps after it, of "bn" and "relu".
       kind: "basic" (3x3, 3x3) or "bottleneck" (1x1, 3x3, 1x1).
       expand: output of a block / base width.
@@ -90,6 +92,27 @@ class Residual:
             stem=(max(1, round(self.stem[0] * width)), self.stem[1]),
             alpha=self.alpha * width,
         )
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The regularisers of one block; None for those that it does not have.
+
+    Attributes:
+      arguments: further arguments of their layers: `survival_per` is `per` of the layer of `survival`. Those of
+        `ShakeShake` have their own names.
+    """
+
+    survival: float | None = None
+    shake_drop: float | None = None
+    swapout: float | None = None
+    dropout: float = 0.0
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def arguments_of(self, regulariser: str) -> dict[str, Any]:
+        """The further arguments of the layer of a regulariser."""
+        prefix = f"{regulariser}_"
+        return {name.removeprefix(prefix): x for name, x in self.arguments.items() if name.startswith(prefix)}
 
 
 def survival(last: float, index: int, count: int) -> float:

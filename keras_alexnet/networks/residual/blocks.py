@@ -1,24 +1,12 @@
 """The layers of a residual block. The order of operations is data: `architecture.ORDERS`."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 
 from keras_alexnet.layers import GroupedConv2D, ShakeDrop, ShakeShake, StochasticDepth, Swapout
 from keras_alexnet.networks import blocks
-from keras_alexnet.networks.residual.architecture import ORDERS, Residual
-
-
-@dataclass(frozen=True)
-class Noise:
-    """The regularisers of one block; None for those that it does not have."""
-
-    survival: float | None = None
-    shake_drop: float | None = None
-    swapout: float | None = None
-    dropout: float = 0.0
-    shake_shake: tuple[tuple[str, Any], ...] = ()
+from keras_alexnet.networks.residual.architecture import ORDERS, Noise, Residual
 
 
 def steps(spec: Residual, x: Any, names: str, prefix: str) -> Any:
@@ -74,14 +62,16 @@ def block(spec: Residual, x: Any, width: int, stride: int, is_first: bool, noise
         for letter in letters
     ]
     if spec.branches > 1:
-        branches = [ShakeShake(**dict(noise.shake_shake), name=f"{prefix}shake_shake")(branches)]
+        branches = [ShakeShake(**noise.arguments, name=f"{prefix}shake_shake")(branches)]
     (branch,) = branches
     if noise.swapout is not None:
         return Swapout(noise.swapout, name=f"{prefix}swapout")([shortcut, branch])
     if noise.survival is not None:
-        branch = StochasticDepth(noise.survival, name=f"{prefix}stochastic_depth")(branch)
+        arguments = noise.arguments_of("survival")
+        branch = StochasticDepth(noise.survival, **arguments, name=f"{prefix}stochastic_depth")(branch)
     if noise.shake_drop is not None:
-        branch = ShakeDrop(noise.shake_drop, name=f"{prefix}shake_drop")(branch)
+        arguments = noise.arguments_of("shake_drop")
+        branch = ShakeDrop(noise.shake_drop, **arguments, name=f"{prefix}shake_drop")(branch)
     return keras.layers.Add(name=f"{prefix}add")([shortcut, branch])
 
 

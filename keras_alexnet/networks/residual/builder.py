@@ -4,10 +4,10 @@ from typing import Any
 
 import keras
 
-from keras_alexnet.networks.blocks import classifier, output
+from keras_alexnet.networks.blocks import classifier, max_pool, output
 from keras_alexnet.networks.inputs import Preprocessing, image_input
-from keras_alexnet.networks.residual.architecture import ORDERS, Residual, survival, swapout_keep
-from keras_alexnet.networks.residual.blocks import Noise, block, convolution, steps
+from keras_alexnet.networks.residual.architecture import ORDERS, Noise, Residual, survival, swapout_keep
+from keras_alexnet.networks.residual.blocks import block, convolution, steps
 
 
 def build_model(
@@ -23,7 +23,7 @@ def build_model(
     shake_drop: float | None = None,
     swapout: float | None = None,
     dropout: float = 0.0,
-    **shake_shake: Any,
+    **arguments: Any,
 ) -> keras.Model:
     """The model: RGB `[N, image_size, image_size, 3]`, pixel values 0..255, to `[N, classes]`.
 
@@ -39,16 +39,16 @@ def build_model(
       shake_drop: the same for ShakeDrop.
       swapout: keep probability of the last block, 0 to 1; it falls linearly from 1.
       dropout: rate before the last convolution of every block.
-      **shake_shake: arguments of `ShakeShake`.
+      **arguments: of the layers of the regularisers, see `Noise`.
 
     Raises:
       ValueError: for values out of range or regularisers that exclude each other.
     """
     noise = {"survival": survival, "shake_drop": shake_drop, "swapout": swapout}
-    _check(width, noise, dropout)
+    _check(width, noise, dropout, arguments)
     spec = spec.scaled(width)
     images, x = image_input(name, image_size, _smallest_image(spec), preprocessing)
-    x = _stages(spec, _stem(spec, x), noise, dropout, tuple(shake_shake.items()))
+    x = _stages(spec, _stem(spec, x), noise, dropout, arguments)
     x = steps(spec, x, spec.end, "end_")
     x = keras.layers.GlobalAveragePooling2D(name="features")(x)
     return keras.Model(images, output(classifier(x, classes), classifier_activation), name=name)
@@ -59,7 +59,7 @@ def _smallest_image(spec: Residual) -> int:
     return 2 ** (len(spec.blocks) - 1) * spec.stem_stride**2
 
 
-def _check(width: float, noise: dict[str, float | None], dropout: float) -> None:
+def _check(width: float, noise: dict[str, float | None], dropout: float, arguments: dict[str, Any]) -> None:
     if not width > 0:
         raise ValueError(f"width={width}: expected a number above 0")
     if not 0 <= dropout < 1:
@@ -71,19 +71,21 @@ def _check(width: float, noise: dict[str, float | None], dropout: float) -> None
     if len(given) > 1:
         first, second, *_ = given
         raise ValueError(f"{first}={given[first]}: excludes {second}={given[second]}; pass {second}=None")
+    for name, value in arguments.items():
+        regulariser = name.rpartition("_")[0]
+        if regulariser and regulariser not in given:
+            raise ValueError(f"{name}={value}: has no effect without {regulariser}; expected both or none")
 
 
 def _stem(spec: Residual, x: Any) -> Any:
     x = convolution(spec, x, *spec.stem, spec.stem_stride, "stem_conv")
     x = steps(spec, x, spec.stem_after, "stem_")
     if spec.stem_stride > 1:
-        # The values are not negative, so zeros do not change the maxima.
-        x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
-        x = keras.layers.MaxPooling2D(3, 2, name="stem_pool")(x)
+        x = max_pool(x, "stem_pool")
     return x
 
 
-def _stages(spec: Residual, x: Any, noise: dict[str, float | None], dropout: float, shake_shake: Any) -> Any:
+def _stages(spec: Residual, x: Any, noise: dict[str, float | None], dropout: float, arguments: Any) -> Any:
     level1, index, total = x, 0, sum(spec.blocks)
     for stage, widths in enumerate(spec.block_widths(), 1):
         stride = 2 if stage > 1 else 1
@@ -92,7 +94,7 @@ def _stages(spec: Residual, x: Any, noise: dict[str, float | None], dropout: flo
         level2 = x
         for number, width in enumerate(widths, 1):
             prefix, is_last = f"stage{stage}_block{number}_", number == len(widths)
-            own = _noise_of_block(noise, dropout, shake_shake, index, total)
+            own = _noise_of_block(noise, dropout, arguments, index, total)
             x = block(spec, x, width, stride if number == 1 else 1, number == 1, own, prefix)
             if is_last and spec.levels > 1:
                 sources = [(level2, stride, f"stage{stage}_level2")]
@@ -108,7 +110,7 @@ def _far(spec: Residual, x: Any, source: Any, stride: int, name: str) -> Any:
     return steps(spec, convolution(spec, source, x.shape[-1], 1, stride, f"{name}_conv"), "bn", f"{name}_")
 
 
-def _noise_of_block(noise: dict[str, float | None], dropout: float, shake_shake: Any, index: int, total: int) -> Noise:
+def _noise_of_block(noise: dict[str, float | None], dropout: float, arguments: Any, index: int, total: int) -> Noise:
     schedules = {"survival": survival, "shake_drop": survival, "swapout": swapout_keep}
     values = {name: None if last is None else schedules[name](last, index, total) for name, last in noise.items()}
-    return Noise(**values, dropout=dropout, shake_shake=shake_shake)
+    return Noise(**values, dropout=dropout, arguments=arguments)

@@ -1,5 +1,6 @@
 """The residual family: parameters, widths, order of operations, and which regulariser applies where."""
 
+import dataclasses
 import itertools
 
 import keras
@@ -8,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from keras_alexnet import networks
-from keras_alexnet.networks.inputs import CIFAR
+from keras_alexnet.networks.inputs import CIFAR, IMAGENET
 from keras_alexnet.networks.residual import PRESETS
 from keras_alexnet.networks.residual.architecture import Residual, survival, swapout_keep
 from tests.helpers.layer_order import before
@@ -208,6 +209,19 @@ def test_a_zero_padding_shortcut_takes_every_second_pixel():
     assert not stage2[..., 4:].any()
 
 
+def test_the_first_pooling_of_se_resnet50_is_that_of_caffe():
+    """Without padding and rounded up: the first window covers pixels 0 to 2, not -1 to 1 (SENet's prototxt)."""
+    from keras_alexnet.networks.residual.builder import build_model
+
+    spec = dataclasses.replace(PRESETS["se_resnet50"].architecture, blocks=(1, 1, 1, 1))
+    model = build_model("short", spec, IMAGENET, 3, 32, None, width=1 / 16)
+    pool = model.get_layer("stem_pool")
+    assert [layer.name for layer in before(pool)] == ["stem_relu"]
+    maps = np.random.default_rng(0).normal(size=(1, 16, 16, 1)).astype(np.float32)
+    expected = [[maps[0, y : y + 3, x : x + 3].max() for x in range(0, 16, 2)] for y in range(0, 16, 2)]
+    np.testing.assert_array_equal(np.squeeze(pool(maps)), expected)
+
+
 @pytest.mark.parametrize("index, probability", [(0, 0.99074), (26, 0.75), (53, 0.5)])
 def test_survival_probabilities_fall_linearly(index, probability):
     assert survival(0.5, index, 54) == pytest.approx(probability, abs=1e-5)
@@ -245,9 +259,16 @@ def test_a_probability_of_1_is_the_plain_network(option):
 @pytest.mark.parametrize(
     "name, options, says",
     [
-        ("preresnet_20", {"shake_drop": 0.5}, "no such option; it accepts width, survival, swapout, dropout"),
+        ("preresnet_20", {"shake_drop": 0.5}, "no such option; it accepts width, survival, .*, dropout"),
         ("shake_shake_26_2x32d", {"survival": 0.5}, "it accepts width, forward, backward, per, draw"),
-        ("resnet_20", {"dropout": 0.5}, "it accepts width, survival, swapout, shake_drop"),
+        ("resnet_20", {"dropout": 0.5}, "it accepts width, survival, .*, shake_drop, shake_drop_per"),
+        ("resnet_20", {"survival_per": "image"}, "survival_per=image: has no effect without survival"),
+        (
+            "resnet_20",
+            {"survival": 0.5, "shake_drop_per": "image"},
+            "shake_drop_per=image: has no effect without",
+        ),
+        ("resnet_20", {"survival": 0.5, "survival_per": "pixel"}, "per='pixel': expected 'batch' or 'image'"),
         ("resnet_20", {"survival": 0.0}, r"survival=0.0: expected 0 < survival <= 1"),
         ("resnet_20", {"survival": 0.5, "swapout": 0.5}, r"survival=0.5: excludes swapout=0.5; pass swapout=None"),
         ("stochastic_depth_110", {"shake_drop": 0.5}, r"survival=0.5: excludes shake_drop=0.5; pass shake_drop=None"),
@@ -266,3 +287,20 @@ def test_shake_shake_takes_its_modes():
     model = narrow("shake_shake_26_2x32d", forward="even", backward="keep", per="batch", draw="bernoulli")
     layer = model.get_layer("stage1_block1_shake_shake")
     assert (layer.forward, layer.backward, layer.per, layer.draw) == ("even", "keep", "batch", "bernoulli")
+
+
+@pytest.mark.parametrize(
+    "options, layer, expected",
+    [
+        ({"survival": 0.5}, "stochastic_depth", {"per": "batch", "rescale": "inference"}),
+        (
+            {"survival": 0.5, "survival_per": "image", "survival_rescale": "training"},
+            "stochastic_depth",
+            {"survival": 0.5, "per": "image", "rescale": "training"},
+        ),
+        ({"shake_drop": 0.5, "shake_drop_per": "channel"}, "shake_drop", {"survival": 0.5, "per": "channel"}),
+    ],
+)
+def test_stochastic_depth_and_shake_drop_take_their_modes(options, layer, expected):
+    found = tiny(**options).get_layer(f"stage3_block1_{layer}").get_config()
+    assert {name: found[name] for name in expected} == expected

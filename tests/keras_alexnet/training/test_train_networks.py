@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras_alexnet import export_model, load_network
 from keras_alexnet.checkpoints import load_trained
 from keras_alexnet.run_directory import RunDirectory
+from keras_alexnet.training.context import create_context
 from keras_alexnet.training.train_and_evaluate import train_and_evaluate
 from tests.helpers.tiny_training import tiny
 
@@ -90,6 +91,29 @@ def test_options_reach_the_network_and_belong_to_the_run(prepared, tmp_path):
         train_and_evaluate(config(prepared, tmp_path / "run", network_options="filters=7", steps=2))
 
 
+class SeenError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, 0.0005), (0.0001, 0.0001), (0.0, 0.0)])
+@pytest.mark.medium
+def test_the_weight_decay_is_that_of_the_config_or_of_the_network(prepared, tmp_path, monkeypatch, given, expected):
+    def loop(context, model, *arguments):
+        raise SeenError(model.optimizer.decay)
+
+    monkeypatch.setattr("keras_alexnet.training.train_and_evaluate.TrainingLoop", loop)
+    with pytest.raises(SeenError, match=f"^{expected}$"):
+        train_and_evaluate(config(prepared, tmp_path, weight_decay=given))
+    assert RunDirectory(tmp_path).config.weight_decay == given
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, 0.4), (0.25, 0.25), (0.0, 0.0)])
+def test_the_weight_of_auxiliary_losses_is_that_of_the_config_or_of_the_network(prepared, tmp_path, given, expected):
+    changes = {"network": "inception_v4", "strategy": "single", "aux_loss_weight": given}
+    context = create_context(config(prepared, tmp_path, **changes))
+    assert context.network.aux_loss_weights == (expected,)
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -98,6 +122,7 @@ def test_options_reach_the_network_and_belong_to_the_run(prepared, tmp_path):
         ({"network_options": "width=3"}, "network_options=width=3: expected options other than width"),
         ({"width": 0.5}, "width=0.5: .* has no such option"),
         ({"init": "he"}, "init=he: .* has no such option"),
+        ({"aux_loss_weight": 0.0}, "aux_loss_weight=0.0: .*small trains no auxiliary outputs; expected none"),
     ],
 )
 def test_what_a_network_does_not_have_is_refused(prepared, tmp_path, changes, says):

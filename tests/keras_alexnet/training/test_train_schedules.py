@@ -71,7 +71,7 @@ def test_a_run_resumed_within_its_warmup_ends_alike(prepared, tmp_path):
         rates = [float(row["learning_rate"]) for row in csv.DictReader(file)]
     # At the end of the warm-up, after two of six steps, and after five of six.
     np.testing.assert_allclose(rates, [0.02, 0.01 * (1 + np.cos(np.pi / 3)), 0.01 * (1 + np.cos(np.pi * 5 / 6))], 1e-5)
-    for name, value in (("warmup_epochs", 0.5), ("label_smoothing", 0.2)):
+    for name, value in (("warmup_epochs", 0.5), ("label_smoothing", 0.2), ("weight_decay", 0.3)):
         with pytest.raises(ValueError, match=f"{name}={value}: the run in .* was started with"):
             train_and_evaluate(tiny(prepared, tmp_path / "parts", **options | {name: value}))
 
