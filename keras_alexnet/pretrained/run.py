@@ -39,9 +39,10 @@ def training_record(model_dir: Path, config: RunConfig, steps: int) -> dict[str,
     bad_images = fields.pop("bad_images")
     del fields["class_names"], fields["label_names"]
     statistics, network = RunDirectory(model_dir).statistics, networks.find(config.network)
+    decay = network.weight_decay if config.weight_decay is None else config.weight_decay
     return fields | {
         "color_augmentation": config.color_augmentation or network.color_augmentation,
-        "optimizer": f"SGD, momentum 0.9, weight decay {network.weight_decay:g}",
+        "optimizer": f"SGD, momentum 0.9, weight decay {decay:g}",
         "steps": steps,
         "bad_images_left_out": len(bad_images),
         "error_rates": read_error_rates(model_dir / "results.csv", str(steps)),
