@@ -130,13 +130,14 @@ def _verdict(experiment: Experiment, baseline: Sequence[Result], rows: Sequence[
 def _write_figure(results_dir: Path, experiment: Experiment, results: Sequence[Result]) -> None:
     from keras_alexnet import plots
 
-    curves: dict[str, list[dict[str, float]]] = {}
+    curves = {}
     for run in experiment.runs:
-        for row in _of(results, run)[:1]:
-            curves[run.title] = read_curve(curve_path(results_dir, *row.key))
-    figure = plots.learning_curves_figure(curves, experiment.title)
-    if experiment.target:
-        figure.axes[0].axhline(100 * experiment.target, color="black", linewidth=0.8, linestyle="dashed")
+        if rows := _of(results, run):
+            curves[run.title] = [read_curve(curve_path(results_dir, *row.key)) for row in rows]
+    if experiment.measure == "epochs_to_target":
+        figure = plots.training_error_figure(curves, experiment.target, experiment.title)
+    else:
+        figure = plots.learning_curves_figure(curves, experiment.title)
     save_figure(figure, results_dir / figure_name(experiment))
 
 

@@ -7,7 +7,7 @@ from keras_alexnet.plots.activations import activations_figure
 from keras_alexnet.plots.architecture import Block, architecture_figure
 from keras_alexnet.plots.comparison import comparison_curves_figure, comparison_figure
 from keras_alexnet.plots.confusion import confusion_counts, confusion_figure
-from keras_alexnet.plots.curves import learning_curves_figure
+from keras_alexnet.plots.curves import learning_curves_figure, training_error_figure
 from keras_alexnet.plots.kernels import color_share, kernels_figure
 from keras_alexnet.plots.neighbours import Picture, neighbours_figure
 from keras_alexnet.plots.predictions import mistakes_figure, predictions_figure
@@ -29,4 +29,5 @@ __all__ = [
     "neighbours_figure",
     "predictions_figure",
     "summary_figure",
+    "training_error_figure",
 ]

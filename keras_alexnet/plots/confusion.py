@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_alexnet.plots.style import INK, check_names, new_figure, percent, shortened, styled
+from keras_alexnet.plots.style import INK, check_names, fitted, new_figure, percent, shortened, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # Above these numbers of classes, cells have no numbers, and rows and columns no names.
 _MOST_NUMBERED, _MOST_NAMED = 20, 50
 _LISTED = 12
+_LIST_INCHES, _NAME_INCHES = 3.3, 2.2
 
 
 def confusion_counts(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
@@ -72,11 +73,11 @@ def confusion_figure(
     check_names(class_names, classes)
     side = float(np.clip(0.42 * classes, 3.0, 7.0))
     margin = 0.065 * min(24, max(map(len, class_names))) if classes <= _MOST_NAMED else 0.4
-    figure = new_figure(side + margin + 3.9, max(side + 0.75 * margin + 0.9, 3.8))
+    figure = new_figure(side + margin + 1.1 + _LIST_INCHES, max(side + 0.75 * margin + 0.9, 3.8))
     wrong = images - int(np.trace(counts))
     error = f": {wrong} of {images} images wrong ({percent(wrong / images)})" if images else ": no images"
     figure.suptitle(title + error, x=0.01, ha="left")
-    halves: Any = figure.subfigures(1, 2, width_ratios=[side + margin + 1.1, 2.8])
+    halves: Any = figure.subfigures(1, 2, width_ratios=[side + margin + 1.1, _LIST_INCHES])
     left, right = halves
     matrix, listing = left.subplots(), right.subplots()
     _draw_matrix(matrix, counts, class_names)
@@ -115,12 +116,12 @@ def _list_confusions(axes: Axes, counts: np.ndarray, class_names: Sequence[str])
     off_diagonal = counts - np.diag(np.diag(counts))
     order = np.argsort(-off_diagonal, axis=None, kind="stable")[:_LISTED]
     pairs = [divmod(int(cell), len(counts)) for cell in order if off_diagonal.flat[cell]]
-    axes.set_title("most frequent confusions" if pairs else "no confusions")
+    axes.set_title("most frequent confusions (share of the true class)" if pairs else "no confusions")
     line = 1 / (2 * _LISTED)
     for rank, (true, predicted) in enumerate(pairs):
         top = 1 - (2 * rank + 0.4) * line
         share = counts[true, predicted] / counts[true].sum()
-        text = f"{counts[true, predicted]} ×  {shortened(class_names[true], 34)}  ({percent(share)} of it)"
+        text = f"{counts[true, predicted]} ×  {fitted(class_names[true], _NAME_INCHES, 8)}"
         axes.text(0, top, text, va="top", fontsize=8, transform=axes.transAxes)
-        named = f"      as {shortened(class_names[predicted], 40)}"
+        named = f"      as {fitted(class_names[predicted], _NAME_INCHES, 8)} ({percent(share)})"
         axes.text(0, top - line * 0.85, named, va="top", fontsize=8, color="#555555", transform=axes.transAxes)

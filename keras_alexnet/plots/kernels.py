@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from keras_alexnet.plots.style import AnyFigure
 
 _WIDTH_INCHES = 8.0
+_MOST_TILE_INCHES = 0.6  # a kernel of few pixels needs no more
 
 
 def color_share(kernels: np.ndarray) -> float:
@@ -57,14 +58,18 @@ def kernel_tiles(kernels: np.ndarray) -> np.ndarray:
 
 def kernels_height(towers: Sequence[np.ndarray], width: float) -> float:
     """Height in inches of a kernels figure of `width` inches."""
-    return 0.75 + sum(width * image.shape[0] / image.shape[1] + 0.3 for image in _mosaics(towers))
+    width = min(width, _MOST_TILE_INCHES * _columns(towers))
+    return 0.6 + sum(width * image.shape[0] / image.shape[1] + 0.2 for image in _mosaics(towers))
+
+
+def _columns(towers: Sequence[np.ndarray]) -> int:
+    most = max(np.shape(kernels)[-1] for kernels in towers)
+    return min(most, 16 if most <= 128 else 32)
 
 
 def _mosaics(towers: Sequence[np.ndarray]) -> list[np.ndarray]:
     tiles = [kernel_tiles(np.asarray(kernels)) for kernels in towers]
-    most = max(len(part) for part in tiles)
-    columns = min(most, 16 if most <= 128 else 32)
-    return [mosaic(part, columns, gap=max(1, part.shape[1] // 8)) for part in tiles]
+    return [mosaic(part, _columns(towers), gap=max(1, part.shape[1] // 8)) for part in tiles]
 
 
 @styled

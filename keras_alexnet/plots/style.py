@@ -121,6 +121,16 @@ def shortened(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
+def fitted(text: str, inches: float, size: float) -> str:
+    """`text` in one line that is at most `inches` wide in letters of `size` points; an ellipsis replaces the rest."""
+    from matplotlib.textpath import TextPath
+
+    limit = min(len(text), 80)
+    while limit > 1 and TextPath((0, 0), shortened(text, limit), size=size).get_extents().width > 72 * inches:
+        limit -= 1
+    return shortened(text, limit)
+
+
 def percent(fraction: float) -> str:
     """A fraction 0..1 as text: "93 %", "0.4 %", "<0.1 %"."""
     value = 100 * fraction

@@ -89,28 +89,24 @@ def _decoded_files(network: LoadedNetwork, paths: Iterable[str]) -> Iterator[Pho
 
 
 def sample(network: LoadedNetwork, source: Source, split: str, count: int) -> list[Photograph]:
-    """Chooses photographs of a split, of different classes as far as there are, always the same ones.
+    """Chooses photographs of a split, as many of each class as there are, always the same ones.
 
     Raises:
       ValueError: there is no such split, or no image of it can be decoded.
     """
     decode = decoder(network)
-    first: dict[int, Photograph] = {}
-    others: list[Photograph] = []
+    by_class: list[list[Photograph]] = [[] for _ in source.class_names]
+    most, least = -(-count // len(by_class)), count // len(by_class)
     examples = source.examples(split, shuffle_seed=0)
     for encoded, label, key in itertools.islice(examples, _SEARCHED):
-        if len(first) >= min(count, len(source.class_names)) and len(first) + len(others) >= count:
+        if sum(min(len(found), most) for found in by_class) >= count and min(map(len, by_class)) >= least:
             break
-        if label in first and len(others) >= count:
-            continue
-        image, valid = decode(encoded)
-        if valid and label not in first:
-            first[label] = Photograph(image.numpy(), key, label)
-        elif valid:
-            others.append(Photograph(image.numpy(), key, label))
-    chosen = sorted(
-        [*first.values(), *others[: max(0, count - len(first))]], key=lambda photograph: photograph.label or 0
-    )
+        if len(by_class[label]) < count:
+            image, valid = decode(encoded)
+            if valid:
+                by_class[label].append(Photograph(image.numpy(), key, label))
+    rounds = itertools.chain.from_iterable(itertools.zip_longest(*by_class))
+    chosen = list(itertools.islice(filter(None, rounds), count))
     if not chosen:
         raise ValueError(f"split={split}: found no image in {source.name} that can be decoded")
-    return chosen[:count]
+    return sorted(chosen, key=lambda photograph: photograph.label or 0)

@@ -97,20 +97,30 @@ def blocks(model: keras.Model, preprocessing: Preprocessing = "none") -> list[Bl
             if word and word not in after[-1]:
                 after[-1].append(word)
             continue
-        is_convolution = len(kernels[0].shape) == 4
         strides = getattr(call.layer, "strides", 1)
         found.append(
             Block(
                 call.layer.name,
                 tuple(outputs[0].shape[1:]),
                 towers=len(outputs),
-                kernel=tuple(kernels[0].shape[:2]) if is_convolution else None,
+                kernel=_kernel_size(call.layer),
                 strides=strides if isinstance(strides, int) else strides[0],
                 connectivity=getattr(call.layer, "connectivity", "full"),
             )
         )
         after.append([])
     return [Block(**{**vars(block), "after": ", ".join(words)}) for block, words in zip(found, after, strict=True)]
+
+
+def _kernel_size(layer: keras.layers.Layer) -> tuple[int, int] | None:
+    """Height and width of a layer's kernels in pixels; None if it is no convolution of images."""
+    size = getattr(layer, "kernel_size", None)
+    # Weights alone do not suffice: those of a locally connected layer begin with the size of its output.
+    if size is None:
+        shape = kernels_of(layer)[0].shape
+        return (shape[0], shape[1]) if len(shape) == 4 else None
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    return (sides[0], sides[1]) if len(sides) == 2 else None
 
 
 def activations(calls: Sequence[Call], layer: str | None = None, most: int = 8) -> dict[str, np.ndarray]:

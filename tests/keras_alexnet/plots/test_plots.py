@@ -81,6 +81,16 @@ def test_figures_of_classes_are_drawn_for_any_number_of_classes(classes, names):
     texts(plots.mistakes_figure([image()], probabilities[:1], [0], names))
 
 
+@pytest.mark.parametrize("name", ["W" * 42, "a class with a name of forty-two characters"])
+def test_long_names_of_confusions_lie_inside_the_figure(name):
+    figure = plots.confusion_figure(np.array([[1, 900], [2, 1]]), [name, f"the other, {name}"])
+    figure.draw_without_rendering()
+    matrix, listing = figure.axes[:2]
+    for text in (*figure.texts, *matrix.get_xticklabels(), *matrix.get_yticklabels(), listing.title, *listing.texts):
+        box = text.get_window_extent()
+        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1, text
+
+
 def test_no_mistakes_are_no_error():
     assert "no mistakes" in texts(plots.mistakes_figure([], np.zeros((0, 2)), [], ["a", "b"]))
 
@@ -102,16 +112,58 @@ def test_kernels_are_drawn_by_tower_with_their_colour():
     assert not any("tower" in text for text in texts(plots.kernels_figure([grey])))
 
 
-def test_curves_mark_where_the_learning_rate_drops():
-    rows = [
-        {"epoch": float(n), "loss": 1 / n, "val_loss": 2 / n, "learning_rate": 0.1 if n < 3 else 0.01}
-        for n in range(1, 6)
+def curve(*rates: float) -> list[dict[str, float]]:
+    return [
+        {"epoch": float(n), "loss": 1 / n, "val_loss": 2 / n, "learning_rate": rate} for n, rate in enumerate(rates, 1)
     ]
-    shown = texts(plots.learning_curves_figure({"run": rows}))
+
+
+def test_few_kernels_are_drawn_small():
+    figure = plots.kernels_figure([RANDOM.normal(size=(11, 11, 3, 2))] * 2)
+    figure.draw_without_rendering()
+    assert figure.get_figheight() < 3
+    assert all(axes.get_window_extent().width < 2 * 0.63 * figure.dpi for axes in figure.axes)
+
+
+def test_curves_mark_where_the_learning_rate_drops():
+    shown = texts(plots.learning_curves_figure({"run": curve(0.1, 0.1, 0.01, 0.01, 0.01)}))
     assert "learning rate 0.01" in shown and {"training", "validation", "cross-entropy"} <= set(shown)
     assert "top-1 error (%)" not in shown
-    two = texts(plots.learning_curves_figure({"a": rows, "b": rows[:1]}))
-    assert {"a, training", "b, validation"} <= set(two)
+    assert {"0.01", "0.001"} <= set(texts(plots.learning_curves_figure({"run": curve(0.1, 0.1, 0.01, 0.01, 0.001)})))
+
+
+@pytest.mark.parametrize(
+    "rates", [0.005 * (1 + np.cos(np.linspace(0, np.pi, 24))), 0.1 ** np.arange(6.0), [0.1, 0.01], [0.1, 0.07, 0.07]]
+)
+def test_gradual_schedules_have_no_marks(rates):
+    figure = plots.learning_curves_figure({"run": curve(*rates)})
+    assert not [text for axes in figure.axes for text in axes.texts]
+
+
+def test_several_runs_share_a_legend_of_full_names():
+    names = ["convnet_11pct (LRN and a wider layer)", "b"]
+    shown = texts(plots.learning_curves_figure({names[0]: curve(0.1, 0.1, 0.1), names[1]: curve(0.1)}))
+    assert [shown.count(name) for name in names] == [1, 1] and {"training", "validation"} <= set(shown)
+    assert "range of seeds" not in shown
+
+
+def test_seeds_are_drawn_as_their_mean_and_range():
+    lower = [row | {"loss": row["loss"] / 2} for row in curve(0.1, 0.1, 0.1)]
+    figure = plots.learning_curves_figure({"a": [curve(0.1, 0.1, 0.1, 0.1), lower]})
+    assert "range of seeds" in texts(figure)
+    (axes,) = figure.axes
+    assert np.allclose(axes.lines[0].get_xydata(), [[n, 0.75 / n] for n in (1, 2, 3)])
+    assert np.allclose(axes.collections[0].get_datalim(axes.transData).extents, [1, 0.5 / 3, 3, 1])
+
+
+def test_the_training_error_shows_where_the_target_is_reached():
+    fast, slow = ([{"epoch": n, "top1_error": 0.8 / n / k, "val_top1_error": 1.0} for n in (1, 2, 3)] for k in (1, 0.5))
+    figure = plots.training_error_figure({"ReLU": [fast, fast], "tanh": slow}, 0.3)
+    shown = texts(figure)
+    assert {"ReLU", "tanh", "30 %", "epoch 2.8", "training error rate (%)", "range of seeds"} <= set(shown)
+    assert sum(text.startswith("epoch ") for text in shown) == 1 and "cross-entropy" not in shown
+    first, second = (line for line in figure.axes[0].lines if line.get_label() in ("ReLU", "tanh"))
+    assert first.get_linestyle() == "-" and second.get_linestyle() == "--"
 
 
 def test_neighbours_and_activations_are_drawn():

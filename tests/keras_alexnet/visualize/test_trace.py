@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from keras_alexnet import AlexNet
+from keras_alexnet.layers.locally_connected import LocallyConnected2D
 from keras_alexnet.visualize import trace
 
 pytestmark = pytest.mark.medium
@@ -58,6 +59,12 @@ def test_nested_models_have_blocks():
     image, conv, dense = trace.blocks(nested())
     assert image.shape == (16, 16, 3) and conv.shape == (7, 7, 4) and conv.strides == 2 and dense.shape == (3,)
     assert conv.after == "global average pooling"
+
+
+def test_locally_connected_layers_have_the_kernels_of_their_windows():
+    layers = [LocallyConnected2D(4, 3), keras.layers.Flatten(), keras.layers.Dense(2)]
+    _, local, dense = trace.blocks(keras.Sequential([keras.Input((6, 6, 3)), *layers]))
+    assert (local.shape, local.kernel, dense.kernel) == ((6, 6, 4), (3, 3), None)
 
 
 def test_activations_are_those_after_the_activation(alexnet):

@@ -1,6 +1,7 @@
 import dataclasses
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -86,6 +87,19 @@ def test_a_network_is_called_what_its_user_calls_it(trained, network):
 def test_predictions_show_a_photograph_of_each_class(trained, network):
     shown = drawn("predictions", request_for(trained, network))
     assert {"blue", "green", "red"} <= set(shown) and any("validation images" in text for text in shown)
+
+
+@pytest.mark.parametrize("count, expected", [(12, [4, 4, 4]), (10, [4, 3, 3]), (2, [1, 1, 0]), (30, [11, 8, 11])])
+def test_a_sample_has_as_many_photographs_of_each_class(network, photographs, count, expected):
+    encoded = (photographs / "train" / "blue" / "0.jpg").read_bytes()
+    # Many of the first class come first; of the second there are 8.
+    labels = [0] * 20 + [1] * 4 + [0, 2, 2, 1] * 4 + [2] * 20
+    examples = [(encoded, label, str(place)) for place, label in enumerate(labels)]
+    source = SimpleNamespace(name="three", class_names=["a", "b", "c"], examples=lambda split, shuffle_seed: examples)
+    chosen = [photograph.label for photograph in photographs_of_figures.sample(network, source, "train", count)]
+    assert chosen == sorted(chosen)
+    found = [chosen.count(label) for label in range(3)]
+    assert sum(found) == min(count, sum(expected)) and sorted(found) == sorted(expected)
 
 
 def test_files_are_shown_with_their_names_and_bad_ones_are_left_out(trained, network, photographs, tmp_path, capsys):
