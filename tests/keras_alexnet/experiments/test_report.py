@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,14 @@ def metrics(tmp_path):
 
 def test_the_committed_report_is_that_of_the_committed_results():
     assert (RESULTS.parent / "results.md").read_text(encoding="utf-8") == report.report_text(RESULTS)
+
+
+def test_committed_results_are_of_the_runs_that_are_described():
+    for experiment in EXPERIMENTS:
+        for row in read_results(RESULTS, experiment.name):
+            words = shlex.split(row.command)
+            missing = {*experiment.flags, *experiment.run(row.run).flags} - {*words}
+            assert not missing and f"--seed={row.seed}" in words, (experiment.name, row.run)
 
 
 def test_every_committed_result_has_its_curve_and_its_figure():
