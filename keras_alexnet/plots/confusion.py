@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # Above these numbers of classes, cells have no numbers, and rows and columns no names.
 _MOST_NUMBERED, _MOST_NAMED = 20, 50
 _LISTED = 12
-_LIST_INCHES, _NAME_INCHES = 3.3, 2.2
+_LIST_INCHES, _NAME_INCHES = 3.6, 2.4
 
 
 def confusion_counts(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:

@@ -94,13 +94,8 @@ def training_error_figure(
         color = _COLORS[index % len(_COLORS)]
         line = ("-", (0, (4, 2)), (0, (1, 1)))[index % 3]
         _draw(axes, run, "top1_error", 100, label=shortened(name, 60), color=color, linestyle=line, linewidth=1.8)
-        reached = [epoch for epoch in (_crossing(rows, target) for rows in run) if epoch is not None]
-        if reached:
-            epoch = float(np.mean(reached))
-            axes.plot(epoch, 100 * target, "o", color=color, markersize=6)
-            axes.vlines(epoch, 0, 100 * target, color=color, linewidth=0.8, linestyle=":")
-            place = (epoch, 100 * target * (0.75 - 0.2 * (index % 3)))
-            axes.annotate(f"epoch {epoch:.1f}", place, (5, 0), textcoords="offset points", fontsize=8, color=color)
+        # Labels at different heights do not overlap.
+        _mark_target(axes, run, target, 0.75 - 0.2 * (index % 3), color)
     _set_axes(
         axes,
         [0.0, *(row["epoch"] for run in seeds.values() for rows in run for row in rows)],
@@ -149,6 +144,17 @@ def _draw(axes: Axes, run: Sequence[Rows], column: str, factor: float, **style: 
     axes.plot(epochs, values.mean(0), marker="o" if len(epochs) < 3 else None, markersize=4, clip_on=False, **style)
     if len(seeds) > 1:
         axes.fill_between(epochs, values.min(0), values.max(0), color=style["color"], alpha=0.15, linewidth=0)
+
+
+def _mark_target(axes: Axes, run: Sequence[Rows], target: float, height: float, color: str) -> None:
+    """Marks the mean epoch of the seeds that reach the target; the label is at a share of the target's height."""
+    reached = [epoch for epoch in (_crossing(rows, target) for rows in run) if epoch is not None]
+    if reached:
+        epoch, top = float(np.mean(reached)), 100 * target
+        axes.plot(epoch, top, "o", color=color, markersize=6)
+        axes.vlines(epoch, 0, top, color=color, linewidth=0.8, linestyle=":")
+        place = (epoch, height * top)
+        axes.annotate(f"epoch {epoch:.1f}", place, (5, 0), textcoords="offset points", fontsize=8, color=color)
 
 
 def _crossing(rows: Rows, target: float) -> float | None:
