@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import fnmatch
 import importlib.util
 import io
 import json
@@ -9,7 +10,7 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ _OPSET = 18
 # Of probabilities, between the file in ONNX Runtime and the Keras model.
 TOLERANCE = 1e-4
 _BATCH = 32
+_HALF_PRECISION = ("float16", "bfloat16")
 
 
 def export_onnx(
@@ -94,7 +96,9 @@ def export_onnx(
     target, size = new_version(export_base, version), network.resized_size
     files = _triton_files(target.parent, size, network.display_names, crops)
     _check_triton_files(target.parent, files)
-    network = dataclasses.replace(network, model=_in_float32(network.model))
+    # A copy without the placement of its training.
+    if alexnet_input(network.model) is not None:
+        network = dataclasses.replace(network, model=copy_of(network.model, "float32"))
     probabilities = network_probabilities(network, crops)
 
     def predict(images: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -106,7 +110,7 @@ def export_onnx(
         "crops": crops,
         "resize": network.resize,
     }
-    with part_of(target) as part:
+    with _in_float32(network.model), part_of(target) as part:
         file = part / "model.onnx"
         _convert(predict, size, file, metadata)
         images = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8)
@@ -134,6 +138,7 @@ def _convert(predict: Callable[..., dict[str, tf.Tensor]], size: int, file: Path
         # tf2onnx raises what its handlers of operations happen to raise.
         except Exception as error:
             raise ValueError(f"model: cannot be converted to ONNX: {error}") from error
+    _store_captured(converted.graph, function.get_concrete_function())
     _replace_erfc(converted.graph)
     onnx.helper.set_model_props(converted, metadata)
     onnx.save_model(converted, str(file))
@@ -157,27 +162,43 @@ def _check_predictions(file: Path, images: np.ndarray, expected: np.ndarray) -> 
         )
 
 
-def _in_float32(model: keras.Model) -> keras.Model:
-    """The model if it computes in float32, else a copy that does; of an AlexNet always, without its placement.
+@contextlib.contextmanager
+def _in_float32(model: keras.Model) -> Iterator[None]:
+    """`model` computes in float32 meanwhile. Its layers are changed: not every model can be copied.
 
     Raises:
-      ValueError: it has mixed precision and cannot be copied, such as a subclassed model.
+      ValueError: a layer has weights of float16 or bfloat16, or is quantized.
     """
-    if alexnet_input(model) is not None:
-        return copy_of(model, "float32")
-    mixed = sorted({layer.dtype_policy.name for layer in all_layers(model)} - {"float32"})
-    if not mixed:
-        return model
+    policies = {
+        layer: layer.dtype_policy for layer in (model, *all_layers(model)) if layer.compute_dtype in _HALF_PRECISION
+    }
+    for layer, policy in policies.items():
+        has_half = any(weight.dtype in _HALF_PRECISION for weight in layer.weights)
+        if has_half or type(policy) is not keras.DTypePolicy:
+            raise ValueError(
+                f"model: {layer.name} has the dtype policy {policy.name}; "
+                "expected float32, mixed_float16 or mixed_bfloat16"
+            )
     try:
-        copy = keras.models.clone_model(model, clone_function=_layer_in_float32, recursive=True)
-        copy.set_weights(model.get_weights())
-    except (TypeError, ValueError, NotImplementedError) as error:
-        raise ValueError(f"model: has layers of {', '.join(mixed)} and cannot be copied in float32: {error}") from error
-    return copy
+        for layer in policies:
+            layer.dtype_policy = "float32"
+        yield
+    finally:
+        for layer, policy in policies.items():
+            layer.dtype_policy = policy
 
 
-def _layer_in_float32(layer: keras.layers.Layer) -> keras.layers.Layer:
-    return type(layer).from_config(layer.get_config() | {"dtype": "float32"})
+def _store_captured(graph: Any, function: Any) -> None:
+    """Stores tensors that `function` captured, such as positions of a transformer, which tf2onnx makes inputs."""
+    import onnx
+
+    inputs = {value.name for value in graph.input} - {INPUT_IMAGES}
+    stored = {tensor.name for tensor in graph.initializer}
+    for value, placeholder in function.graph.captures:
+        if placeholder.name in inputs - stored:
+            graph.initializer.append(onnx.numpy_helper.from_array(value.numpy(), placeholder.name))
+    for value in [value for value in graph.input if value.name in inputs]:
+        graph.input.remove(value)
 
 
 def _replace_erfc(graph: Any) -> None:
@@ -230,10 +251,10 @@ def _check_triton_files(base: Path, files: Mapping[str, str]) -> None:
     ):
         found, expected = (
             [re.sub(r"\s", "", text) for text in re.findall(pattern, of)]
-            for of in (read_text(config), files[config.name])
+            for of in (re.sub("#.*", "", read_text(config)), files[config.name])
         )
-        # Versions before this one wrote no crops.
-        if found and found != expected:
+        # Versions before this one wrote no crops. Users add warm-up requests, which repeat dims; -1 is any size.
+        if not all(fnmatch.filter(expected, text.replace("-1", "*")) for text in found):
             raise ValueError(
                 f"export_base={base}: {config} has {name} {' and '.join(found)}, this model {' and '.join(expected)}; "
                 "expected another directory"

@@ -81,6 +81,50 @@ def test_gelu_batch_normalization_and_mixed_precision(tmp_path, dtype, activatio
     assert np.ptp(expected) > 5 * precision, "equal probabilities would hide errors"
 
 
+class Tokens(keras.layers.Layer):
+    """Patches with learned positions, which are a tensor that the layer creates once, in a layer of its own."""
+
+    def build(self, shape):
+        self.positions = keras.ops.arange(14 * 14)
+        self.patches = keras.layers.Conv2D(4, 2, strides=2, activation="gelu", dtype=self.dtype_policy)
+        self.embedding = keras.layers.Embedding(14 * 14, 4, dtype=self.dtype_policy)
+
+    def call(self, images):
+        return keras.ops.reshape(self.patches(images), (-1, 14 * 14, 4)) + self.embedding(self.positions)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_operations_inner_layers_and_constants_in_mixed_precision(tmp_path, policy):
+    keras.utils.set_random_seed(0)
+    images = keras.Input((28, 28, 3))
+    maps = keras.ops.mean(Tokens(dtype=policy)(images / 255), 1)
+    model = keras.Model(images, keras.layers.Dense(7, dtype=policy)(maps))
+    version = Path(
+        export_onnx(model, tmp_path / "tokens", NAMES, preprocessing="none", from_logits=True, crops="center")
+    )
+    expected = keras.ops.softmax(keras.ops.cast(model(IMAGES[:, 2:30, 2:30].astype(np.float32)), "float32"))
+    np.testing.assert_allclose(
+        predictions(version, IMAGES[:, :32, :32]), expected, atol=1e-4 if policy == "float32" else 0.02
+    )
+    assert model.layers[-1].dtype_policy.name == policy
+
+
+def test_weights_of_half_precision_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"^model: .* has the dtype policy bfloat16; expected float32, mixed_float16"):
+        export_onnx(small_model("bfloat16"), tmp_path / "small", NAMES, preprocessing="tf", from_logits=True)
+
+
+def test_a_users_config_of_triton_is_kept(tmp_path):
+    model, options = small_model(), {"preprocessing": "tf", "from_logits": True}
+    export_onnx(model, tmp_path / "small", NAMES, **options)
+    config = tmp_path / "small" / "config.pbtxt"
+    text = config.read_text("utf-8").replace("dims: [32, 32, 3]", "dims: [-1, -1, 3]  # was dims: [32, 32, 3]")
+    text += 'model_warmup [{ inputs { key: "images" value { data_type: TYPE_UINT8 dims: [32, 32, 3] } } }]\n'
+    config.write_text(text, "utf-8")
+    export_onnx(model, tmp_path / "small", NAMES, **options)
+    assert config.read_text("utf-8") == text
+
+
 @pytest.mark.parametrize(
     "names, options, says",
     [
