@@ -11,6 +11,7 @@ from keras_alexnet.benchmark.runtimes import runtime_predictions
 from keras_alexnet.benchmark.synthetic import synthetic_jpeg
 from keras_alexnet.benchmark.with_torch import has_torch
 from keras_alexnet.describe import multiply_adds
+from keras_alexnet.distribute.compilation import never_exported
 from keras_alexnet.layers.tower_layers import TowerConv2D, TowerDense, as_list
 from keras_alexnet.model import AlexNet
 from keras_alexnet.saved_model.serving_network import ServingNetwork
@@ -29,8 +30,10 @@ def inference_contenders(variant: Variant, batch: int) -> dict[str, Callable[[],
     """Contender -> one ten-crop prediction for `batch` images of noise, decoded already except for the last contender.
 
     "ten crops" is the trained network applied to all crops of the request at once (`ten_crop.crop_probabilities`);
-    "served graph" is the exported one. Compare those with the same kind of mean. "products" computes only the
-    convolutions and matrix products of ten crops in float32; a graph that shares work between crops can be faster.
+    "served graph" is the exported one; "in this process" is what `predict_images` makes of a network that is not
+    exported, with local response normalization compiled by XLA. Compare those with the same kind of mean. "products"
+    computes only the convolutions and matrix products of ten crops in float32; a graph that shares work between crops
+    can be faster.
     """
     random = np.random.default_rng(0)
     stored = tf.constant(random.integers(0, 256, (batch, RESIZED_SIZE, RESIZED_SIZE, 3), np.uint8))
@@ -43,6 +46,7 @@ def inference_contenders(variant: Variant, batch: int) -> dict[str, Callable[[],
     return {
         "ten crops": _on(stored, lambda images: crop_probabilities(plain, images, "ten", from_logits=True)),
         "served graph": _on(stored, ServingNetwork(plain).ten_crop),
+        "served graph, in this process": _here(stored, ServingNetwork(plain).ten_crop),
         "ten crops, mean image": _on(
             stored, lambda images: crop_probabilities(with_mean_image, images, "ten", from_logits=True)
         ),
@@ -62,7 +66,8 @@ def forward_flop(variant: Variant) -> float:
 def single_crop_contenders(variant: Variant, batch: int, peers: bool = True) -> dict[str, Callable[[], object]]:
     """Contender -> probabilities of the centre crops of `batch` resized images, here and in other runtimes.
 
-    The runtimes and the graphs of this package have the same weights; PyTorch's network has the same layers.
+    The runtimes and the graphs of this package have the same weights; PyTorch's network has the same layers. The Keras
+    model is traced as by its method `predict`.
 
     Args:
       peers: whether the other runtimes that are installed take part.
@@ -71,16 +76,18 @@ def single_crop_contenders(variant: Variant, batch: int, peers: bool = True) -> 
     images, model = tf.constant(stored), AlexNet(variant, classifier_activation=None)
     has_bfloat16 = "bf16" in bfloat16_instructions()
 
-    def served(precision: str) -> Callable[[], object]:
+    def served(precision: str) -> Callable[[tf.Tensor], tf.Tensor]:
         network = ServingNetwork(model, precision)
-        return _on(images, lambda images: network.center_crop_and_features(images)[0])
+        return lambda images: network.center_crop_and_features(images)[0]
 
     contenders = {
-        "Keras model": _on(images, lambda images: crop_probabilities(model, images, "center", from_logits=True)),
-        "served graph": served("float32"),
+        "Keras model": _here(images, lambda images: crop_probabilities(model, images, "center", from_logits=True)),
+        "served graph": _on(images, served("float32")),
+        "served graph, in this process": _here(images, served("float32")),
     }
     if has_bfloat16:
-        contenders["served graph, bfloat16"] = served("bfloat16")
+        contenders["served graph, bfloat16"] = _on(images, served("bfloat16"))
+        contenders["served graph, bfloat16, in this process"] = _here(images, served("bfloat16"))
     if not peers:
         return contenders
     contenders |= runtime_predictions(model, stored, "center", has_bfloat16)
@@ -94,6 +101,16 @@ def single_crop_contenders(variant: Variant, batch: int, peers: bool = True) -> 
 def _on(stored: tf.Tensor, function: Callable[[tf.Tensor], tf.Tensor]) -> Callable[[], tf.Tensor]:
     traced = tf.function(function, input_signature=[_STORED], autograph=False)
     return lambda: traced(stored)
+
+
+def _here(stored: tf.Tensor, function: Callable[[tf.Tensor], tf.Tensor]) -> Callable[[], tf.Tensor]:
+    """As `_on`, in a graph that is never exported."""
+
+    def marked(images: tf.Tensor) -> tf.Tensor:
+        with never_exported():
+            return function(images)
+
+    return _on(stored, marked)
 
 
 def _floor(model: keras.Model, crops: int) -> Callable[[], tf.Tensor]:

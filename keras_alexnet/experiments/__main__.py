@@ -51,7 +51,7 @@ def print_experiments(results_dir: Path) -> None:
 
     for experiment in EXPERIMENTS:
         results = len(read_results(results_dir, experiment.name))
-        expected = len(experiment.runs) * len(experiment.seeds)
+        expected = sum(1 if run.average_of else len(experiment.seeds) for run in experiment.runs)
         print(f"{experiment.name}: {experiment.title}")
         print(f"  {experiment.claim}")
         print(f"  dataset {experiment.dataset}; runs {', '.join(run.name for run in experiment.runs)}")

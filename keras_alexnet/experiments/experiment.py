@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Run:
-    """One configuration of an experiment. It is trained once for each seed.
+    """One configuration of an experiment. It is trained once for each seed, or averages the networks of another.
 
     Attributes:
       name: short, in lower case; part of file names.
@@ -16,6 +16,7 @@ class Run:
       claimed: "higher" or "lower" if the source claims a higher or lower error than that of the first run; else empty.
       subset: name of the classes of `Experiment.subsets` that it is trained and evaluated on; empty for all.
       init_from: name of an earlier run, whose network of the same seed it starts from; empty for random weights.
+      average_of: name of an earlier run, the networks of all whose seeds are averaged; nothing is trained then.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Run:
     claimed: str = ""
     subset: str = ""
     init_from: str = ""
+    average_of: str = ""
 
     @property
     def title(self) -> str:

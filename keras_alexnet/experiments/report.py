@@ -105,7 +105,8 @@ def _verdicts(experiment: Experiment, results: Sequence[Result]) -> list[str]:
         # Errors on other classes cannot be compared.
         if rows and baseline and run.subset == first.subset:
             lines.append(f"- {run.title}: {_verdict(experiment, baseline, rows, run.claimed)}")
-    crops = [100 * (row.ten_crop_top1_error - row.center_top1_error) for row in results]
+    averages = {run.name for run in experiment.runs if run.average_of}
+    crops = [100 * (row.ten_crop_top1_error - row.center_top1_error) for row in results if row.run not in averages]
     lines.append(f"- Ten crops instead of the centre crop: {signed(statistics.mean(crops))} points, mean of all runs.")
     return [*lines, ""]
 
@@ -132,7 +133,7 @@ def _write_figure(results_dir: Path, experiment: Experiment, results: Sequence[R
 
     curves = {}
     for run in experiment.runs:
-        if rows := _of(results, run):
+        if not run.average_of and (rows := _of(results, run)):
             curves[run.title] = [read_curve(curve_path(results_dir, *row.key)) for row in rows]
     if experiment.measure == "epochs_to_target":
         figure = plots.training_error_figure(curves, experiment.target, experiment.title)

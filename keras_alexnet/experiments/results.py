@@ -24,14 +24,14 @@ class Result:
     """The result of a run. Errors are fractions 0..1; `hours` are wall-clock and `cpu_hours` those of all cores.
 
     Attributes:
-      experiment, run, seed: the key; a results file has one row for each.
+      experiment, run, seed: the key; a results file has one row for each. An average has the first of its seeds.
       epochs: number of epochs trained.
       images: images in the evaluation.
       center_top1_error, ten_crop_top1_error: after the last epoch.
       best_epoch, best_center_top1_error: for information only; chosen with the images that measure the error.
-      train_loss, train_top1_error: of the last epoch, on augmented images with dropout.
+      train_loss, train_top1_error: of the last epoch, on augmented images with dropout; of an average, their means.
       epochs_to_target: of experiments that measure it; empty if the target was not reached.
-      command: the training command, with placeholders for paths.
+      command: that of the training, or of the evaluation of an average, with placeholders for paths.
       revision: of the code.
       processor: name, number of cores and what decides the speed.
       date: of the evaluation, YYYY-MM-DD.
@@ -76,11 +76,12 @@ def read_results(directory: Path, experiment: str) -> list[Result]:
     return read_rows(directory / f"{experiment}.csv", Result)
 
 
-def write_result(directory: Path, result: Result, metrics_file: Path) -> None:
-    """Adds the row of a run, in place of an earlier one with the same key, and copies its learning curve."""
-    curve = curve_path(directory, *result.key)
-    curve.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(metrics_file, curve)
+def write_result(directory: Path, result: Result, metrics_file: Path | None) -> None:
+    """Adds the row of a run, in place of an earlier one with the same key, and copies its learning curve if any."""
+    if metrics_file is not None:
+        curve = curve_path(directory, *result.key)
+        curve.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(metrics_file, curve)
     add_row(directory / f"{result.experiment}.csv", result)
 
 

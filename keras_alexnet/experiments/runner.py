@@ -7,9 +7,11 @@ import importlib.metadata
 import json
 import os
 import shlex
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from keras_alexnet.experiments.commands import run_command
 from keras_alexnet.experiments.definitions import EXPERIMENTS
@@ -61,7 +63,7 @@ def run_experiment(
     added: list[Result] = []
     # One seed of all runs before the next seed: an experiment that is cut short can still be compared.
     for seed in seeds or experiment.seeds:
-        for run in selected:
+        for run in (run for run in selected if not run.average_of):
             key = (experiment.name, run.name, seed)
             shown = shown_command(experiment, run, seed, flags)
             if key in finished:
@@ -88,17 +90,28 @@ def run_experiment(
             write_result(results_dir, result, run_dir / "metrics.csv")
             report(f"added {run.name}, seed {seed}: ten-crop top-1 error {result.ten_crop_top1_error:.2%}")
             added.append(result)
+    for run in (run for run in selected if run.average_of):
+        if (experiment.name, run.name, experiment.seeds[0]) in finished:
+            report(f"{experiment.name} {run.name}: has a result")
+            continue
+        average = _averaged(experiment, run, work_dir, results_dir, report)
+        if average is not None:
+            write_result(results_dir, average, None)
+            report(f"added {run.name}: ten-crop top-1 error {average.ten_crop_top1_error:.2%}")
+            added.append(average)
     return added
 
 
 def _same_run(experiment: Experiment, results_dir: Path, command: str) -> Result | None:
-    """The result of the same command in another experiment with the same dataset, subsets of it, and target."""
-    for other in EXPERIMENTS:
-        if _conditions(other) == _conditions(experiment):
-            for result in read_results(results_dir, other.name):
-                if result.command == command:
-                    return result
-    return None
+    """The result of the same command in another experiment."""
+    return next(iter(_same_runs(experiment, results_dir, command)), None)
+
+
+def _same_runs(experiment: Experiment, results_dir: Path, command: str) -> list[Result]:
+    """The results of the same command in all experiments with the same dataset, subsets of it, and target."""
+    similar = [other for other in EXPERIMENTS if _conditions(other) == _conditions(experiment)]
+    results = [result for other in similar for result in read_results(results_dir, other.name)]
+    return [result for result in results if result.command == command]
 
 
 def _conditions(experiment: Experiment) -> tuple[object, ...]:
@@ -206,16 +219,70 @@ def _cpu_seconds() -> float:
     return times.children_user + times.children_system
 
 
+def _averaged(
+    experiment: Experiment, run: Run, work_dir: Path, results_dir: Path, report: Callable[[str], None]
+) -> Result | None:
+    """The result of the averaged networks of all seeds of another run; None while one of them is missing."""
+    results = {row.seed: row for row in read_results(results_dir, experiment.name) if row.run == run.average_of}
+    missing = [str(seed) for seed in experiment.seeds if seed not in results]
+    if missing:
+        report(f"{experiment.name} {run.name}: waits for {run.average_of}, seed {', '.join(missing)}")
+        return None
+    members = [results[seed] for seed in experiment.seeds]
+    models = []
+    for member in members:
+        same = [member, *_same_runs(experiment, results_dir, member.command)]
+        directories = [run_directory(work_dir, *row.key) for row in same]
+        trained = [directory for directory in directories if (directory / "model.json").is_file()]
+        if not trained:
+            raise ValueError(f"work_dir={work_dir}: the network of {member.run}, seed {member.seed}, is not in it")
+        models.append(f"--model={trained[0]}")
+    report(f"evaluating the average of {len(members)} networks")
+    errors = _errors(work_dir / f"{experiment.name}-{run.name}-errors.csv", models)
+    placeholders = [f"--model=RUN_{seed}" for seed in experiment.seeds]
+    last = members[-1]
+    return dataclasses.replace(
+        last,
+        run=run.name,
+        seed=experiment.seeds[0],
+        **errors,
+        best_center_top1_error=errors["center_top1_error"],
+        best_epoch=last.epochs,
+        train_loss=statistics.mean(member.train_loss for member in members),
+        train_top1_error=statistics.mean(member.train_top1_error for member in members),
+        hours=sum(member.hours for member in members),
+        cpu_hours=sum(member.cpu_hours for member in members),
+        command=shlex.join(["python", "-m", "keras_alexnet.evaluate", *placeholders]),
+        **_origin(),
+    )
+
+
+def _errors(rows_file: Path, models: Sequence[str]) -> dict[str, Any]:
+    """What `keras_alexnet.evaluate` measures, by the names of the fields of `Result`."""
+    rows_file.unlink(missing_ok=True)
+    run_command("keras_alexnet.evaluate", *models, f"--results_file={rows_file}")
+    with open(rows_file, newline="", encoding="utf-8") as file:
+        rows = {row["crops"]: row for row in csv.DictReader(file)}
+    return {
+        "images": int(rows["ten"]["images"]),
+        "center_top1_error": float(rows["center"]["top1_error"]),
+        "ten_crop_top1_error": float(rows["ten"]["top1_error"]),
+        "nine_crop_top1_error": float(rows["nine"]["top1_error"]) if "nine" in rows else None,
+    }
+
+
+def _origin() -> dict[str, Any]:
+    """Where and when a result was measured, by the names of the fields of `Result`."""
+    date = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return {"revision": _revision(), "processor": processor(), "date": date}
+
+
 def _evaluated(
     experiment: Experiment, run: Run, seed: int, run_dir: Path, command: str, report: Callable[[str], None]
 ) -> Result:
     """The result of a trained run."""
     report(f"evaluating {run_dir}")
-    rows_file = run_dir / "experiment_errors.csv"
-    rows_file.unlink(missing_ok=True)
-    run_command("keras_alexnet.evaluate", f"--model={run_dir}", f"--results_file={rows_file}")
-    with open(rows_file, newline="", encoding="utf-8") as file:
-        errors = {row["crops"]: row for row in csv.DictReader(file)}
+    errors = _errors(run_dir / "experiment_errors.csv", [f"--model={run_dir}"])
     curve = read_curve(run_dir / "metrics.csv")
     best, last = min(curve, key=lambda row: row["val_top1_error"]), curve[-1]
     with open(run_dir / _SECONDS_FILE, newline="", encoding="utf-8") as file:
@@ -225,9 +292,7 @@ def _evaluated(
         run=run.name,
         seed=seed,
         epochs=int(last["epoch"]),
-        images=int(errors["ten"]["images"]),
-        center_top1_error=float(errors["center"]["top1_error"]),
-        ten_crop_top1_error=float(errors["ten"]["top1_error"]),
+        **errors,
         best_epoch=int(best["epoch"]),
         best_center_top1_error=best["val_top1_error"],
         train_loss=last["loss"],
@@ -236,10 +301,7 @@ def _evaluated(
         hours=sum(wall for wall, _ in seconds) / 3600,
         cpu_hours=sum(cpu for _, cpu in seconds) / 3600,
         command=command,
-        revision=_revision(),
-        processor=processor(),
-        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
-        nine_crop_top1_error=float(errors["nine"]["top1_error"]) if "nine" in errors else None,
+        **_origin(),
     )
 
 

@@ -1,14 +1,14 @@
 """Local response normalization: across channels (the paper's) and within a map (of the 2012 code only)."""
 
-from collections.abc import Callable
+import functools
 from typing import Any, Literal
 
 import keras
 import tensorflow as tf
 
-from keras_alexnet.distribute.compilation import compiles_small_functions
+from keras_alexnet.distribute.compilation import compiles_inference, compiles_small_functions
 from keras_alexnet.distribute.towers import per_tower
-from keras_alexnet.layers.compiled_lrn import compiled_lrn
+from keras_alexnet.layers.compiled_lrn import clustered_lrn, compiled_lrn
 
 register = keras.saving.register_keras_serializable(package="keras_alexnet")
 
@@ -19,7 +19,8 @@ class LocalResponseNormalization(keras.layers.Layer):
 
     This is `tf.nn.local_response_normalization`, computed in float32 under any dtype policy. alpha multiplies the plain
     sum, as in the paper and in TensorFlow; Caffe, PyTorch and the 2012 code divide it by the size of the window first.
-    Training on a CPU without a distribution strategy uses a function compiled by XLA, which is equal within 1e-6.
+    On a CPU without a distribution strategy, `fit`, `evaluate` and `predict` use operations compiled by XLA, which are
+    equal within 1e-6. Exported graphs never do.
 
     Input and output: `[N, H, W, C]`, or a list of such tensors, one per tower.
 
@@ -57,23 +58,22 @@ class LocalResponseNormalization(keras.layers.Layer):
         self.depth_radius, self.bias, self.alpha, self.beta = depth_radius, bias, alpha, beta
         self.across = across
 
+    @property
+    def constants(self) -> tuple[int, float, float, float]:
+        """`depth_radius`, `bias`, `alpha` and `beta`, in the order of `tf.nn.local_response_normalization`."""
+        return self.depth_radius, self.bias, self.alpha, self.beta
+
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        # In training only: an exported graph must not need XLA.
-        is_compiled = training is True and compiles_small_functions()
-        normalize = self._compiled if is_compiled else self._normalize
+        # What may be exported must not need XLA.
+        if training is True and compiles_small_functions():
+            normalize = compiled_lrn(*self.constants, self.compute_dtype)
+        else:
+            function = clustered_lrn if compiles_inference() else _kernel
+            normalize = functools.partial(function, constants=self.constants, dtype=self.compute_dtype)
         if self.across == "tower" or not isinstance(inputs, list | tuple):
             return per_tower(normalize, inputs)
         # All channels at once: slicing only the nearest channels of the neighbours is half as fast again on a CPU.
         return tf.split(normalize(tf.concat(inputs, -1)), [maps.shape[-1] for maps in inputs], -1)
-
-    @property
-    def _compiled(self) -> Callable[[tf.Tensor], tf.Tensor]:
-        return compiled_lrn(self.depth_radius, self.bias, self.alpha, self.beta, self.compute_dtype)
-
-    def _normalize(self, maps: tf.Tensor) -> tf.Tensor:
-        constants = (self.depth_radius, self.bias, self.alpha, self.beta)
-        normalized = tf.nn.local_response_normalization(tf.cast(maps, tf.float32), *constants)
-        return tf.cast(normalized, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
@@ -81,6 +81,11 @@ class LocalResponseNormalization(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         names = ("depth_radius", "bias", "alpha", "beta", "across")
         return super().get_config() | {name: getattr(self, name) for name in names}
+
+
+def _kernel(maps: tf.Tensor, constants: tuple[int, float, float, float], dtype: str) -> tf.Tensor:
+    """TensorFlow's own kernel, which takes float32 only on a CPU."""
+    return tf.cast(tf.nn.local_response_normalization(tf.cast(maps, tf.float32), *constants), dtype)
 
 
 @register

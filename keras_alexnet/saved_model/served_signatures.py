@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_alexnet.classifier import alexnet_input
+from keras_alexnet.distribute.compilation import never_exported
 from keras_alexnet.pretrained import LoadedNetwork, Signature
 from keras_alexnet.saved_model import PRECISIONS
 from keras_alexnet.saved_model.arguments import resolve_resize
@@ -55,7 +56,8 @@ def served_signatures(network: LoadedNetwork) -> Mapping[str, Signature]:
     if network.signatures is not None:
         return network.signatures
     module = ServingModule(serving_network(network, "float32"), class_labels(network))
-    functions = module.trace()
+    with never_exported():
+        functions = module.trace()
 
     def signature(name: str) -> Signature:
         def call(**inputs: Any) -> dict[str, tf.Tensor]:

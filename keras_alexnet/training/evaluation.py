@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_alexnet.distribute.cluster import Cluster
+from keras_alexnet.distribute.compilation import never_exported
 from keras_alexnet.metrics import error_counts
 from keras_alexnet.ten_crop import Preprocessing, crop_probabilities
 
@@ -201,11 +202,12 @@ class Evaluator:
         return tf.concat([totals, tf.cast(tf.reshape(cells, [-1]), tf.float64)], 0)
 
     def _probabilities(self, images: tf.Tensor) -> tf.Tensor:
-        if not isinstance(self._model, keras.Model):
-            return self._model(images)
-        return crop_probabilities(
-            self._model, images, self._crops, from_logits=self._from_logits, preprocessing=self._preprocessing
-        )
+        with never_exported():
+            if not isinstance(self._model, keras.Model):
+                return self._model(images)
+            return crop_probabilities(
+                self._model, images, self._crops, from_logits=self._from_logits, preprocessing=self._preprocessing
+            )
 
 
 def _calibration_sums(probabilities: tf.Tensor, labels: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:

@@ -108,11 +108,48 @@ def test_runs_that_experiments_share_have_the_same_command():
     for one, other in (
         ("layers/all", "regularization/both"),
         ("units/relu", "layers/all"),
+        ("averaging/one", "layers/all"),
         ("pooling/overlapping", "lrn/without"),
         ("color/without", "lrn/without"),
     ):
         commands = [runner.shown_command(found[n], found[n].run(r), 0) for n, r in (one.split("/"), other.split("/"))]
         assert commands[0] == commands[1]
+
+
+def test_the_networks_of_all_seeds_are_averaged_once_all_are_there(commands, tmp_path, monkeypatch):
+    averaging = dataclasses.replace(
+        EXPERIMENT, name="averaging", runs=(Run("one", ("--epochs=2",)), Run("both", average_of="one"))
+    )
+    monkeypatch.setattr(runner, "EXPERIMENTS", (EXPERIMENT, averaging))
+    work, results, lines = tmp_path / "work", tmp_path / "results", []
+
+    def run_averaging(**options):
+        return runner.run_experiment(averaging, "cifar10", work, results, report=lines.append, **options)
+
+    assert [row.key for row in run_averaging(seeds=[1])] == [("averaging", "one", 1)]
+    assert lines[-1] == "averaging both: waits for one, seed 0"
+    # The row of seed 0 is copied from another experiment, in whose directory the network is.
+    run(tmp_path, runs=["a"], seeds=[0])
+    for directory in ("trial-a-0", "averaging-one-1"):
+        (work / directory / "model.json").write_text("{}")
+    added = run_averaging()
+    assert [row.key for row in added] == [("averaging", "one", 0), ("averaging", "both", 0)]
+    module, flags = commands[-1]
+    assert module == "keras_alexnet.evaluate"
+    assert flags["model"] == str(work / "averaging-one-1")  # the last of two
+    average = added[-1]
+    assert average.command == "python -m keras_alexnet.evaluate --model=RUN_0 --model=RUN_1"
+    assert (average.epochs, average.ten_crop_top1_error, average.train_top1_error) == (3, 0.35, 0.1)
+    assert average in read_results(results, "averaging")
+    assert not curve_path(results, *average.key).exists()
+    assert run_averaging() == [] and lines[-1] == "averaging both: has a result"
+
+
+def test_a_network_that_is_gone_cannot_be_averaged(commands, tmp_path, monkeypatch):
+    averaging = dataclasses.replace(EXPERIMENT, runs=(Run("one"), Run("both", average_of="one")))
+    monkeypatch.setattr(runner, "EXPERIMENTS", (averaging,))
+    with pytest.raises(ValueError, match=r"work_dir=.*: the network of one, seed 0, is not in it"):
+        runner.run_experiment(averaging, "cifar10", tmp_path / "w", tmp_path / "r", report=lambda line: None)
 
 
 def test_a_row_of_another_command_is_not_taken_for_a_result(commands, tmp_path):
