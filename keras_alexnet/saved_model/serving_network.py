@@ -53,7 +53,9 @@ class ServingNetwork:
         head -= isinstance(top[head - 1], TowerDropout)
         self._dense, self._head = top[:head], top[head:]
         self._classes = copy.output_shape[-1]
-        self._shared = shareable_layers(self._trunk, self._size, resized_size)
+        self._shared = shareable_layers(
+            self._trunk, self._size, resized_size, has_mean_image=self._centring.mean.ndim == 3
+        )
 
     def ten_crop(self, images: tf.Tensor) -> tf.Tensor:
         """Class probabilities of uint8 `[N,R,R,3]`, the mean over ten crops: float32 `[N, classes]`."""

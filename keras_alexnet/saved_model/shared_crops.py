@@ -1,17 +1,19 @@
 """The first layers of the ten crops, computed once for all crops where that gives what each crop would give.
 
 The crops overlap, and those of the paper begin at multiples of 16 pixels: a multiple of the 8 pixels from one window of
-pool1 to the next. So convolution, normalization and pooling of the whole resized image and of its horizontal flip
-contain nearly all that the ten crops need. Only the windows of the convolution that reach the zero padding of a crop
-are left: its last row and column, and the windows of the pool that read them.
+pool1 to the next, and of the 16 of pool2. So the layers' outputs for the whole resized image and for its horizontal
+flip contain most of what the ten crops need: all windows that read no zero padding. The others are a frame around
+these, which is computed for each crop from its own inputs: for the paper's network one row and column of conv1 and
+pool1, two to three of conv2 and pool2. Further layers are not shared, because most of their outputs would be frame.
 
-With a mean image, each crop subtracts it at another place of the resized image. The convolution is linear and can still
-be shared: conv(crop - mean) = conv(crop) - conv(mean). The layers after it cannot.
+With a mean image, each crop subtracts it at another place of the resized image. The first convolution is linear and
+can still be shared: conv(crop - mean) = conv(crop) - conv(mean). The layers after it cannot.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -26,39 +28,15 @@ from keras_alexnet.layers import (
 )
 from keras_alexnet.layers.preprocessing import centered
 from keras_alexnet.layers.tower_layers import as_list
+from keras_alexnet.saved_model.crop_maps import CropMaps, Geometry, Towers, cut
 from pipelines.choices import RESIZED_SIZE
 from pipelines.images.crops import five_corners
 
-Towers = list[tf.Tensor]
 # function of (layers, towers below) -> towers above
 Run = Callable[[Sequence[keras.layers.Layer], Towers], Towers]
-# function of (rows, columns) -> these of a crop's maps
-Region = Callable[[slice, slice], Towers]
 
-
-@dataclass(frozen=True)
-class _First:
-    """The layers that are shared: a convolution, layers that work pixel by pixel, a pool, and such layers again.
-
-    `interior` of the `every` windows in a row or column of the convolution read no zero padding; `pooled` of those of
-    the pool read only these.
-    """
-
-    convolution: TowerConv2D
-    by_pixel: Sequence[keras.layers.Layer]
-    pool: OverlappingMaxPool
-    after: Sequence[keras.layers.Layer]
-    interior: int
-    every: int
-
-    @property
-    def pooled(self) -> int:
-        return (self.interior - self.pool.pool_size) // self.pool.strides + 1
-
-    @property
-    def step(self) -> int:
-        """Pixels from one window of the pool to the next."""
-        return self.convolution.strides * self.pool.strides
+# A frame takes longer than as many outputs in the middle: sharing less than this fraction would not pay.
+_LEAST_SHARED = 0.5
 
 
 class SharedCrops:
@@ -80,148 +58,87 @@ class SharedCrops:
         run: Run,
         resized_size: int = RESIZED_SIZE,
     ):
-        first = _first(layers, size)
-        assert first is not None, layers
-        self._first, self._size, self._run = first, size, run
-        self._corners = five_corners(size, resized_size)
-        self._mean, self._scale = centring.mean, np.asarray(centring.scale, np.float32)
+        self._layers, self._run = layers, run
+        self._pixels = _pixels(size, resized_size)
+        self._scale = np.asarray(centring.scale, np.float32)
         # Of a mean image, all but its average is subtracted behind the convolution. Without the average subtracted
         # before, large numbers would cancel out there.
         self._average = centring.mean.reshape(-1, 3).mean(0)
-        self._is_linear_only = centring.mean.ndim == 3
-        self._convolved_mean = self._convolve_mean() if self._is_linear_only else []
+        self._convolved_mean = self._convolve_mean(centring.mean) if centring.mean.ndim == 3 else []
 
     def __call__(self, images: tf.Tensor) -> Towers:
         """uint8 `[N,R,R,3]` -> towers `[10 N, H, W, C]`; the N images of the first crop come first."""
-        first = self._first
         pixels = tf.cast(images, tf.float32)
-        pixels = tf.concat([pixels, tf.reverse(pixels, [2])], 0)
-        inner, regions = self._inner(centered(pixels, self._average, self._scale))
-        if first.interior < first.every:
-            below, beside = self._beyond(pixels, regions)
-            inner = _joined(_joined(inner, beside, 2), below, 1)
-        return self._run(first.after, inner)
+        pixels = centered(tf.concat([pixels, tf.reverse(pixels, [2])], 0), self._average, self._scale)
+        maps = CropMaps(self._pixels, [[pixels]], [], [], [], [])
+        for layer in self._layers:
+            maps = maps.map(functools.partial(self._run, [layer])) if _is_by_pixel(layer) else maps.behind(layer)
+            if layer is self._layers[0] and self._convolved_mean:
+                maps = _without_mean(maps, self._convolved_mean)
+        every = range(maps.geometry.size)
+        return maps.region(every, every)
 
-    def _inner(self, whole: tf.Tensor) -> tuple[Towers, list[Region]]:
-        """The pool's windows that read no zero padding, of all crops; the pool's input, for each of five crops."""
-        first = self._first
-        convolved = self._run([first.convolution], [whole])
-        if self._is_linear_only:
-            # Crop by crop up to where they have become small: less goes through memory at a time.
-            means = [tf.constant(mean[:, : first.interior, : first.interior]) for mean in self._convolved_mean]
-            regions = [self._region_of_crop(convolved, means, y, x) for y, x in self._corners]
-            every, count = slice(first.interior), slice(first.pooled)
-            pools = [self._run([first.pool], region(every, every)) for region in regions]
-            crops = [_region(pooled, 0, 0, 1)(count, count) for pooled in pools]
-        else:
-            maps = self._run(first.by_pixel, convolved)
-            regions = [_region(maps, y, x, first.convolution.strides) for y, x in self._corners]
-            pooled, count = self._run([first.pool], maps), slice(first.pooled)
-            crops = [_region(pooled, y, x, first.step)(count, count) for y, x in self._corners]
-        return _stacked(crops), regions
-
-    def _region_of_crop(self, convolved: Towers, means: Towers, y: int, x: int) -> Region:
-        count = self._first.interior
-        cut = _region(convolved, y, x, self._first.convolution.strides)(slice(count), slice(count))
-        centred = [tf.cast(maps, tf.float32) - mean for maps, mean in zip(cut, means, strict=True)]
-        return _region(self._run(self._first.by_pixel, centred), 0, 0, 1)
-
-    def _beyond(self, pixels: tf.Tensor, regions: Sequence[Region]) -> tuple[Towers, Towers]:
-        """The pool's last windows: below the others, over the whole width, and at their right."""
-        first, size = self._first, self._size
-        interior, start = first.interior, first.interior * first.convolution.strides
-        height = (interior - 1) * first.convolution.strides + first.convolution.kernel_size
-        bottom = [pixels[:, y + start : y + size, x : x + size] for y, x in self._corners]
-        right = [pixels[:, y : y + height, x + start : x + size] for y, x in self._corners]
-        mean = np.broadcast_to(self._mean, (size, size, 3))
-        row = self._strip(centered(tf.concat(bottom, 0), mean[start:], self._scale))
-        columns = self._strip(centered(tf.concat(right, 0), mean[:height, start:], self._scale))
-        column = [maps[:, :interior] for maps in columns]
-
-        # The last windows of the pool read these and what is beside them.
-        seen = first.pooled * first.pool.strides
-        last = slice(seen, interior)
-        rows = _stacked([region(last, slice(interior)) for region in regions])
-        below = _joined(_joined(rows, [maps[:, seen:] for maps in column], 2), row, 1)
-        columns = _stacked([region(slice(interior), last) for region in regions])
-        beside = self._run([first.pool], _joined(columns, column, 2))
-        return self._run([first.pool], below), [maps[:, : first.pooled] for maps in beside]
-
-    def _strip(self, pixels: tf.Tensor) -> Towers:
-        """The input of the pool for centred `pixels` at the lower or right end of a crop."""
-        convolution = self._first.convolution
-        _, bottom, _, right = convolution.padding
-        pixels = tf.pad(pixels, [[0, 0], [0, bottom], [0, right], [0, 0]])
-        towers = []
-        for kernel, bias in zip(convolution.kernels, convolution.biases, strict=True):
-            # Always in float32: the rounding of oneDNN's convolution of such a narrow strip in bfloat16 depends on the
-            # batch.
-            maps = tf.nn.conv2d(pixels, tf.cast(kernel, tf.float32), convolution.strides, "VALID")
-            towers.append(tf.nn.bias_add(maps, tf.cast(bias, tf.float32)))
-        return self._run(self._first.by_pixel, towers)
-
-    def _convolve_mean(self) -> list[np.ndarray]:
-        """What the convolution makes of the mean image without its average, float32 `[1, H, W, C]` a tower."""
-        convolution = self._first.convolution
+    def _convolve_mean(self, mean: np.ndarray) -> list[np.ndarray]:
+        """What the convolution makes of the mean image without its average, float32 `[H, W, C]` per tower."""
+        convolution = self._layers[0]
         with tf.init_scope():
-            towers = as_list(convolution([tf.constant(((self._mean - self._average) * self._scale)[np.newaxis])]))
+            towers = as_list(convolution([tf.constant(((mean - self._average) * self._scale)[np.newaxis])]))
             biases = [tf.cast(bias, tf.float32) for bias in convolution.biases]
-            return [(tf.cast(maps, tf.float32) - bias).numpy() for maps, bias in zip(towers, biases, strict=True)]
+            return [(tf.cast(maps, tf.float32) - bias).numpy()[0] for maps, bias in zip(towers, biases, strict=True)]
 
 
 def shareable_layers(
-    layers: Sequence[keras.layers.Layer], size: int, resized_size: int = RESIZED_SIZE
+    layers: Sequence[keras.layers.Layer], size: int, resized_size: int = RESIZED_SIZE, *, has_mean_image: bool = False
 ) -> list[keras.layers.Layer]:
     """The first of `layers` (without the one that subtracts the mean) that `SharedCrops` can compute; may be none.
 
-    These are a convolution and its pool, and what works pixel by pixel between and behind them. Crops must begin at
-    multiples of the windows' step, and zeros may be padded below and at the right only, equally many.
+    These are stages of a convolution and its pool, and what works pixel by pixel between and behind them. Crops must
+    begin at windows. With a mean image there is one stage at most.
     """
-    if not layers or not isinstance(layers[0], TowerConv2D):
-        return []
-    top, bottom, left, right = layers[0].padding
-    if top or left or bottom != right:
-        return []
-    first = _first(layers, size)
-    if first is None or first.pooled < 1:
-        return []
-    if first.interior == first.every and first.pooled < as_list(first.pool.output)[0].shape[1]:
-        return []
-    begin_at_windows = all(start % first.step == 0 for corner in five_corners(size, resized_size) for start in corner)
-    return [first.convolution, *first.by_pixel, first.pool, *first.after] if begin_at_windows else []
+    geometry, shareable, rest = _pixels(size, resized_size), [], list(layers)
+    while rest and isinstance(rest[0], TowerConv2D):
+        convolution, *others = rest
+        between = list(itertools.takewhile(_is_by_pixel, others))
+        pool, *others = others[len(between) :] or [None]
+        after_convolution = geometry.behind(convolution)
+        if not isinstance(pool, OverlappingMaxPool) or after_convolution is None:
+            break
+        after_pool = after_convolution.behind(pool)
+        if after_pool is None or after_pool.shared_fraction < _LEAST_SHARED:
+            break
+        behind = list(itertools.takewhile(_is_by_pixel, others))
+        shareable += [convolution, *between, pool, *behind]
+        geometry, rest = after_pool, others[len(behind) :]
+        if has_mean_image:
+            break
+    return shareable
 
 
-def _first(layers: Sequence[keras.layers.Layer], size: int) -> _First | None:
-    """The layers up to the pool and those behind it that work pixel by pixel; None if there is no such pool."""
-    convolution, *others = layers
-    by_pixel = list(itertools.takewhile(_is_by_pixel, others))
-    pool, *others = others[len(by_pixel) :] or [None]
-    if not isinstance(pool, OverlappingMaxPool):
-        return None
-    every = as_list(convolution.output)[0].shape[1]
-    interior = min((size - convolution.kernel_size) // convolution.strides + 1, every)
-    return _First(convolution, by_pixel, pool, list(itertools.takewhile(_is_by_pixel, others)), interior, every)
+def _pixels(size: int, resized_size: int) -> Geometry:
+    """Of the pixels of the crops all are shared."""
+    return Geometry(size, 0, size, tuple(five_corners(size, resized_size)))
 
 
 def _is_by_pixel(layer: keras.layers.Layer) -> bool:
     return isinstance(layer, LocalResponseNormalization | TowerActivation)
 
 
-def _region(towers: Towers, y: int, x: int, step: int) -> Region:
-    """What gives rows and columns of the part of `towers` that begins `step` pixels a window behind (y, x)."""
-    top, left = y // step, x // step
+def _without_mean(maps: CropMaps, means: Sequence[np.ndarray]) -> CropMaps:
+    """Subtracts what the convolution makes of a mean image, of which each crop has its own part of the shared maps."""
+    geometry = maps.geometry
+    size, inner = geometry.size, range(geometry.first, geometry.last)
 
-    def region(rows: slice, columns: slice) -> Towers:
-        rows, columns = slice(rows.start or 0, rows.stop), slice(columns.start or 0, columns.stop)
-        down, across = slice(top + rows.start, top + rows.stop), slice(left + columns.start, left + columns.stop)
-        return [maps[:, down, across] for maps in towers]
+    def subtract(towers: Towers, rows: range, columns: range) -> Towers:
+        parts = [mean[rows.start : rows.stop, columns.start : columns.stop] for mean in means if towers]
+        return [tf.cast(maps, tf.float32) - part for maps, part in zip(towers, parts, strict=True)]
 
-    return region
-
-
-def _stacked(crops: Sequence[Towers]) -> Towers:
-    return [tf.concat(maps, 0) for maps in zip(*crops, strict=True)]
-
-
-def _joined(towers: Towers, others: Towers, axis: int) -> Towers:
-    return [tf.concat(maps, axis) for maps in zip(towers, others, strict=True)]
+    before, behind, every = range(geometry.first), range(geometry.last, size), range(size)
+    return CropMaps(
+        replace(geometry, corners=((-geometry.first, -geometry.first),) * len(geometry.corners)),
+        # Crop by crop up to where they have become small: less goes through memory at a time.
+        [subtract(cut(maps.shared[0], inner, inner, y, x), inner, inner) for y, x in geometry.corners],
+        subtract(maps.top, before, every),
+        subtract(maps.bottom, behind, every),
+        subtract(maps.left, inner, before),
+        subtract(maps.right, inner, behind),
+    )
