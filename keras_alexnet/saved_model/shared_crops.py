@@ -126,19 +126,22 @@ def _is_by_pixel(layer: keras.layers.Layer) -> bool:
 def _without_mean(maps: CropMaps, means: Sequence[np.ndarray]) -> CropMaps:
     """Subtracts what the convolution makes of a mean image, of which each crop has its own part of the shared maps."""
     geometry = maps.geometry
-    size, inner = geometry.size, range(geometry.first, geometry.last)
+    inner = range(geometry.first, geometry.last)
+    before, behind, every = range(geometry.first), range(geometry.last, geometry.size), range(geometry.size)
 
-    def subtract(towers: Towers, rows: range, columns: range) -> Towers:
-        parts = [mean[rows.start : rows.stop, columns.start : columns.stop] for mean in means if towers]
-        return [tf.cast(maps, tf.float32) - part for maps, part in zip(towers, parts, strict=True)]
+    def part(rows: range, columns: range) -> Towers:
+        return [tf.constant(mean[rows.start : rows.stop, columns.start : columns.stop]) for mean in means]
 
-    before, behind, every = range(geometry.first), range(geometry.last, size), range(size)
+    def subtract(towers: Towers, part: Towers) -> Towers:
+        return [tf.cast(maps, tf.float32) - mean for maps, mean in zip(towers, part, strict=True)] if towers else []
+
+    shared_part = part(inner, inner)  # once: constants are stored in the exported graph
     return CropMaps(
         replace(geometry, corners=((-geometry.first, -geometry.first),) * len(geometry.corners)),
         # Crop by crop up to where they have become small: less goes through memory at a time.
-        [subtract(cut(maps.shared[0], inner, inner, y, x), inner, inner) for y, x in geometry.corners],
-        subtract(maps.top, before, every),
-        subtract(maps.bottom, behind, every),
-        subtract(maps.left, inner, before),
-        subtract(maps.right, inner, behind),
+        [subtract(cut(maps.shared[0], inner, inner, y, x), shared_part) for y, x in geometry.corners],
+        subtract(maps.top, part(before, every)),
+        subtract(maps.bottom, part(behind, every)),
+        subtract(maps.left, part(inner, before)),
+        subtract(maps.right, part(inner, behind)),
     )
