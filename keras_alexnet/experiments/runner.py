@@ -1,26 +1,19 @@
 """Runs of an experiment, through the commands that a user would type: prepare, train, evaluate."""
 
-import csv
 import dataclasses
-import datetime
-import importlib.metadata
 import json
 import os
 import shlex
-import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
+from keras_alexnet.experiments import measurement
 from keras_alexnet.experiments.commands import run_command
 from keras_alexnet.experiments.definitions import EXPERIMENTS
 from keras_alexnet.experiments.experiment import Experiment, Run
-from keras_alexnet.experiments.results import Result, curve_path, file_name, read_curve, read_results, write_result
-from keras_alexnet.provenance import git_revision, processor
+from keras_alexnet.experiments.results import Result, curve_path, file_name, read_results, write_result
 from pipelines.regular_files import read_text
-
-_SECONDS_FILE = "seconds.csv"
 
 
 def run_experiment(
@@ -86,7 +79,8 @@ def run_experiment(
             arguments = [*training_flags(experiment, run, seed, flags), f"--dataset={prepared}"]
             arguments += _initial_weights(experiment, run, seed, work_dir)
             _train(run_dir, arguments, report)
-            result = _evaluated(experiment, run, seed, run_dir, shown, report)
+            report(f"evaluating {run_dir}")
+            result = measurement.of_run(experiment, run, seed, run_dir, shown)
             write_result(results_dir, result, run_dir / "metrics.csv")
             report(f"added {run.name}, seed {seed}: ten-crop top-1 error {result.ten_crop_top1_error:.2%}")
             added.append(result)
@@ -185,23 +179,6 @@ def _initial_weights(experiment: Experiment, run: Run, seed: int, work_dir: Path
     return [f"--init_from={directory}"]
 
 
-def epochs_to_target(curve: Sequence[Mapping[str, float]], target: float) -> float | None:
-    """Epochs until the error on training images falls to `target`, linear between two epochs; None if it never does.
-
-    Args:
-      curve: rows with "epoch" and "top1_error".
-      target: a fraction 0..1.
-    """
-    before_epoch, before = 0.0, None
-    for row in curve:
-        epoch, error = row["epoch"], row["top1_error"]
-        if error <= target:
-            share = 1.0 if before is None else (before - target) / (before - error)
-            return before_epoch + share * (epoch - before_epoch)
-        before_epoch, before = epoch, error
-    return None
-
-
 def _train(run_dir: Path, arguments: Sequence[str], report: Callable[[str], None]) -> None:
     report(f"training in {run_dir}")
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -210,7 +187,7 @@ def _train(run_dir: Path, arguments: Sequence[str], report: Callable[[str], None
         run_command("keras_alexnet.train", *arguments, f"--model_dir={run_dir}")
     finally:
         # Every attempt has a row: the time of a run that was interrupted is their sum.
-        with open(run_dir / _SECONDS_FILE, "a", encoding="utf-8") as file:
+        with open(run_dir / measurement.SECONDS_FILE, "a", encoding="utf-8") as file:
             file.write(f"{time.monotonic() - started:.1f},{_cpu_seconds() - cpu:.1f}\n")
 
 
@@ -236,78 +213,6 @@ def _averaged(
         trained = [directory for directory in directories if (directory / "model.json").is_file()]
         if not trained:
             raise ValueError(f"work_dir={work_dir}: the network of {member.run}, seed {member.seed}, is not in it")
-        models.append(f"--model={trained[0]}")
+        models.append(trained[0])
     report(f"evaluating the average of {len(members)} networks")
-    errors = _errors(work_dir / f"{experiment.name}-{run.name}-errors.csv", models)
-    placeholders = [f"--model=RUN_{seed}" for seed in experiment.seeds]
-    last = members[-1]
-    return dataclasses.replace(
-        last,
-        run=run.name,
-        seed=experiment.seeds[0],
-        **errors,
-        best_center_top1_error=errors["center_top1_error"],
-        best_epoch=last.epochs,
-        train_loss=statistics.mean(member.train_loss for member in members),
-        train_top1_error=statistics.mean(member.train_top1_error for member in members),
-        hours=sum(member.hours for member in members),
-        cpu_hours=sum(member.cpu_hours for member in members),
-        command=shlex.join(["python", "-m", "keras_alexnet.evaluate", *placeholders]),
-        **_origin(),
-    )
-
-
-def _errors(rows_file: Path, models: Sequence[str]) -> dict[str, Any]:
-    """What `keras_alexnet.evaluate` measures, by the names of the fields of `Result`."""
-    rows_file.unlink(missing_ok=True)
-    run_command("keras_alexnet.evaluate", *models, f"--results_file={rows_file}")
-    with open(rows_file, newline="", encoding="utf-8") as file:
-        rows = {row["crops"]: row for row in csv.DictReader(file)}
-    return {
-        "images": int(rows["ten"]["images"]),
-        "center_top1_error": float(rows["center"]["top1_error"]),
-        "ten_crop_top1_error": float(rows["ten"]["top1_error"]),
-        "nine_crop_top1_error": float(rows["nine"]["top1_error"]) if "nine" in rows else None,
-    }
-
-
-def _origin() -> dict[str, Any]:
-    """Where and when a result was measured, by the names of the fields of `Result`."""
-    date = datetime.datetime.now(datetime.UTC).date().isoformat()
-    return {"revision": _revision(), "processor": processor(), "date": date}
-
-
-def _evaluated(
-    experiment: Experiment, run: Run, seed: int, run_dir: Path, command: str, report: Callable[[str], None]
-) -> Result:
-    """The result of a trained run."""
-    report(f"evaluating {run_dir}")
-    errors = _errors(run_dir / "experiment_errors.csv", [f"--model={run_dir}"])
-    curve = read_curve(run_dir / "metrics.csv")
-    best, last = min(curve, key=lambda row: row["val_top1_error"]), curve[-1]
-    with open(run_dir / _SECONDS_FILE, newline="", encoding="utf-8") as file:
-        seconds = [tuple(map(float, row)) for row in csv.reader(file)]
-    return Result(
-        experiment=experiment.name,
-        run=run.name,
-        seed=seed,
-        epochs=int(last["epoch"]),
-        **errors,
-        best_epoch=int(best["epoch"]),
-        best_center_top1_error=best["val_top1_error"],
-        train_loss=last["loss"],
-        train_top1_error=last["top1_error"],
-        epochs_to_target=epochs_to_target(curve, experiment.target) if experiment.target else None,
-        hours=sum(wall for wall, _ in seconds) / 3600,
-        cpu_hours=sum(cpu for _, cpu in seconds) / 3600,
-        command=command,
-        **_origin(),
-    )
-
-
-def _revision() -> str:
-    """The revision of a checkout, with "+" if files were changed; the version of an installed package."""
-    revision = git_revision()
-    if revision is None:
-        return importlib.metadata.version("keras-alexnet")
-    return revision[:7] + ("+" if revision.endswith("-dirty") else "")
+    return measurement.of_average(experiment, run, members, models, work_dir)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from keras_alexnet.experiments import runner
+from keras_alexnet.experiments import measurement, runner
 from keras_alexnet.experiments.commands import RunInterrupted
 from keras_alexnet.experiments.definitions import EXPERIMENTS
 from keras_alexnet.experiments.experiment import Experiment, Run
@@ -47,6 +47,7 @@ def commands(monkeypatch, tmp_path):
                 file.write(ERRORS)
 
     monkeypatch.setattr(runner, "run_command", run_command)
+    monkeypatch.setattr(measurement, "run_command", run_command)
     # Seconds that rounding in the file does not change, however slow the machine is.
     monkeypatch.setattr(runner, "time", SimpleNamespace(monotonic=lambda: 0.0))
     return started
@@ -260,5 +261,5 @@ def test_unknown_runs_are_named():
 )
 def test_epochs_to_a_target_are_interpolated(errors, expected):
     curve = [{"epoch": epoch, "top1_error": error} for epoch, error in enumerate(errors, 1)]
-    found = runner.epochs_to_target(curve, 0.25)
+    found = measurement.epochs_to_target(curve, 0.25)
     assert found == (expected if expected is None else pytest.approx(expected))
