@@ -27,7 +27,10 @@ def compiles_inference() -> bool:
     """Whether XLA may compile parts of the graph that is being traced for inference.
 
     It may under `predict` and `evaluate` of a Keras model, and under `never_exported`. Any other graph may be exported,
-    and TensorFlow Serving refuses to run compiled parts unless it is started with `--xla_cpu_compilation_enabled`.
+    and TensorFlow Serving runs compiled parts only if it is started with `--xla_cpu_compilation_enabled`.
+
+    References:
+      - The help of that flag in TensorFlow Serving's model_servers/main.cc.
     """
     return tf.inside_function() and compiles_small_functions() and (_stays_here.get() or _is_step_of_keras())
 
