@@ -42,9 +42,9 @@ test: venv  ## all tests but the slow ones
 test-fast: venv  ## the quick tests that start no other process
 	$(PYTEST) $(PARALLEL) -q -m "not slow and not medium and not subprocess"
 
-test-all: venv  ## all tests, with PyTorch; then the numeric ones under other oneDNN settings
+test-all: venv  ## all tests, with PyTorch and graph optimization; then the numeric ones under other oneDNN settings
 	$(BIN)/pip install --quiet --editable '.[photos,dev,docs,demo,notebook,parquet,ray,torch]'
-	PYTHON_WITH_TENSORFLOW_2_20=$(abspath $(wildcard .venv-lowest/bin/python)) $(PYTEST) $(PARALLEL)
+	PYTHON_WITH_TENSORFLOW_2_20=$(abspath $(wildcard .venv-lowest/bin/python)) $(PYTEST) $(PARALLEL) --optimize_graphs
 	TF_ENABLE_ONEDNN_OPTS=0 $(PYTEST) $(PARALLEL) -m numeric
 	TF_ENABLE_ONEDNN_OPTS=1 $(PYTEST) $(PARALLEL) -m numeric
 	ONEDNN_MAX_CPU_ISA=AVX2 $(PYTEST) $(PARALLEL) -m numeric

@@ -39,6 +39,7 @@ def config(dataset: str, model_dir, **changes) -> TrainingConfig:
     return TrainingConfig(dataset, str(model_dir), **settings | changes)
 
 
+@pytest.mark.slow
 def test_a_run_on_images_of_240_pixels_is_evaluated_and_exported_at_that_size(prepared, tmp_path, unchecked, capsys):
     dataset = prepared(240)
     train_and_evaluate(config(dataset, tmp_path / "run"))

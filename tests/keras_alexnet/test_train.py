@@ -150,7 +150,8 @@ def test_flags_override_the_flagfile_and_sigterm_saves_what_the_same_command_res
 
 
 @pytest.mark.subprocess
-@pytest.mark.parametrize("placement", [("mirrored", 2), pytest.param(("towers", 4), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("placement", [("mirrored", 2), ("towers", 4)])
 def test_a_training_on_several_devices_can_be_evaluated_on_one(prepared, tmp_path, placement):
     strategy, devices = placement
     config = tiny(prepared, tmp_path / "run", epochs=1, strategy=strategy, virtual_devices=devices, schedule="staged")

@@ -48,7 +48,7 @@ def expected(network: LoadedNetwork, images: np.ndarray, crops: str) -> np.ndarr
 
 
 @pytest.mark.numeric
-@pytest.mark.medium
+@pytest.mark.slow
 def test_the_command_exports_the_average(networks, images, tmp_path, unchecked):
     (tmp_path / "names.txt").write_text("\n".join(NAMES))
     arguments = [*(f"--model={network.source}" for network in networks), f"--class_names={tmp_path / 'names.txt'}"]

@@ -144,6 +144,7 @@ def test_an_operator_s_configuration_is_left_alone(tmp_path, unchecked):
 
 @pytest.mark.subprocess
 @pytest.mark.numeric
+@pytest.mark.slow
 @needs_bfloat16
 def test_an_export_in_bfloat16_is_verified(tmp_path):
     assert export_model(network(), tmp_path, ["a", "b", "c"], precision="bfloat16") == str(tmp_path / "1")

@@ -79,7 +79,7 @@ def scaled(crops):
     [
         (mobilenet, "tf", False, 73, 256, {}),
         pytest.param(sequential, scaled, True, 64, 8 * 13 * 13, {}, marks=pytest.mark.subprocess),
-        (nested, "tf", False, 73, 8, {}),
+        pytest.param(nested, "tf", False, 73, 8, {}, marks=pytest.mark.slow),
         (open_size, scaled, True, 73, 8, {"image_size": 64}),
         (Subclassed, "torch", True, 64, 8, {"image_size": 56}),
     ],

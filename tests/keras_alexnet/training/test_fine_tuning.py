@@ -59,6 +59,7 @@ def test_an_interrupted_fine_tuning_goes_on_as_if_it_had_not_been(trained, two_c
     assert all(same(whole[name], parts[name]) for name in whole)
 
 
+@pytest.mark.slow
 def test_a_file_of_weights_can_be_the_start(photographs, tmp_path):
     model = AlexNet("caffe", width=1 / 16, classes=5)
     path = tmp_path / "start.weights.h5"

@@ -59,7 +59,7 @@ def test_smoothed_targets_are_spread_over_all_classes():
     np.testing.assert_array_equal(smoothed_cross_entropy(labels, logits, 0.0), plain)
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_a_run_resumed_within_its_warmup_ends_alike(prepared, tmp_path):
     options = COSINE | {"epochs": 3, "width": 1 / 32}
     train_and_evaluate(tiny(prepared, tmp_path / "whole", **options, steps_per_execution=3))

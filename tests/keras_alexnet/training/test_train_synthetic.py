@@ -7,6 +7,7 @@ import pytest
 from keras_alexnet.checkpoints import load_trained
 from keras_alexnet.training.config import TrainingConfig
 from keras_alexnet.training.train_and_evaluate import train_and_evaluate
+from tests.helpers.commands import run_command
 
 pytestmark = pytest.mark.medium
 
@@ -39,8 +40,8 @@ def test_what_contradicts_noise_is_refused(name, value):
         train_and_evaluate(TrainingConfig(synthetic=True, **{name: value}))
 
 
-@pytest.mark.subprocess
 @pytest.mark.parametrize("given, missing", [("--dataset=photos", "--model_dir"), ("--model_dir=x", "--dataset")])
-def test_without_synthetic_both_a_dataset_and_a_folder_are_needed(tmp_path, given, missing):
-    run = subprocess.run([*COMMAND, given], capture_output=True, text=True, cwd=tmp_path)
+def test_without_synthetic_both_a_dataset_and_a_folder_are_needed(tmp_path, monkeypatch, given, missing):
+    monkeypatch.chdir(tmp_path)
+    run = run_command("keras_alexnet.train", given)
     assert run.returncode == 1 and run.stderr == f"error: {missing} is missing\n"

@@ -53,7 +53,7 @@ def children(process: subprocess.Popen) -> list[str]:
 
 
 @pytest.mark.subprocess
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_stops_the_command_with_one_line(number: signal.Signals, images, tmp_path):
     with start(images, tmp_path / "out", "--workers=1") as process:
         try:
@@ -69,7 +69,8 @@ def test_a_signal_stops_the_command_with_one_line(number: signal.Signals, images
 
 @pytest.mark.subprocess
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes where Linux lists them")
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_worker_processes_end_with_the_command(number: signal.Signals, images, tmp_path):
     with start(images, tmp_path / "out", "--workers=2") as process:
         try:

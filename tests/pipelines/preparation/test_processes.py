@@ -53,7 +53,9 @@ class Unreadable:
     ("source", "expected"),
     [
         (Deadly(), "workers=2: one of them was killed"),
-        (Unreadable(), "dataset=x: reading train failed: .*/nowhere/1.jpg; No such"),
+        pytest.param(
+            Unreadable(), "dataset=x: reading train failed: .*/nowhere/1.jpg; No such", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_what_goes_wrong_in_a_process_ends_all_with_one_line(source, expected: str, tmp_path):
