@@ -122,8 +122,6 @@ def _client() -> "Client":
         given["server"] = REST_SERVER
     elif options.rest and "://" not in options.server:
         given["server"] = f"http://{options.server}"
-    if "://" not in given["server"]:
-        cli.startup.load_tensorflow_quietly()  # which the messages of gRPC's side import
     return Client(**given)
 
 

@@ -184,7 +184,6 @@ class AsyncClient(_ClientArguments):
 
 
 def _connection(endpoint: Endpoint) -> _Connection:
-    # tensorflow_serving.apis imports TensorFlow, which takes seconds and is not needed over REST.
     if endpoint.is_rest:
         from serving.client.rest_connection import RestConnection
 

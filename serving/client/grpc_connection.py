@@ -14,15 +14,16 @@ from typing import Any
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError, Message
-from tensorflow_serving.apis.get_model_metadata_pb2 import (
-    GetModelMetadataRequest,
-    GetModelMetadataResponse,
-    SignatureDefMap,
-)
-from tensorflow_serving.apis.model_pb2 import ModelSpec
-from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 
 from serving.client.endpoint import Endpoint, ServingError
+from serving.client.messages import (
+    GetModelMetadataRequest,
+    GetModelMetadataResponse,
+    ModelSpec,
+    PredictRequest,
+    PredictResponse,
+    SignatureDefMap,
+)
 from serving.client.requests import Request, Response, check_outputs
 from serving.client.retry import Retry
 from serving.client.tensors import from_proto, to_proto

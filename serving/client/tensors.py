@@ -3,9 +3,8 @@
 import math
 
 import numpy as np
-from tensorflow.core.framework import types_pb2
-from tensorflow.core.framework.tensor_pb2 import TensorProto
-from tensorflow.core.framework.tensor_shape_pb2 import TensorShapeProto
+
+from serving.client.messages import TensorProto, TensorShapeProto, types_pb2
 
 # dtype -> NumPy dtype, and the field of its values where they are not in tensor_content.
 _TYPES = {
