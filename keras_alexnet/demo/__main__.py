@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from pipelines.cli import UsageError, define_path, reason_of, run
+from pipelines.startup import load_tensorflow_quietly
 
 if TYPE_CHECKING:
     from keras_alexnet.demo.explanation import Explanation
@@ -62,6 +63,7 @@ def _explanation(options: flags.FlagValues) -> Explanation | None:
         if options.features_file is not None:
             raise UsageError("--model is missing: the features of a photograph are computed with it")
         return None
+    load_tensorflow_quietly()
     from keras_alexnet.demo.explanation import Explanation
 
     return Explanation(options.model, options.features_file)
@@ -73,6 +75,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
+            listener.listen()  # from now on browsers wait for the page in place of being refused
         except (OSError, OverflowError) as error:
             raise UsageError(
                 f"port={port}: {host}: {reason_of(error)}; expected a free port of this machine"
@@ -82,7 +85,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 
 def command() -> None:
     """Entry point of the command."""
-    run(main, define_flags)
+    run(main, define_flags, needs_tensorflow=False)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,9 @@
 
 import base64
 import io
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -176,3 +179,15 @@ def test_an_unsuitable_features_file_is_refused_at_the_start(trained, tmp_path, 
 def test_an_export_has_no_layers(tmp_path):
     with pytest.raises(ValueError, match="no such file"):
         Explanation(str(tmp_path / "none"))
+
+
+@pytest.mark.subprocess
+def test_the_command_prints_the_address_when_browsers_may_open_it():
+    pytest.importorskip("uvicorn")
+    command = [sys.executable, "-m", "keras_alexnet.demo", "--port=0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            address = re.search(r"http://\S+", process.stdout.readline())[0]
+            assert httpx.get(address).status_code == 200
+        finally:
+            process.kill()
