@@ -1,5 +1,8 @@
 """Every network passes the same test: in full for one network of each family, for the rest in `make test-all`."""
 
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
 import pytest
 
 from keras_alexnet import VARIANTS, networks
@@ -15,9 +18,12 @@ SMALLEST = {"nin_imagenet": 131, "Xception": 71, "InceptionV3": 75, "InceptionRe
 SMALLEST |= {"NASNetMobile": 224, "inception_v4": 139}
 
 
-@pytest.fixture(autouse=True)
-def _unchecked(unchecked):
-    """Without the exporter's check in a process of its own, which has its own tests."""
+@pytest.fixture(scope="module")
+def processes():
+    """Processes that end after eight networks: Keras keeps the training graph of every model, 19 GB in all."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=8) as pool:
+        yield pool
 
 
 def arguments(name):
@@ -38,8 +44,9 @@ def test_one_network_of_each_family(tmp_path, name):
 
 
 @pytest.mark.slow
+@pytest.mark.subprocess
 @pytest.mark.parametrize("name", [name for name in networks.names() if name not in FULL])
-def test_every_other_network(tmp_path, name):
+def test_every_other_network(tmp_path, name, processes):
     if name in ("resnet_18", "resnet_34"):
         pytest.importorskip("keras_hub")
-    check_network(tmp_path, name, **arguments(name))
+    processes.submit(check_network, tmp_path, name, **arguments(name)).result()

@@ -57,7 +57,7 @@ def save_preset(task, folder, converter=None):
 
 @pytest.mark.medium
 @pytest.mark.subprocess
-def test_a_class_takes_the_arguments_of_its_backbone(hub, tmp_path, unchecked):
+def test_a_class_takes_the_arguments_of_its_backbone(hub, tmp_path):
     check_network(tmp_path, "keras_hub.ViTImageClassifier", image_size=16, **VIT)
     with pytest.raises(
         ValueError, match=r"depth=3: keras_hub.ViTImageClassifier has no such option; it accepts .*mlp_dim"
