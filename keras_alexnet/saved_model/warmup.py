@@ -15,9 +15,9 @@ from PIL import Image
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from keras_alexnet.classifier import alexnet_input, classifier_features
-from keras_alexnet.pretrained import LoadedNetwork, network_probabilities
+from keras_alexnet.pretrained import LoadedNetwork
 from keras_alexnet.saved_model.classifier_layer import find_classifier, flat_features, observed
-from keras_alexnet.ten_crop import preprocess
+from keras_alexnet.ten_crop import preprocess, to_probabilities
 from pipelines.choices import RESIZED_SIZE
 from pipelines.images import crops, decode
 from serving import signatures as wire
@@ -72,7 +72,7 @@ def probes(network: LoadedNetwork, model_name: str, max_pixels: int) -> list[Pre
     decoded = [decode.decode_rgb(file) for file in files[:2]]
     valid = np.array([tf.size(image) // 3 <= max_pixels for image in decoded] + [False])
     images = np.stack([crops.resize_image(image, network.resize, network.resized_size) for image in decoded])
-    ten, center = (network_probabilities(network, which)(images).numpy() for which in ("ten", "center"))
+    ten, center = (_probabilities(network, images, which) for which in ("ten", "center"))
     if not (np.all(ten > -1e-3) and np.all(ten < 1 + 1e-3)):
         raise ValueError(
             f"from_logits={network.from_logits}: found outputs {ten.min():.3g} to {ten.max():.3g}; expected 0 to 1"
@@ -89,6 +89,17 @@ def probes(network: LoadedNetwork, model_name: str, max_pixels: int) -> list[Pre
         bytes_probe(wire.SIGNATURE_FEATURES, wire.OUTPUT_FEATURES, features),
         _log(model_name, wire.SIGNATURE_IMAGES, {wire.INPUT_IMAGES: images}, {wire.OUTPUT_PROBABILITIES: ten}),
     ]
+
+
+def _probabilities(network: LoadedNetwork, images: np.ndarray, which: str) -> np.ndarray:
+    """The means over crops, `[N, classes]`."""
+    assert network.model is not None
+    # Outside a graph, Keras keeps the outputs of all layers during a call: 20 crops of NASNetLarge take over 20 GB.
+    means = []
+    for selected in crops.select_crops(images, which, network.model.input_shape[1]):
+        outputs = [network.model(preprocess(crop[None], network.preprocessing), training=False) for crop in selected]
+        means.append(tf.reduce_mean(to_probabilities(tf.concat(outputs, 0), network.from_logits), 0))
+    return np.stack(means)
 
 
 def _features(model: keras.Model, center_crops: tf.Tensor) -> np.ndarray:
