@@ -68,13 +68,13 @@ def test_examples_have_at_most_sixty_lines(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 60
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_fit_own_photographs_exports_a_saved_model(trained):
     assert (trained / "mine.keras").is_file()
     assert (trained / "export" / "1" / "saved_model.pb").is_file()
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_transfer_learning_exports_a_classifier(trained, photos, tmp_path, unchecked):
     example("transfer_learning.py")["main"](
         str(trained / "mine.keras"), str(photos), str(tmp_path / "export"), epochs=1, batch_size=4
@@ -105,7 +105,7 @@ def test_two_gpus_trains_on_two_devices(photos):
     assert "CPU:0" in finished.stdout and "CPU:1" in finished.stdout
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_caffe_weights_are_classified(tmp_path, files, capsys):
     model = AlexNet("caffe", width=1.0, classes=1000)
     model.save_weights(tmp_path / "caffe.weights.h5")
@@ -125,6 +125,7 @@ def answers(server, files, *command, **environment):
     return finished.stdout.splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.subprocess
 def test_the_python_client_needs_only_grpc_and_protobuf(server, files, tmp_path):
     # Python imports sitecustomize when it starts.
@@ -168,6 +169,7 @@ def node_modules():
     return next((path for path in found if (path / "@grpc" / "grpc-js").is_dir()), None)
 
 
+@pytest.mark.slow
 @pytest.mark.subprocess
 @pytest.mark.skipif(not shutil.which("node"), reason="the JavaScript client is NOT tested: there is no Node.js")
 def test_the_javascript_client_gives_the_same_answers(server, files):

@@ -36,7 +36,14 @@ def test_photographs_in_a_named_answer_over_grpc_out(photographs, tmp_path):
         f"--output_dir={prepared}",
         f"--label_names_file={tmp_path / 'names'}",
     )
-    recipe = ("--width=0.0625", "--init=he", "--batch_size=8", "--epochs=2", "--schedule=staged")
+    recipe = (
+        "--width=0.0625",
+        "--init=he",
+        "--batch_size=8",
+        "--epochs=2",
+        "--schedule=staged",
+        "--steps_per_execution=2",
+    )
     trained = run("keras_alexnet.train", f"--dataset={prepared}", f"--model_dir={model_dir}", *recipe)
     last = trained.splitlines()[-1]
     assert last.startswith("done after 6 steps: val_top1_error") and str(model_dir) in last

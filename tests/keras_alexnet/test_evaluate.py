@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_alexnet import export_model, networks
+from keras_alexnet import export_model
 from keras_alexnet.evaluate import default_crops, evaluate
+from keras_alexnet.layers import Swapout
 from keras_alexnet.pretrained import LoadedNetwork, load_network, network_probabilities
 from keras_alexnet.training.evaluation import ErrorRates, Evaluator, mean_of_networks
 from keras_alexnet.training.results_file import COLUMNS, append_result, write_class_errors
@@ -38,6 +39,7 @@ def test_every_image_counts_once_for_any_batch_size(network, crops):
     np.testing.assert_allclose([rate.loss for rate in rates], rates[0].loss, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.subprocess
 def test_an_export_has_the_error_rates_of_its_model(network, trained, tmp_path, unchecked):
     path = export_model(network.model, tmp_path / "export", network.class_names)
@@ -93,7 +95,11 @@ def test_a_network_of_another_size_gets_images_resized_for_it(photographs, tmp_p
 def test_passes_with_random_masks_are_averaged(photographs, tmp_path):
     """They are the same each time, and leave the network as it was."""
     keras.utils.set_random_seed(4)
-    networks.create("swapout_20_w4", 3, classifier_activation=None, width=1 / 64).save(tmp_path / "small.keras")
+    images = keras.Input((32, 32, 3))
+    shortcut = keras.layers.Conv2D(8, 3, 4)(images / 255)
+    maps = Swapout(0.5)([shortcut, keras.layers.Conv2D(8, 3, padding="same")(shortcut)])
+    outputs = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(maps))
+    keras.Model(images, outputs).save(tmp_path / "small.keras")
     small = load_network(tmp_path / "small.keras", preprocessing="none", from_logits=True)
     small = dataclasses.replace(small, class_names=("blue", "green", "red"))
 

@@ -48,7 +48,7 @@ def assert_one_line(run, *words):
 
 
 @pytest.mark.numeric
-@pytest.mark.parametrize("flag", ["--model", "--weights"])
+@pytest.mark.parametrize("flag", ["--model", pytest.param("--weights", marks=pytest.mark.slow)])
 def test_a_keras_file_is_exported_as_a_whole(saved, names_file, tmp_path, flag, unchecked):
     model, path = saved
     run = run_command(COMMAND, f"{flag}={path}", f"--class_names={names_file}", f"--export_base={tmp_path}")

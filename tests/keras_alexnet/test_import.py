@@ -37,12 +37,17 @@ def test_importing_has_no_side_effects():
 
 
 @pytest.mark.parametrize(
-    "stderr", ["import os, sys; os.close(2); sys.stderr = None", "import io, sys; sys.stderr = io.StringIO()"]
+    "stderr",
+    [
+        "import os, sys; os.close(2); sys.stderr = None",
+        pytest.param("import io, sys; sys.stderr = io.StringIO()", marks=pytest.mark.slow),
+    ],
 )
 def test_a_closed_or_replaced_stderr_does_not_matter(stderr):
     succeeded(f"{stderr}\nimport keras_alexnet\nkeras_alexnet.AlexNet(width=1 / 64, classes=2)")
 
 
+@pytest.mark.slow
 def test_the_first_public_name_registers_the_classes_with_keras():
     # test_model has the case of Keras being imported first.
     program = "assert keras.saving.get_registered_object('keras_alexnet>{}')\n"

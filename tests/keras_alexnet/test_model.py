@@ -177,6 +177,7 @@ def test_wrong_arguments_are_named(arguments, says):
         AlexNet(**arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.subprocess
 def test_a_saved_model_loads_in_a_new_process_that_only_imports_the_package(tmp_path):
     model = AlexNet(width=1 / 16, classes=3, mean=random.uniform(0, 255, (224, 224, 3)))

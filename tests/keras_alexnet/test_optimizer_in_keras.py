@@ -105,6 +105,7 @@ def test_a_layer_with_multiplier_0_does_not_move_under_fit():
     assert np.all(fc8 != START[2])
 
 
+@pytest.mark.slow
 @pytest.mark.subprocess
 def test_multipliers_on_two_replicas():
     for found, expected in zip(on_four_devices("multipliers"), after_steps(3), strict=True):

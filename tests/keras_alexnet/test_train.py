@@ -127,6 +127,7 @@ def test_a_broken_checkpoint_is_named_and_the_one_before_is_used(prepared, train
     assert rows(tmp_path / "run") == rows(trained)
 
 
+@pytest.mark.slow
 @pytest.mark.subprocess
 def test_flags_override_the_flagfile_and_sigterm_saves_what_the_same_command_resumes(prepared, tmp_path):
     file, errors = tmp_path / "tiny.flags", tmp_path / "errors"
@@ -241,6 +242,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(prepared, tmp_path):
         train_and_evaluate(tiny(prepared, tmp_path / "run", learning_rate=1e12, epochs=20))
 
 
+@pytest.mark.slow
 def test_a_run_of_the_variant_torchvision_from_before_its_rounding_resumes_with_its_own(photographs, tmp_path):
     shutil.copytree(photographs / "train", tmp_path / "data" / "train")
     network = {"network": "torchvision", "width": 1 / 32}

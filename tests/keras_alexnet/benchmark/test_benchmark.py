@@ -113,6 +113,7 @@ def test_strategies_are_compared_by_one_command():
     assert "\nconv1             CPU:0 *  CPU:1 *\n" in run.stdout
 
 
+@pytest.mark.slow
 def test_strategies_that_differ_end_the_command_with_an_error(monkeypatch, capsys):
     chosen = {"single": tf.distribute.get_strategy(), "mirrored x1": tf.distribute.MirroredStrategy(["CPU:0"])}
     monkeypatch.setattr(strategies, "strategies", lambda devices, towers: chosen)

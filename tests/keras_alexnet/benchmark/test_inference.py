@@ -13,6 +13,7 @@ def contenders():
     return inference_contenders(VARIANTS["paper"].scaled(1 / 32), batch=2)
 
 
+@pytest.mark.slow
 def test_every_contender_answers(contenders):
     assert list(contenders) == [
         "ten crops",
@@ -29,6 +30,7 @@ def test_every_contender_answers(contenders):
         assert np.all(np.isfinite(np.asarray(answer(), np.float32)))
 
 
+@pytest.mark.slow
 def test_contenders_give_the_same_answers(contenders):
     expected = contenders["ten crops"]()
     assert expected.shape == (2, 1000)

@@ -20,6 +20,7 @@ def test_a_training_step_must_hold_gradients_and_outputs():
     assert training_bytes(model, 3) == pytest.approx(4 * model.count_params() + 3 * 4 * numbers)
 
 
+@pytest.mark.slow
 def test_what_is_measured_about_serving_predicts(tmp_path):
     loads = serving_loads(SMALL, 1, str(tmp_path))
     names = ["served graph", "served graph, with decoding", "replaced by the next version"]

@@ -78,6 +78,7 @@ def test_only_the_branch_that_is_taken_counts():
     assert [(product.layer, product.flop) for product in products] == [("layer", 2 * 4 * 6 * 3)]
 
 
+@pytest.mark.slow
 def test_the_operations_of_the_networks_are_those_that_the_arithmetic_expects(capsys):
     report = Kept()
     profile_training(SMALL, "small", 2, 1, report)

@@ -106,6 +106,7 @@ def test_kernels_are_shown_side_by_side(model):
         assert np.allclose(shown, 0.5 + kernel[..., 1] / np.abs(kernel[..., 1]).max() / 2)
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_norms_kernels_inputs_and_rates(prepared, tmp_path):
     train_and_evaluate(tiny(prepared, tmp_path / "run", epochs=2, freeze="conv2"))
     seen = {}

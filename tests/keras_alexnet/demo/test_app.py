@@ -106,7 +106,7 @@ def test_without_a_model_there_is_nothing_to_look_into(call, path):
     assert response.json() == {"error": "Start the page with --model to look inside the network."}
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_the_crops_are_where_the_network_looks(call, explanation):
     # 512 x 400: resized by 0.64 to 328 x 256, of which the middle 256 are kept.
     image = png(np.full((400, 512, 3), 90, np.uint8))
@@ -130,7 +130,7 @@ def test_the_crops_are_where_the_network_looks(call, explanation):
     assert crops[0]["score"] == pytest.approx(crops[5]["score"], abs=1e-6)
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_pictures_are_part_of_the_answer(call, explanation):
     image = png(np.random.default_rng(0).integers(0, 256, (40, 60, 3)).astype(np.uint8))
     about = call("GET", "/api/about", explanation).json()
@@ -143,14 +143,14 @@ def test_pictures_are_part_of_the_answer(call, explanation):
         assert Image.open(io.BytesIO(base64.b64decode(data))).width > 300
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_an_unknown_layer_and_a_broken_image_get_a_sentence(call, explanation):
     image = png(np.zeros((40, 60, 3), np.uint8))
     assert "expected one of" in call("POST", "/api/activations/none", explanation, content=image).json()["error"]
     assert "not an image" in call("POST", "/api/explain", explanation, content=b"text").json()["error"]
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_the_nearest_photographs_of_a_features_file_are_shown(call, explanation, photographs):
     file = photographs / "train" / "green" / "3.jpg"
     found = call("POST", "/api/explain", explanation, content=file.read_bytes()).json()["neighbours"]
@@ -160,7 +160,7 @@ def test_the_nearest_photographs_of_a_features_file_are_shown(call, explanation,
     assert all(row["picture"].startswith("data:image/jpeg;base64,") for row in found)
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "message"),
     [

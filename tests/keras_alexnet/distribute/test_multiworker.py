@@ -89,6 +89,7 @@ def outcome(process):
     return process.returncode, output
 
 
+@pytest.mark.slow
 @pytest.mark.subprocess
 def test_five_steps_of_two_workers_give_the_weights_of_one_process(tmp_path, start):
     addresses = cluster_of(2)

@@ -58,7 +58,8 @@ def test_low_precision_learns_the_same_wherever_it_runs(precision, tolerance):
         assert losses[:-1] == pytest.approx(expected[:-1], rel=tolerance)
 
 
-@pytest.mark.parametrize("strategy, devices", [pytest.param("mirrored", "2", marks=pytest.mark.slow), ("towers", "4")])
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy, devices", [("mirrored", "2"), ("towers", "4")])
 def test_gradients_that_overflow_in_one_replica_only_change_no_weight(strategy, devices):
     found = on_four_devices("overflow", strategy, devices)
     assert math.isfinite(found["loss"]) and found["same"] and found["scale"] == 2.0**39
@@ -85,6 +86,7 @@ def test_the_train_command_tells_the_placement_once(found):
     assert "\nconv5             CPU:2 *  CPU:0 *\n" in output and "\nfc8               CPU:2 *\n" in output
 
 
+@pytest.mark.slow
 def test_all_virtual_devices_are_used_unless_one_is_named(found):
     command = [sys.executable, "-m", "keras_alexnet.train", *TRAIN, "--virtual_devices=2"]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout

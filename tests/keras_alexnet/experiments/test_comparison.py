@@ -51,7 +51,7 @@ def test_a_network_that_needs_a_missing_package_is_named(monkeypatch):
         comparison.comparison(["resnet_20", "resnet_18"], "cifar10", 1)
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["comparison_cifar10", "comparison_imagenette"])
 def test_the_committed_rows_are_those_of_todays_commands(name):
     networks = {row.run: row.network for row in costs.read_costs(RESULTS, name).values()}
@@ -204,7 +204,7 @@ def test_a_network_that_is_too_large_for_the_images_is_refused_before_any_is_tra
     assert "--networks=resnet_20: takes images of 32 pixels; expected at most 16" in finished.stderr
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_networks_are_measured_without_training(prepared, tmp_path, monkeypatch, unchecked):
     monkeypatch.setattr(runner, "run_experiment", None)
     finished = run_command("keras_alexnet.compare", f"--networks={NAME}", *prepared, "--epochs=0")

@@ -92,7 +92,7 @@ def test_each_network_has_its_own_crops_preprocessing_and_outputs(networks, imag
     np.testing.assert_allclose(features[:, 256:], pooled, atol=1e-5)
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_the_model_card_names_every_network(networks, tmp_path, unchecked):
     path = export_average(networks, tmp_path / "average", version=7, top_k=2)
     card = json.loads((tmp_path / "average" / "7" / "assets.extra" / "model_card.json").read_text())

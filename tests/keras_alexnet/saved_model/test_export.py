@@ -218,9 +218,9 @@ def test_a_failure_leaves_nothing_behind(small, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.numeric
 @pytest.mark.subprocess
-@pytest.mark.medium
 def test_the_export_is_verified_in_a_fresh_process(model, exported):
     network = LoadedNetwork("model", model, from_logits=True)
     verify_export(exported, probes(network, "alexnet", 50_000_000), 1e-4, 1e-6)

@@ -77,7 +77,7 @@ def scaled(crops):
 @pytest.mark.parametrize(
     "build, preprocessing, from_logits, size, units, options",
     [
-        (mobilenet, "tf", False, 73, 256, {}),
+        pytest.param(mobilenet, "tf", False, 73, 256, {}, marks=pytest.mark.slow),
         pytest.param(sequential, scaled, True, 64, 8 * 13 * 13, {}, marks=pytest.mark.subprocess),
         pytest.param(nested, "tf", False, 73, 8, {}, marks=pytest.mark.slow),
         (open_size, scaled, True, 73, 8, {"image_size": 64}),

@@ -108,6 +108,7 @@ def test_each_images_loss_has_the_weight_of_its_class():
     np.testing.assert_allclose(steps.model.get_weights()[0], kernel, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.subprocess
 def test_the_weighted_step_is_the_same_wherever_it_runs():
     loss, kernel = weighted.after_one_step()

@@ -60,7 +60,7 @@ def epochs_in(model_dir) -> int:
     return len(log.rows)
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_a_resumed_run_keeps_the_count(prepared, tmp_path, validation_errors, capsys):
     config = tiny(prepared, tmp_path, network="figure1_convnet", batch_size=24, epochs=5, early_stopping_epochs=2)
     # Interrupted after epoch 3, of which the first of two is without a lower error.

@@ -56,6 +56,7 @@ def test_a_run_in_low_precision_learns_resumes_exactly_and_is_used_in_float32(pr
     export_model(model, tmp_path / "export", ["blue", "green", "red"])
 
 
+@pytest.mark.slow
 def test_the_loss_scale_of_float16_is_in_the_checkpoint(prepared, tmp_path):
     train_and_evaluate(tiny(prepared, tmp_path / "run", mixed_precision="float16", epochs=1))
     names = dict(tf.train.list_variables(tf.train.latest_checkpoint(tmp_path / "run" / "checkpoints")))
@@ -67,7 +68,8 @@ def test_a_run_cannot_change_its_precision(prepared, trained):
         train_and_evaluate(tiny(prepared, trained, mixed_precision="bfloat16"))
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 5])
 def test_several_steps_in_one_call_give_the_same_weights(prepared, trained, tmp_path, count):
     train_and_evaluate(tiny(prepared, tmp_path / "run", steps_per_execution=count))
     assert same_weights(load_trained(tmp_path / "run")[0], load_trained(trained)[0])

@@ -23,6 +23,7 @@ def service():
         process.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.subprocess
 def test_a_training_fed_by_a_service_equals_one_that_feeds_itself(prepared, trained, service, tmp_path):
     train_and_evaluate(tiny(prepared, tmp_path / "run", data_service=service))

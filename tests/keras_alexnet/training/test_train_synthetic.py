@@ -15,6 +15,7 @@ COMMAND = [sys.executable, "-m", "keras_alexnet.train"]
 SMALL = ["--synthetic", "--width=0.0625", "--batch_size=4"]
 
 
+@pytest.mark.slow
 @pytest.mark.subprocess
 def test_throughput_is_measured_without_data_or_a_folder(tmp_path):
     flags = [*SMALL, "--steps=6", "--steps_per_execution=2", "--deterministic"]

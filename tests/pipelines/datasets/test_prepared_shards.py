@@ -61,6 +61,7 @@ def test_starting_anywhere_gives_the_rest_of_the_order(shards, block_bytes, seed
         assert labels(shards, seed, start, block_bytes) == whole[start:]
 
 
+@pytest.mark.slow
 def test_any_record_can_come_at_any_place(shards):
     runs = np.array([labels(shards, seed, block_bytes=1500) for seed in range(40)])
     # Of 40 draws among 39 records, some 25 differ.

@@ -52,8 +52,9 @@ def children(process: subprocess.Popen) -> list[str]:
     return Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
 
 
+@pytest.mark.slow
 @pytest.mark.subprocess
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_the_command_with_one_line(number: signal.Signals, images, tmp_path):
     with start(images, tmp_path / "out", "--workers=1") as process:
         try:

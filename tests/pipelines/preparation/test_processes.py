@@ -20,6 +20,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_the_files_do_not_depend_on_the_number_of_processes(tmp_path, monkeypatch):
     monkeypatch.setattr("pipelines.preparation.prepare._IMAGES_PER_SHARD", 5)
     images = write_files(image_folder(tmp_path / "images"), {"train/cat/bad.jpg": b"text"})

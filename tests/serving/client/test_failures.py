@@ -12,7 +12,7 @@ from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataResponse
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 
-from serving.client import AsyncClient, Client, ServingError
+from serving.client import AsyncClient, Client, ServingError, retry
 from serving.client.retry import Retry
 from tests.helpers.fake_service import FakeService, serving_at, serving_bytes_at
 
@@ -56,7 +56,8 @@ def test_other_refusals_are_passed_on_in_one_line_and_not_sent_again(fake):
         assert len(service.requests) == 1
 
 
-def test_a_server_that_is_just_starting_is_waited_for(free_address):
+def test_a_server_that_is_just_starting_is_waited_for(free_address, monkeypatch):
+    monkeypatch.setattr(retry, "BACKOFF_S", (0.5, 1.0))
     service = FakeService()
     started = threading.Event()
 
