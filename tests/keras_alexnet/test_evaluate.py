@@ -92,6 +92,7 @@ def test_a_network_of_another_size_gets_images_resized_for_it(photographs, tmp_p
     assert evaluate(small, f"folder:{photographs}", crops="ten").images == 9
 
 
+@pytest.mark.slow
 def test_passes_with_random_masks_are_averaged(photographs, tmp_path):
     """They are the same each time, and leave the network as it was."""
     keras.utils.set_random_seed(4)

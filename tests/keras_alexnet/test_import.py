@@ -36,12 +36,10 @@ def test_importing_has_no_side_effects():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stderr",
-    [
-        "import os, sys; os.close(2); sys.stderr = None",
-        pytest.param("import io, sys; sys.stderr = io.StringIO()", marks=pytest.mark.slow),
-    ],
+    ["import os, sys; os.close(2); sys.stderr = None", "import io, sys; sys.stderr = io.StringIO()"],
 )
 def test_a_closed_or_replaced_stderr_does_not_matter(stderr):
     succeeded(f"{stderr}\nimport keras_alexnet\nkeras_alexnet.AlexNet(width=1 / 64, classes=2)")

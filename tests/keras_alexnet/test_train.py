@@ -216,6 +216,7 @@ def test_a_plateau_needs_a_validation_split(photographs, tmp_path):
         train_and_evaluate(tiny(tmp_path / "data", tmp_path / "run", schedule="plateau"))
 
 
+@pytest.mark.slow
 def test_bad_photographs_are_skipped_up_to_a_ceiling(photographs, tmp_path, capsys):
     shutil.copytree(photographs / "train", tmp_path / "data" / "train")
     (tmp_path / "data" / "train" / "red" / "broken.jpg").write_bytes(b"\xff\xd8\xff not a photograph")
