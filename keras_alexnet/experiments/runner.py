@@ -97,8 +97,9 @@ def run_experiment(
 
 
 def _same_run(experiment: Experiment, results_dir: Path, command: str) -> Result | None:
-    """The result of the same command in another experiment."""
-    return next(iter(_same_runs(experiment, results_dir, command)), None)
+    """The result of the same command in another experiment, if its learning curve is there too."""
+    results = _same_runs(experiment, results_dir, command)
+    return next((result for result in results if curve_path(results_dir, *result.key).exists()), None)
 
 
 def _same_runs(experiment: Experiment, results_dir: Path, command: str) -> list[Result]:

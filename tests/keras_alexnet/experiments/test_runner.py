@@ -102,6 +102,10 @@ def test_the_same_command_in_another_experiment_is_executed_once(commands, tmp_p
     # Another dataset's row has the same text, since paths are not in it.
     elsewhere = dataclasses.replace(EXPERIMENT, name="elsewhere", dataset="other_data")
     assert runner._same_run(elsewhere, results, first.command) is None
+    # Without its curve a row would be no result of the other experiment.
+    for name, run_name in (("other", "first"), ("trial", "a")):
+        curve_path(results, name, run_name, 0).unlink()
+    assert runner._same_run(EXPERIMENT, results, first.command) is None
 
 
 def test_runs_that_experiments_share_have_the_same_command():
