@@ -10,7 +10,7 @@ References (layers-*.cfg and layer-params-*.cfg of cuda-convnet's example-layers
     is the closest published one with four layers of weights.
 
 Images of the first three are 24-pixel crops of 32 pixels, and their published errors are of nine crops. Training there:
-momentum 0.9, batch 128, learning rate 0.001; twice that for biases, which have the learning rate of the weights here.
+momentum 0.9, batch 128, learning rate 0.001; twice that for biases, as here.
 """
 
 import dataclasses
@@ -39,6 +39,7 @@ _CONVNET_13PCT = Stack(
     preprocessing=inputs.CIFAR_MEAN,
     least=8,
     weight_decay=0.0,
+    bias_lr_multiplier=2.0,  # epsB 0.002, epsW 0.001
     options=("width", "init", "pool_size"),
     published_crops="nine",
 )

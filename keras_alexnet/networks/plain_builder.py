@@ -17,6 +17,7 @@ def network(name: str, stack: Stack) -> Network:
         resize_size=stack.resize_size,
         resize_policy="shorter_side",
         weight_decay=stack.weight_decay,
+        bias_lr_multiplier=stack.bias_lr_multiplier,
         features_layer=stack.features_layer,
         options=stack.options,
         published_crops=stack.published_crops,

@@ -32,7 +32,7 @@ class Stack:
       layers: layers with weights, and by name those without: "act" (the activation), "bn", "lrn", "max" and "average"
         (3 x 3 pixels, stride 2, the number of windows rounded up; `pool_size` changes those of "max"), "max2" (2 x 2
         pixels), "dropout" (rate 0.5), "global" (average over all pixels), "flatten".
-      image_size, weight_decay, preprocessing: see `Network`.
+      image_size, weight_decay, bias_lr_multiplier, preprocessing: see `Network`.
       least: smallest side of an image.
       lrn: depth radius, bias, alpha and beta of "lrn".
       options: of `width`, `init`, `activation` and `pool_size`.
@@ -44,6 +44,7 @@ class Stack:
     preprocessing: Preprocessing
     least: int
     weight_decay: float
+    bias_lr_multiplier: float = 1.0
     lrn: tuple[int, float, float, float] = (2, 2.0, 1e-4, 0.75)
     resize_size: int = 256
     features_layer: str | None = None

@@ -91,12 +91,13 @@ def test_lrn_is_the_only_difference_of_convnet_13pct_lrn():
     assert (lrn.depth_radius, lrn.bias, lrn.alpha, lrn.beta) == (2, 1, pytest.approx(2e-4), 0.75)
 
 
-def test_convnets_of_the_2012_code_decay_the_upper_layers_only():
+def test_convnets_of_the_2012_code_decay_the_upper_layers_only_and_train_biases_at_twice_the_rate():
     decays = {layer.name: 2 * float(layer.kernel_regularizer.l2) for layer in _with_decay("convnet_13pct")}
     assert decays == pytest.approx({"local3": 0.004, "local4": 0.004, "fc10": 0.004})
     decays = {layer.name: 2 * float(layer.kernel_regularizer.l2) for layer in _with_decay("convnet_11pct")}
     assert decays == pytest.approx({"local3": 0.004, "local4": 0.004, "fc10": 0.01})
-    assert networks.find("convnet_13pct").weight_decay == 0
+    for name in ("convnet_13pct", "convnet_13pct_lrn", "convnet_11pct"):
+        assert (networks.find(name).weight_decay, networks.find(name).bias_lr_multiplier) == (0, 2)
 
 
 def _with_decay(name):
