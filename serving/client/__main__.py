@@ -13,7 +13,7 @@ In a program, use `serving.Client` or `serving.AsyncClient`.
 
 A file that cannot be used is named on stderr and has `valid` false; the others are predicted, and the exit code is 1.
 The files of a failed request have an unknown `valid` (null in JSON, empty in CSV) and the reason as `error`; the table
-says "no response". After repeated failures of the server nothing more is sent.
+says "no response". After repeated failures of the server nothing more is read or sent.
 """
 
 import sys

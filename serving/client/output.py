@@ -45,15 +45,24 @@ def csv_printer() -> Iterator[Callable[[Record], None]]:
 
 @contextmanager
 def table_printer() -> Iterator[Callable[[Record], None]]:
-    """Returns a function for records, and prints one table at the end, also after an error."""
+    """Returns a function for records, and prints one table at the end, also after an error.
+
+    Nothing is printed if there was no response at all.
+    """
     from rich.console import Console
     from rich.table import Table
 
-    table = Table()
+    table, has_response = Table(), False
+
+    def add(record: Record) -> None:
+        nonlocal has_response
+        has_response |= record["valid"] is not None
+        _add_rows(table, record)
+
     try:
-        yield lambda record: _add_rows(table, record)
+        yield add
     finally:
-        if table.row_count:
+        if table.row_count and has_response:
             Console().print(table)
 
 

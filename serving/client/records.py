@@ -46,6 +46,9 @@ def predict_files(
     def predict_part(part: Sequence[str]) -> tuple[list[Record], list[str]]:
         contents: dict[str, bytes] = {}
         errors: list[str] = []
+        if gone := server.gone:
+            no_response = empty | {"valid": None, "error": str(gone)}
+            return [{"file": file, **no_response} for file in part], [str(gone)]
         for file in dict.fromkeys(part):
             try:
                 contents[file] = _read(file)
@@ -80,13 +83,18 @@ class _FailingServer:
         self._lock, self._failures, self._most = threading.Lock(), 0, 1
         self._last = ServingError("")
 
+    @property
+    def gone(self) -> ServingError | None:
+        """The last failure, if nothing is sent any more."""
+        with self._lock:
+            return self._last if self._failures >= self._most else None
+
     def send(self, send: Callable[[list[bytes]], list[Record]], images: list[bytes]) -> list[Record]:
         """The result of `send`; its last ServingError again, without sending, if the server is gone."""
         if not images:
             return []
-        with self._lock:
-            if self._failures >= self._most:
-                raise self._last
+        if gone := self.gone:
+            raise gone
         try:
             records = send(images)
         except ServingError as error:

@@ -202,11 +202,12 @@ def test_files_that_were_not_answered_are_marked_in_csv_and_in_the_table(command
 
 @pytest.mark.parametrize("answered, requests", [(0, 1), (1, 4)])
 def test_a_server_that_is_gone_is_not_asked_about_every_file(command, files, capsys, answered, requests):
+    """Nor are the files read: the last one is empty."""
     service = FakeService()
     service.code, service.refuses = grpc.StatusCode.NOT_FOUND, lambda number: number > answered
     with serving_at(service) as address:
         arguments = (f"--server={address}", "--concurrency=1", "--json")
-        assert command(client_module, *arguments, *[files["red.jpg"]] * 200) == 1
+        assert command(client_module, *arguments, *[files["red.jpg"]] * 199, files["empty.jpg"]) == 1
     output, errors = capsys.readouterr()
     assert len(service.requests) == requests
     assert [record["valid"] for record in records(output)].count(True) == 16 * answered
