@@ -69,7 +69,11 @@ def define_flags() -> None:
     define_path("classes_file", None, "keep only the classes in this file, one a line; of a prepared dataset too")
     define_path("label_names_file", None, "display names: a line has a class and its name")
     flags.DEFINE_float(
-        "validation_fraction", None, "fraction of train/ to hold out, for folders without validation images", 0.0, 1.0
+        "validation_fraction",
+        None,
+        "fraction of the training images to hold out, for folders without validation images",
+        0.0,
+        1.0,
     )
     flags.DEFINE_integer("take", None, "at most this many images of each split, for trial runs", 1, 2**31 - 1)
     flags.DEFINE_integer("workers", None, "processes; by default one a core, where that is worth it", 1, 1024)

@@ -1,4 +1,7 @@
-"""Image folders: `<dir>/train/<class>/*` and `<dir>/val/<class>/*`, the layout of torchvision's ImageFolder."""
+"""Image folders: `<dir>/train/<class>/*` and `<dir>/val/<class>/*`, or `<dir>/<class>/*` for training images only.
+
+The layouts of torchvision's ImageFolder and of Keras' `image_dataset_from_directory`.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ import tensorflow as tf
 from pipelines.images.find import IMAGE_SUFFIXES, find_image_files
 from pipelines.regular_files import MAX_IMAGE_BYTES, unreadable_reason
 
-LAYOUT = "train/<class>/* and val/<class>/*"
+LAYOUT = "train/<class>/* and val/<class>/*, or <class>/*"
 
 # Of the order from which shards are cut.
 _SHARD_SEED = 0
@@ -27,7 +30,7 @@ class Listing:
     """The images of one split.
 
     Attributes:
-      keys: paths below the root, such as "train/cat/1.jpg".
+      keys: paths below the root, such as "train/cat/1.jpg" or "cat/1.jpg".
       labels: int32 [N].
       bad: key -> reason, of image files that cannot be read: no regular files, broken links, too large. They are not in
         `keys`.
@@ -83,7 +86,7 @@ class ImageFolder:
 
     Attributes:
       root: absolute path of the folder.
-      class_names: names of the folders in train/, sorted; the index is the label.
+      class_names: names of the class folders, sorted; the index is the label.
       listings: by canonical split name ("train", "validation", "test").
     """
 
@@ -116,7 +119,8 @@ def open_folder(root: str, name: str | None = None, splits: Collection[str] = tu
     """Lists the images below `root`; class folders may have subfolders, hidden files and folders are left out.
 
     val/ may be called validation/ or valid/. It may be missing, as may test/; their classes must be among those of
-    train/. test/ is the validation split only for `with_test_for_validation`, and never where there is a val/.
+    train/. test/ is the validation split only for `with_test_for_validation`, and never where there is a val/. If there
+    is no folder for a split, each folder is a class of training images.
 
     Args:
       root: the folder.
@@ -129,16 +133,16 @@ def open_folder(root: str, name: str | None = None, splits: Collection[str] = tu
     where = f"dataset={name or f'folder:{root}'}"
     if not os.path.isdir(root):
         raise ValueError(f"{where}: no such folder, expected one with {LAYOUT}")
-    if not os.path.isdir(os.path.join(root, "train")):
-        hint = " (its folders look like classes: move them into train/)" if holds_classes(root) else ""
-        raise ValueError(f"{where}: no folder train/ in it{hint}, expected {LAYOUT}")
-    class_names = tuple(_folders(os.path.join(root, "train")))
+    training_folder = _training_folder(root, where)
+    class_names = tuple(_folders(os.path.join(root, training_folder)))
     if not class_names:
         raise ValueError(f"{where}: no class folders in {root}/train, expected {LAYOUT}")
     # Lists of class names have one a line.
     odd = next((name for name in class_names if name != name.strip() or len(name.splitlines()) > 1), None)
     if odd is not None:
         raise ValueError(f"{where}: class {odd!r} has a line break in its name or a blank at its end; rename it")
+    if not training_folder:
+        return ImageFolder(os.path.abspath(root), class_names, {"train": _list_split(root, "", class_names, where)})
     listings = {}
     for split in splits:
         found = [name for name in _SPLIT_FOLDERS[split] if os.path.isdir(os.path.join(root, name))]
@@ -160,12 +164,27 @@ def with_test_for_validation(folder: ImageFolder) -> ImageFolder:
 
 def holds_classes(root: str) -> bool:
     """Whether `root` has a folder with an image file in or below it, as a folder of classes or of splits has."""
-    return any(
-        file.lower().endswith(IMAGE_SUFFIXES)
-        for name in _folders(root)
-        for _, _, files in os.walk(os.path.join(root, name))
-        for file in files
-    )
+    return any(_holds_images(os.path.join(root, name)) for name in _folders(root))
+
+
+def _holds_images(folder: str) -> bool:
+    return any(file.lower().endswith(IMAGE_SUFFIXES) for _, _, files in os.walk(folder) for file in files)
+
+
+def _training_folder(root: str, where: str) -> str:
+    """ "train", or "" if the classes of the training images are in `root` itself."""
+    folders = _folders(root)
+    if "train" in folders:
+        return "train"
+    is_split = any(name in folders for names in _SPLIT_FOLDERS.values() for name in names)
+    empty = [name for name in folders if not _holds_images(os.path.join(root, name))]
+    if is_split or len(empty) == len(folders):
+        raise ValueError(f"{where}: no folder train/ in it, expected {LAYOUT}")
+    if empty:
+        raise ValueError(f"{where}: no folder train/ in it, and no image in {empty[0]}, expected {LAYOUT}")
+    if len(folders) == 1:
+        raise ValueError(f"{where}: no folder train/ in it, and one class only, {folders[0]}, expected {LAYOUT}")
+    return ""
 
 
 def with_validation_split(folder: ImageFolder, fraction: float, name: str) -> ImageFolder:
@@ -223,7 +242,9 @@ def _list_split(root: str, folder: str, class_names: tuple[str, ...], where: str
         try:
             found = find_image_files([os.path.join(root, folder, name)])
         except ValueError:
-            raise ValueError(f"{where}: no image in {folder}/{name}, expected {' '.join(IMAGE_SUFFIXES)}") from None
+            raise ValueError(
+                f"{where}: no image in {os.path.join(folder, name)}, expected {' '.join(IMAGE_SUFFIXES)}"
+            ) from None
         # What reads them, a graph, reads files of any size.
         found.bad.update({path: why for path in found.files if (why := unreadable_reason(path, MAX_IMAGE_BYTES))})
         files = sorted(found.files)

@@ -51,5 +51,6 @@ def test_the_command_answers_mistakes_with_one_line(images, tmp_path):
     done = prepare("--dataset=folder:/no/where", f"--output_dir={tmp_path}/out")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "error: --dataset=folder:/no/where: no such folder, expected one with train/<class>/* and val/<class>/*\n"
+        "error: --dataset=folder:/no/where: no such folder, expected one with train/<class>/* and val/<class>/*, "
+        "or <class>/*\n"
     )

@@ -109,6 +109,16 @@ def test_validation_folders_have_three_names(name, tmp_path):
     assert open_source(f"folder:{tmp_path}").splits == {"train": 1, "validation": 1, "test": 1}
 
 
+def test_a_folder_of_classes_holds_training_images(tmp_path):
+    files = {"dog/1.jpg": JPEG, "cat/2.jpg": JPEG, "cat/old/3.jpg": JPEG, "readme.txt": b"text", ".cache/4.jpg": JPEG}
+    source = open_source(f"folder:{write_files(tmp_path, files)}")
+    assert source.class_names == ("cat", "dog") and source.splits == {"train": 3}
+    labels = {key: label for _, label, key in source.examples("train")}
+    assert labels == {"cat/2.jpg": 0, "cat/old/3.jpg": 0, "dog/1.jpg": 1}
+    divided = open_source(f"folder:{tmp_path}", validation_fraction=0.5)
+    assert divided.splits == {"train": 2, "validation": 1}
+
+
 @pytest.fixture
 def training_only(tmp_path):
     files = {

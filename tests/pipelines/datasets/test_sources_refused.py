@@ -61,7 +61,9 @@ def test_a_name_that_cannot_be_used_is_explained_in_one_line(dataset: str, expec
     ("files", "expected"),
     [
         ((), "no folder train/ in it, expected train/<class>"),
-        (("cat/1.jpg", "dog/2.jpg"), "its folders look like classes: move them into train/"),
+        (("val/cat/1.jpg", "val/dog/2.jpg"), "no folder train/ in it, expected train/<class>"),
+        (("cat/1.jpg", "dog/2.jpg", "notes/readme.txt"), "no folder train/ in it, and no image in notes, expected "),
+        (("cat/1.jpg",), "no folder train/ in it, and one class only, cat, expected train/<class>.* or <class>"),
         (("train/1.jpg",), "no class folders in .*train"),
         (("train/cat/1.jpg", "train/dog/readme.txt"), "no image in train/dog, expected .jpg"),
         (("train/cat/1.jpg", "val/dog/2.jpg"), "class 'dog' is in val/ but not in train/"),
