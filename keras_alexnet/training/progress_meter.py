@@ -42,15 +42,17 @@ class EpochMeter:
             self._images += count * self._batch_size
             self._waited += waited
 
-    def images_per_second(self) -> float:
-        """Images per second since the end of the first call; 0 before the second."""
-        return self._images / (time.monotonic() - self._since) if self._images and self._since else 0.0
-
     def rates(self) -> dict[str, float]:
-        """Images per second, and the share of the time that was spent waiting for batches, if known."""
-        rates = {"images_per_s": self.images_per_second()}
-        if self._images and self._since and math.isfinite(self._waited):
-            rates["waiting_for_data"] = self._waited / (time.monotonic() - self._since)
+        """Images per second since the end of the first call, and the share of that time spent waiting for batches.
+
+        Without the first if there was one call only, without the second if it is not known.
+        """
+        if not self._images or self._since is None:
+            return {}
+        seconds = time.monotonic() - self._since
+        rates = {"images_per_s": self._images / seconds}
+        if math.isfinite(self._waited):
+            rates["waiting_for_data"] = self._waited / seconds
         return rates
 
     def is_due(self) -> bool:
@@ -59,7 +61,10 @@ class EpochMeter:
 
     def show(self, step: int, means: dict[str, float], last: bool = False) -> None:
         """Shows the epoch's means after `step` steps; `last` prints them also on a terminal."""
-        numbers = " - ".join(f"{k}: {v:.4g}" for k, v in (means | {"images/s": self.images_per_second()}).items())
+        shown = dict(means)
+        if rate := self.rates().get("images_per_s"):
+            shown["images/s"] = rate
+        numbers = " - ".join(f"{name}: {value:.4g}" for name, value in shown.items())
         self._bar.update(step, numbers)
         if last:
             self._stack.close()
