@@ -12,7 +12,7 @@ from pathlib import Path
 
 from absl import flags
 
-from keras_alexnet.training.flags import flag_table_markdown
+from keras_alexnet.training.flags import flag_table_markdown, markdown_cell
 
 PAGE = Path(__file__).with_name("flags.md")
 
@@ -82,7 +82,7 @@ def values(flag: flags.Flag) -> str:
         return ", ".join(f"`{choice}`" for choice in choices)
     if flag.boolean:
         return "true, false"
-    return escaped(flag.parser.syntactic_help or flag.flag_type()).removeprefix("a ").removeprefix("an ")
+    return markdown_cell(flag.parser.syntactic_help or flag.flag_type()).removeprefix("a ").removeprefix("an ")
 
 
 def default(flag: flags.Flag) -> str:
@@ -95,12 +95,7 @@ def default(flag: flags.Flag) -> str:
 
 def meaning(flag: flags.Flag) -> str:
     """The help text, without the choices that absl puts in front of it."""
-    return escaped(re.sub(r"^<[^>]*>: ", "", flag.help))
-
-
-def escaped(text: str) -> str:
-    """`text` in one line, with what a Markdown table would interpret escaped."""
-    return re.sub(r"([|<>*])", r"\\\1", " ".join(text.split()))
+    return markdown_cell(re.sub(r"^<[^>]*>: ", "", flag.help))
 
 
 def main() -> int:

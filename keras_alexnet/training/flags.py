@@ -1,6 +1,7 @@
 """The flags of `keras_alexnet.train`, their `--help` and their documentation, generated from `TrainingConfig`."""
 
 import dataclasses
+import html
 import re
 import sys
 import textwrap
@@ -72,10 +73,16 @@ def flag_table_markdown() -> str:
         for field in _fields_of(group):
             names = ", ".join(f"`--{name}`" for name in (field.name, *setting_of(field).aliases))
             default = "" if field.default is None else f"`{_shown(field.default)}`"
-            description = re.sub(r"([|<>*])", r"\\\1", _description(field))
+            description = markdown_cell(_description(field))
             lines.append(f"| {names} | {default} | {description} | {setting_of(field).resume.value} |")
         lines.append("")
     return "\n".join(lines)
+
+
+def markdown_cell(text: str) -> str:
+    """`text` in one line, with what the table of a Markdown page would interpret escaped."""
+    # Python-Markdown shows the backslash of "\\<".
+    return re.sub(r"([|*])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
 
 
 def _fields_of(group: str) -> list[dataclasses.Field]:
