@@ -22,7 +22,7 @@ from keras_alexnet.experiments.published import (
     SURVEY_REMARKS,
 )
 from keras_alexnet.experiments.results import curve_path, read_curve
-from keras_alexnet.experiments.tables import error_difference, provenance, save_figure
+from keras_alexnet.experiments.tables import error_difference, markdown_table, provenance, save_figure
 from pipelines.atomic import write_file
 
 _HEADER = """\
@@ -200,8 +200,7 @@ def _markdown(table: Table) -> list[str]:
     """Heading and lines of a table; nothing without rows."""
     if not table.rows:
         return []
-    rows = [f"| {' | '.join(row)} |" for row in table.rows]
-    return [f"### {table.heading}\n", f"| {' | '.join(table.columns)} |", "|" + "---|" * len(table.columns), *rows, ""]
+    return [f"### {table.heading}\n", *markdown_table(table.columns, table.rows), ""]
 
 
 def _changes(found: Sequence[Line]) -> list[str]:
@@ -219,19 +218,20 @@ def _survey_remarks(results_dir: Path) -> list[str]:
     """What the survey concludes, and what the rows of CIFAR-10 say about it."""
     found = lines(results_dir, _CIFAR10)
     trained = {line.network: line.results for line in found if line.results}
-    text = ["## The survey's remarks\n", "| the survey | shown by | here |", "|---|---|---|"]
+    rows: list[Sequence[str]] = []
     for remark, base, other in SURVEY_REMARKS:
         here = "not trained here"
         if base in trained and other in trained:
             hours = [statistics.mean(row.cpu_hours for row in trained[network]) for network in (base, other)]
             here = error_difference(trained[base], trained[other])
             here += f" {hours[1] / hours[0]:.1f} times the time." if hours[0] else ""
-        text.append(f"| {remark} | {other} compared with {base} | {here} |")
+        rows.append((remark, f"{other} compared with {base}", here))
     for remark, network in SURVEY_CURVE_REMARKS:
-        rows = trained.get(network)
-        here = _least_loss(read_curve(curve_path(results_dir, *rows[0].key))) if rows else "not trained here"
-        text.append(f"| {remark} | the curve of {network} | {here} |")
-    return [*text, *(f"| {' | '.join(row)} |" for row in SURVEY_OTHER_REMARKS), ""]
+        results = trained.get(network)
+        here = _least_loss(read_curve(curve_path(results_dir, *results[0].key))) if results else "not trained here"
+        rows.append((remark, f"the curve of {network}", here))
+    table = markdown_table(("the survey", "shown by", "here"), [*rows, *SURVEY_OTHER_REMARKS])
+    return ["## The survey's remarks\n", *table, ""]
 
 
 def _least_loss(curve: Sequence[Mapping[str, float]]) -> str:
@@ -243,10 +243,10 @@ def _least_loss(curve: Sequence[Mapping[str, float]]) -> str:
 
 
 def _survey_imagenet() -> list[str]:
-    text = [
+    columns = ("network", "top-1 error", "top-5 error", "parameters", "right", "the survey's number is")
+    return [
         "## The survey's ImageNet table\n",
         "Its numbers of parameters are mixed with those of networks for CIFAR. In millions:\n",
-        "| network | top-1 error | top-5 error | parameters | right | the survey's number is |",
-        "|" + "---|" * 6,
+        *markdown_table(columns, SURVEY_IMAGENET),
+        "",
     ]
-    return [*text, *(f"| {' | '.join(row)} |" for row in SURVEY_IMAGENET), ""]

@@ -7,7 +7,15 @@ from pathlib import Path
 from keras_alexnet.experiments.definitions import EXPERIMENTS
 from keras_alexnet.experiments.experiment import Experiment, Run
 from keras_alexnet.experiments.results import Result, curve_path, read_curve, read_results
-from keras_alexnet.experiments.tables import error_difference, number_range, percent, provenance, save_figure, signed
+from keras_alexnet.experiments.tables import (
+    error_difference,
+    markdown_table,
+    number_range,
+    percent,
+    provenance,
+    save_figure,
+    signed,
+)
 from pipelines.atomic import write_file
 
 _HEADER = """\
@@ -72,11 +80,11 @@ def _table(experiment: Experiment, results: Sequence[Result]) -> list[str]:
     nine = ["nine-crop error"] if any(row.nine_crop_top1_error is not None for row in results) else []
     errors = ["ten-crop error", "centre error", *nine, "training error"]
     columns = ["run", "seeds", "epochs", *measure, *errors, "published"]
-    lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+    table = []
     for run in experiment.runs:
         rows = _of(results, run)
         if not rows:
-            lines.append(f"| {run.title} | not run here |" + " |" * (len(columns) - 3) + f" {run.published} |")
+            table.append([run.title, "not run here", *[""] * (len(columns) - 3), run.published])
             continue
         cells = [run.title, str(len(rows)), number_range([row.epochs for row in rows])]
         if timed:
@@ -91,8 +99,8 @@ def _table(experiment: Experiment, results: Sequence[Result]) -> list[str]:
             percent([row.train_top1_error for row in rows]),
             run.published,
         ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+        table.append(cells)
+    return markdown_table(columns, table)
 
 
 def _verdicts(experiment: Experiment, results: Sequence[Result]) -> list[str]:

@@ -1,12 +1,16 @@
 """What the reports share: numbers as text, the difference of two errors, where the rows come from, figure files."""
 
 import math
+import re
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from keras_alexnet.experiments.results import Result
+
+# One number, or what stands for it: "26.4 % ± 0.6", "11 (27.6 %)", "not run here".
+_NUMBER = re.compile(r"not (run here|reached)|[-+]?[\d.,]+( %)?( ± [\d.]+)?( \([\w. %]{,10}\))?")
 
 
 def error_difference(baseline: Sequence[Result], rows: Sequence[Result], claimed: str = "") -> str:
@@ -47,23 +51,37 @@ def _uncertainty(errors: Sequence[Sequence[float]], images: int) -> float:
     return math.sqrt(variance)
 
 
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of Markdown. Columns of numbers are aligned at the right, where the pages' style sheet breaks no line."""
+    cells = [[row[index] for row in rows if row[index]] for index in range(len(columns))]
+    rules = ["---:" if all(_NUMBER.fullmatch(cell) for cell in column) and column else "---" for column in cells]
+    return [_row(columns), f"|{'|'.join(rules)}|", *map(_row, rows)]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
 def provenance(results: Sequence[Result]) -> list[str]:
     """Lines of Markdown: time, date, processor and command of each result, folded."""
-    lines = [
-        "| run | seed | wall hours | CPU hours | best epoch (centre error) | date, revision, processor | command |"
-    ]
-    lines.append("|" + "---|" * 7)
-    for row in results:
-        best = f"{row.best_epoch} ({percent([row.best_center_top1_error])})"
-        origin = f"{row.date}, {row.revision}, {row.processor}"
-        lines.append(
-            f"| {row.run} | {row.seed} | {row.hours:.2f} | {row.cpu_hours:.2f} | {best} | {origin} | `{row.command}` |"
+    columns = ["run", "seed", "wall hours", "CPU hours", "best epoch (centre error)", "date, revision, processor"]
+    rows = [
+        (
+            row.run,
+            str(row.seed),
+            f"{row.hours:.2f}",
+            f"{row.cpu_hours:.2f}",
+            f"{row.best_epoch} ({percent([row.best_center_top1_error])})",
+            f"{row.date}, {row.revision}, {row.processor}",
+            f"`{row.command}`",
         )
+        for row in results
+    ]
     images = number_range([row.images for row in results])
     return [
         f"Evaluated on {images} images.\n",
         '<details markdown="1"><summary>Runs</summary>\n',
-        *lines,
+        *markdown_table([*columns, "command"], rows),
         "\n</details>\n",
     ]
 
