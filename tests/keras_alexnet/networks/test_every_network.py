@@ -20,9 +20,9 @@ SMALLEST |= {"NASNetMobile": 224, "inception_v4": 139}
 
 @pytest.fixture(scope="module")
 def processes():
-    """Processes that end after eight networks: Keras keeps the training graph of every model, 19 GB in all."""
+    """Processes that end after four networks: Keras keeps the training graph of every model, 19 GB in all."""
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=8) as pool:
+    with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=4) as pool:
         yield pool
 
 
