@@ -172,7 +172,7 @@ def _holds_images(folder: str) -> bool:
 
 
 def _training_folder(root: str, where: str) -> str:
-    """ "train", or "" if the classes of the training images are in `root` itself."""
+    """Where the class folders of the training images are: in "train", or "" for `root` itself."""
     folders = _folders(root)
     if "train" in folders:
         return "train"
