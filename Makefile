@@ -42,8 +42,8 @@ test: venv  ## all tests but the slow ones
 test-fast: venv  ## the quick tests that start no other process
 	$(PYTEST) $(PARALLEL) -q -m "not slow and not medium and not subprocess"
 
-test-all: venv  ## all tests, with PyTorch and graph optimization; then the numeric ones under other oneDNN settings
-	$(BIN)/pip install --quiet --editable '.[photos,dev,docs,demo,notebook,parquet,ray,torch]'
+test-all: venv  ## all tests, with the other libraries and graph optimization; then the numeric ones under other oneDNN settings
+	$(BIN)/pip install --quiet --editable '.[photos,dev,docs,demo,notebook,parquet,ray,benchmark,hub]'
 	PYTHON_WITH_TENSORFLOW_2_20=$(abspath $(wildcard .venv-lowest/bin/python)) $(PYTEST) $(PARALLEL) --optimize_graphs
 	TF_ENABLE_ONEDNN_OPTS=0 $(PYTEST) $(PARALLEL) -m numeric
 	TF_ENABLE_ONEDNN_OPTS=1 $(PYTEST) $(PARALLEL) -m numeric

@@ -82,6 +82,8 @@ def main(path):
     for name, (block, blocks, options) in CASES.items():
         torch.manual_seed(1)
         network = torchvision.models.ResNet(block, blocks, num_classes=7, **options).eval()
+        # Caffe's pooling, as in the prototxt of SE-ResNet-50; torchvision's has padding.
+        network.maxpool = torch.nn.MaxPool2d(3, 2, ceil_mode=True)
         randomize(network)
         with torch.no_grad():
             arrays[f"{name}/logits"] = network(torch.from_numpy(images)).numpy()
