@@ -150,7 +150,7 @@ def _python(network: LoadedNetwork, output: str) -> str:
         return f"load_network({output!r}{inputs})"
     keywords = {"classes": network.model.output_shape[-1]} | _options(network)
     texts = "".join(f", {name}={value!r}" for name, value in keywords.items())
-    if is_alexnet:
+    if is_alexnet and "image_size" not in keywords:
         return f"AlexNet({network.network!r}, weights={output!r}{texts})"
     return f"load_network({output!r}, network={network.network!r}{texts})"
 
@@ -163,9 +163,10 @@ def _options(network: LoadedNetwork) -> dict[str, Any]:
     options = dict(network.options)
     if network.network in VARIANTS:
         # Another preprocessing than the variant's was refused.
-        return {"width": options["width"]} if options.get("width", 1) != 1 else {}
+        options = {"width": options.get("width", 1)}
     size = network.model.input_shape[1]
-    options |= {"image_size": size} if size != find(network.network).image_size else {}
+    if size != find(network.network).image_size:
+        options |= {"image_size": size} | ({"init": "paper"} if network.network in VARIANTS else {})
     return {name: value for name, value in options.items() if (name, value) != ("width", 1)}
 
 

@@ -108,8 +108,12 @@ def multiply_adds(layer: keras.layers.Layer) -> int:
     """
     import keras
 
+    from keras_alexnet.layers.locally_connected import LocallyConnected2D
+
     if isinstance(layer, keras.Model):
         return sum(multiply_adds(inner) for inner in _leaves(layer))
+    if isinstance(layer, LocallyConnected2D):
+        return math.prod(layer.kernel.shape)  # It has a kernel for each position.
     kernels = [weight.shape for weight in layer.weights if _is_kernel(weight)]
     return sum(math.prod(shape) for shape in kernels) * math.prod(_output_shape(layer)[1:-1]) if kernels else 0
 

@@ -108,7 +108,8 @@ def evaluate(
         if source.prepared and each.model is not None:
             check_crop_size(source, each.model.input_shape[1], source.size)
     batches = evaluation_batches(source, split, batch_size=batch_size, resize=first.resize, size=first.resized_size)
-    classes = len(first.class_names) or len(source.class_names)
+    # Without class names a network may have more outputs than the dataset has classes.
+    classes = len(first.class_names) if first.model is None else first.model.output_shape[-1]
     with contextlib.ExitStack() as stack:
         scores = [_probabilities(each, crops, stochastic_passes, stack) for each in networks]
         evaluator = Evaluator(mean_of_networks(scores), confusion_classes=classes)
@@ -148,12 +149,13 @@ def _probabilities(network: LoadedNetwork, crops: str, passes: int, stack: conte
 
 def _random_masks(network: LoadedNetwork, passes: int) -> contextlib.AbstractContextManager[None]:
     from keras_alexnet.layers import Swapout, stochastic_inference
+    from keras_alexnet.layers.nested import all_layers
 
     if network.model is None:
         raise ValueError(
             f"stochastic_passes={passes}: an export draws no masks; expected a run directory or a .keras file"
         )
-    if not any(isinstance(layer, Swapout) for layer in network.model.layers):
+    if not any(isinstance(layer, Swapout) for layer in all_layers(network.model)):
         raise ValueError(f"stochastic_passes={passes}: {network.model.name} has no random masks; expected 0")
     return stochastic_inference(network.model)
 
@@ -241,7 +243,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def default_crops(networks: Sequence[LoadedNetwork]) -> list[str]:
-    """The centre crop and ten crops, and those with which the authors of all the networks tested."""
+    """Centre and ten crops, and the authors' own crops if all networks have the same."""
     from keras_alexnet.networks import find
 
     published = {find(network.network).published_crops if network.network else None for network in networks}

@@ -5,9 +5,10 @@
     python -m keras_alexnet.predict --model=export/alexnet --images=list.txt --shard=3/16 --output=labels.csv
 
 Images are JPEG or PNG files, directories, glob patterns, text files (.txt) with one of these per line, or one dataset:
-a directory of pipelines.prepare, photos, or a TFDS name. An image that cannot be read is a row with `valid` false and a
-reason; the exit code is 1 if there is one. Interrupted at any moment, the same command resumes. With --shard=i/n it
-computes part i (from 0) of n of the work; --merge joins the parts when all shards are done.
+a directory of pipelines.prepare, photos, folder:<dir>, ilsvrc:<dir>, or a TFDS name. An image that cannot be read is a
+row with `valid` false and a reason; the exit code is 1 if there is one. Interrupted at any moment, the same command
+resumes. With --shard=i/n it computes part i (from 0) of n of the work; --merge joins the parts when all shards are
+done.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 # What --dataset takes.
 DATASET_FORMS = (
-    "photos, folder:<dir>, ilsvrc:<dir>, a folder written by pipelines.prepare, or a TFDS name such as imagenet2012"
+    "photos, folder:<dir>, ilsvrc:<dir>, a directory written by pipelines.prepare, or a TFDS name such as imagenet2012"
 )
 
 # sorted: the order of the dataset, which for image folders and ImageNet is by name.

@@ -29,6 +29,21 @@ if TYPE_CHECKING:
     from keras_alexnet.benchmark.report import Report
 
 PARTS = ("train", "inference", "input", "memory", "strategies", "serving", "all")
+# Flags that are not read by every part.
+_PARTS_OF_FLAG = {
+    "dataset": ("input", "all"),
+    "batches": ("inference", "all"),
+    "crops": ("inference", "all"),
+    "devices": ("strategies", "all"),
+    "virtual_devices": ("strategies", "all"),
+    "peers": ("train", "inference", "input", "all"),
+    "profile": ("train", "inference", "all"),
+    "output_dir": tuple(part for part in PARTS if part != "serving"),
+    "variant": tuple(part for part in PARTS if part not in ("serving", "input")),
+    "width": tuple(part for part in PARTS if part not in ("serving", "input")),
+    "server": ("serving",),
+    "model_name": ("serving",),
+}
 
 
 def define_flags() -> None:
@@ -56,12 +71,20 @@ def define_flags() -> None:
     flags.DEFINE_string("model_name", "alexnet", "serving: name of the model on the server")
 
 
+def _check_flags(options: flags.FlagValues) -> None:
+    """Refuses flags that the part does not read."""
+    for name, parts in _PARTS_OF_FLAG.items():
+        if options[name].present and options.part not in parts:
+            expected = ", ".join(part for part in parts if part != "all") + " or all" * ("all" in parts)
+            raise UsageError(f"--{name} is for --part={expected}; found --part={options.part}")
+    for name in ("batches", "peers", "dataset", "crops", "devices", "virtual_devices"):
+        if options.profile and options[name].present:
+            raise UsageError(f"--{name} has no effect with --profile")
+
+
 def _devices(options: flags.FlagValues) -> list[str]:
     """Devices of part strategies: all GPUs unless flags select others. Called before TensorFlow starts."""
     if options.part not in ("strategies", "all"):
-        for name in ("devices", "virtual_devices"):
-            if getattr(options, name):
-                raise UsageError(f"--{name} is for --part=strategies; found --part={options.part}")
         return []
     from keras_alexnet.distribute.strategies import checked_devices, device_names, split_device
 
@@ -105,12 +128,10 @@ def _measure_inference(variant: Variant, subject: str, options: flags.FlagValues
 def main(argv: Sequence[str]) -> int:
     """Measures and prints tables; returns 1 if training on several devices differs from training on one."""
     options = flags.FLAGS
+    _check_flags(options)
     if options.part == "serving":
         if not options.server:
             raise UsageError("--server is missing: --part=serving measures the server at this address")
-        for name in ("output_dir", "peers", "profile", "dataset", "batches", "crops", "devices", "virtual_devices"):
-            if getattr(options, name):
-                raise UsageError(f"--{name} has no effect with --part=serving, which prints a table only")
         from keras_alexnet.benchmark.serving import report_serving
         from keras_alexnet.provenance import processor
 
@@ -119,10 +140,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     if options.profile:
         return _profile(options)
-    if options.part in ("inference", "all"):
-        _batches(options.batches)
-    elif options.batches:
-        raise UsageError(f"--batches is for --part=inference; found --part={options.part}")
+    _batches(options.batches)
     devices = _devices(options)
     from keras_alexnet.benchmark.machine import convolution_peak, header
     from keras_alexnet.benchmark.report import Report
@@ -138,8 +156,6 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _profile(options: flags.FlagValues) -> int:
-    if options.part not in ("train", "inference", "all"):
-        raise UsageError(f"--profile is for --part=train, inference or all; found --part={options.part}")
     from keras_alexnet.benchmark.machine import convolution_peak, header, memory_bandwidth
     from keras_alexnet.benchmark.profile import ProfileReport, Roofline, profile_inference, profile_training
 

@@ -1,4 +1,4 @@
-"""Contenders for ten-crop inference: the network on ten crops, the served graph, and the cost of its products alone."""
+"""Contenders for inference with ten crops and with one: Keras model, served graph, other runtimes, products alone."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_alexnet.benchmark.machine import bfloat16_instructions
 from keras_alexnet.benchmark.runtimes import runtime_predictions
 from keras_alexnet.benchmark.synthetic import synthetic_jpeg
 from keras_alexnet.benchmark.with_torch import has_torch
@@ -14,6 +13,7 @@ from keras_alexnet.describe import multiply_adds
 from keras_alexnet.distribute.compilation import never_exported
 from keras_alexnet.layers.tower_layers import TowerConv2D, TowerDense, as_list
 from keras_alexnet.model import AlexNet
+from keras_alexnet.provenance import has_bfloat16, processor_instructions
 from keras_alexnet.saved_model.serving_network import ServingNetwork
 from keras_alexnet.ten_crop import crop_probabilities
 from keras_alexnet.variants import Variant
@@ -74,7 +74,7 @@ def single_crop_contenders(variant: Variant, batch: int, peers: bool = True) -> 
     """
     stored = np.random.default_rng(0).integers(0, 256, (batch, RESIZED_SIZE, RESIZED_SIZE, 3), np.uint8)
     images, model = tf.constant(stored), AlexNet(variant, classifier_activation=None)
-    has_bfloat16 = "bf16" in bfloat16_instructions()
+    bfloat16 = has_bfloat16(processor_instructions())
 
     def served(precision: str) -> Callable[[tf.Tensor], tf.Tensor]:
         network = ServingNetwork(model, precision)
@@ -85,16 +85,16 @@ def single_crop_contenders(variant: Variant, batch: int, peers: bool = True) -> 
         "served graph": _on(images, served("float32")),
         "served graph, in this process": _here(images, served("float32")),
     }
-    if has_bfloat16:
+    if bfloat16:
         contenders["served graph, bfloat16"] = _on(images, served("bfloat16"))
         contenders["served graph, bfloat16, in this process"] = _here(images, served("bfloat16"))
     if not peers:
         return contenders
-    contenders |= runtime_predictions(model, stored, "center", has_bfloat16)
+    contenders |= runtime_predictions(model, stored, "center", bfloat16)
     if has_torch():
         from keras_alexnet.benchmark.torch_network import torch_predictions
 
-        contenders |= torch_predictions(variant, 1000, stored, 120.0, has_bfloat16)
+        contenders |= torch_predictions(variant, 1000, stored, 120.0, bfloat16)
     return contenders
 
 
@@ -115,7 +115,7 @@ def _here(stored: tf.Tensor, function: Callable[[tf.Tensor], tf.Tensor]) -> Call
 
 def _floor(model: keras.Model, crops: int) -> Callable[[], tf.Tensor]:
     """All convolutions and matrix products of `model` for this many crops of noise."""
-    at_once = min(crops, 80)
+    at_once = max(count for count in range(1, 81) if crops % count == 0)
     operations = []
     for layer in model.layers:
         if not isinstance(layer, TowerConv2D | TowerDense):

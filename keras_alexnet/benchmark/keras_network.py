@@ -45,7 +45,7 @@ def keras_network(variant: Variant, classes: int) -> keras.Model:
 
 def _apply(layer: Layer, variant: Variant, values: keras.KerasTensor, units: int | None) -> keras.KerasTensor:
     if isinstance(layer, Convolution):
-        groups = variant.towers if layer.connectivity == "grouped" and values.shape[-1] > 3 else 1
+        groups = variant.towers if layer.connectivity == "grouped" else 1
         top, bottom, left, right = layer.padding
         if any(layer.padding):
             values = keras.layers.ZeroPadding2D(((top, bottom), (left, right)))(values)

@@ -28,11 +28,6 @@ def instruction_sets() -> list[str]:
     return [name for name in _INSTRUCTIONS if name in found]
 
 
-def bfloat16_instructions() -> str:
-    """The bfloat16 instructions of this processor according to /proc/cpuinfo."""
-    return ", ".join(name for name in instruction_sets() if "bf16" in name) or "none found in /proc/cpuinfo"
-
-
 def header() -> str:
     """Processor, instruction sets, state of oneDNN, versions: one line each."""
     versions = []
@@ -48,7 +43,7 @@ def header() -> str:
     return "\n".join(
         (
             f"{processor_name()}, {os.cpu_count()} cores" + "".join(f", {name}" for name in names),
-            f"instruction sets: {', '.join(instruction_sets()) or 'unknown'}; bfloat16: {bfloat16_instructions()}",
+            f"instruction sets: {', '.join(instruction_sets()) or 'unknown'}",
             f"oneDNN: {state}, limit ONEDNN_MAX_CPU_ISA: {limit}; load of the machine: {os.getloadavg()[0]:.1f}",
             f"Python {platform.python_version()}, {', '.join(versions)}",
         )

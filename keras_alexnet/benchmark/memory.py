@@ -25,6 +25,7 @@ from keras_alexnet.saved_model.serving_network import ServingNetwork
 from keras_alexnet.saved_model.slices import CROPS_PER_SLICE
 from keras_alexnet.variants import Variant
 from pipelines.images.crops import RESIZED_SIZE
+from serving import signatures as wire
 
 # Images of a prediction: batches of the shorter one, and how many times as many the longer one has.
 _BATCHES, _TIMES = 2, 4
@@ -104,12 +105,16 @@ def serving_loads(variant: Variant, batch: int, folder: str) -> dict[str, Load]:
     versions = [first]
 
     def signature(name: str) -> Callable[[], object]:
-        inputs = {"images": stored} if name == "images" else {"image_bytes": tf.constant(files[:batch])}
-        return lambda: versions[-1].signatures[name](**inputs)["probabilities"].numpy()
+        inputs = (
+            {wire.INPUT_IMAGES: stored}
+            if name == wire.SIGNATURE_IMAGES
+            else {wire.INPUT_BYTES: tf.constant(files[:batch])}
+        )
+        return lambda: versions[-1].signatures[name](**inputs)[wire.OUTPUT_PROBABILITIES].numpy()
 
     def replace() -> object:
         versions.append(tf.saved_model.load(str(version)))
-        probabilities = signature("images")()
+        probabilities = signature(wire.SIGNATURE_IMAGES)()
         del versions[0]
         gc.collect()
         return probabilities
@@ -123,8 +128,10 @@ def serving_loads(variant: Variant, batch: int, folder: str) -> dict[str, Load]:
     predicting = 2 * (graph + batch * 3 * RESIZED_SIZE**2)
     short, long = _BATCHES * batch, _BATCHES * _TIMES * batch
     return {
-        "served graph": Load(signature("images"), batch, graph),
-        "served graph, with decoding": Load(signature("serving_default"), batch, graph + batch * 3 * RESIZED_SIZE**2),
+        "served graph": Load(signature(wire.SIGNATURE_IMAGES), batch, graph),
+        "served graph, with decoding": Load(
+            signature(wire.SIGNATURE_TEN_CROP), batch, graph + batch * 3 * RESIZED_SIZE**2
+        ),
         "replaced by the next version": Load(replace, batch, 4 * model.count_params() + graph),
         f"predict_images, {short} files": Load(predict(short), short, predicting),
         f"predict_images, {long} files": Load(predict(long), long, predicting),

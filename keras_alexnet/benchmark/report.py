@@ -1,6 +1,8 @@
 """What the benchmark prints and writes: tables, a CSV file and a figure."""
 
 import csv
+import importlib.util
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import numpy as np
 from rich.table import Table
 
 from keras_alexnet.benchmark.timing import Times
+from pipelines.atomic import atomic_path, write_file
 from pipelines.tables import print_table
 
 COLUMNS = (
@@ -106,23 +109,14 @@ class Report:
         return [path, *self._draw(header)]
 
     def _draw(self, header: str) -> list[Path]:
-        try:
-            import matplotlib
-        except ImportError:
+        if importlib.util.find_spec("matplotlib") is None:
             return []
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
+        from keras_alexnet.plots.style import new_figure
 
         assert self._directory is not None
         heights = [len(rows) + 1 for rows in self._tables.values()]
-        figure, axes = pyplot.subplots(
-            len(heights),
-            1,
-            figsize=(8, 0.28 * sum(heights) + 0.9 * len(heights) + 0.8),
-            height_ratios=heights,
-            squeeze=False,
-            layout="constrained",
-        )
+        figure = new_figure(8, 0.28 * sum(heights) + 0.9 * len(heights) + 0.8)
+        axes = figure.subplots(len(heights), 1, height_ratios=heights, squeeze=False)
         for (title, rows), ax in zip(self._tables.items(), axes[:, 0], strict=True):
             bars = ax.barh([row["contender"] for row in rows], [float(row["images/CPU s"]) for row in rows])
             ax.bar_label(bars, [row["images/CPU s"] for row in rows], padding=3, fontsize=8)
@@ -133,8 +127,8 @@ class Report:
             ax.spines[["top", "right"]].set_visible(False)
         figure.suptitle(header.splitlines()[0], fontsize=8)
         path = self._directory / "benchmark.png"
-        figure.savefig(path, dpi=120)
-        pyplot.close(figure)
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, dpi=120, format="png")
         return [path]
 
 
@@ -154,12 +148,13 @@ def write_tables(
       OSError: the directory cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        file.writelines(f"# {line}\n" for line in header.splitlines())
-        writer = csv.DictWriter(file, (key, *columns))
-        writer.writeheader()
-        for title, rows in tables.items():
-            writer.writerows({key: title, **row} for row in rows)
+    text = io.StringIO()
+    text.writelines(f"# {line}\n" for line in header.splitlines())
+    writer = csv.DictWriter(text, (key, *columns), lineterminator="\n")
+    writer.writeheader()
+    for title, rows in tables.items():
+        writer.writerows({key: title, **row} for row in rows)
+    write_file(path, text.getvalue())
 
 
 def _spread(seconds: list[float]) -> str:

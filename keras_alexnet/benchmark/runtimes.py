@@ -1,10 +1,12 @@
 """ONNX Runtime and OpenVINO on the exported network."""
 
+import functools
 import importlib.util
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -50,8 +52,18 @@ def _onnx_runtime(file: Path, images: np.ndarray) -> Callable[[], object]:
 
 
 def _openvino(file: Path, images: np.ndarray, precision: str) -> Callable[[], object]:
+    settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": usable_cores()}
+    compiled = openvino_core().compile_model(str(file), "CPU", settings)
+    return lambda: compiled({INPUT_IMAGES: images})[0]
+
+
+@functools.cache
+def openvino_core() -> Any:
+    """The only `openvino.Core` of this process.
+
+    OpenVINO's CPU plugin replaces the signal stack of the thread that loads it. With a second `Core`, the memory of the
+    stack may be freed while signal handlers still use it: the next signal ends the process (OpenVINO 2026.4).
+    """
     import openvino
 
-    settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": usable_cores()}
-    compiled = openvino.Core().compile_model(str(file), "CPU", settings)
-    return lambda: compiled({INPUT_IMAGES: images})[0]
+    return openvino.Core()

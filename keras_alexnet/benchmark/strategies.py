@@ -30,7 +30,7 @@ from keras_alexnet.variants.architecture import Dropout, Layer
 
 CLASSES = 1000
 STEPS = 5
-# Of weights after STEPS steps: float32 sums in another order.
+# Largest allowed difference between weights after STEPS steps: float32 sums depend on the order.
 TOLERANCE = 1e-5
 
 
@@ -133,7 +133,8 @@ def without_dropout(variant: Variant) -> Variant:
 
 
 def _largest_difference(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> float:
-    return max(float(np.abs(a - b).max()) for a, b in zip(one, other, strict=True))
+    # Python's `max` would overlook a NaN.
+    return float(np.max([np.abs(a - b).max() for a, b in zip(one, other, strict=True)]))
 
 
 def timed_steps(trainings: dict[str, Training]) -> dict[str, Callable[[], float]]:
@@ -163,7 +164,7 @@ def report_scaling(
     mirrored_seconds: float,
     input_rate: float,
 ) -> None:
-    """Prints what the measured speed of one device and of an all-reduce let expect, next to what was measured.
+    """Prints the speeds that the measured compute and all-reduce rates predict, next to the measured ones.
 
     Args:
       batch: images per step of all replicas.

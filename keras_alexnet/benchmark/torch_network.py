@@ -57,7 +57,7 @@ def torch_network(variant: Variant, classes: int) -> nn.Sequential:
 
 def _modules(layer: Layer, variant: Variant, below: torch.Tensor, units: int | None) -> list[nn.Module]:
     if isinstance(layer, Convolution):
-        groups = variant.towers if layer.connectivity == "grouped" and below.shape[1] > 3 else 1
+        groups = variant.towers if layer.connectivity == "grouped" else 1
         top, bottom, left, right = layer.padding
         even = top == bottom and left == right
         convolution = nn.Conv2d(

@@ -7,12 +7,12 @@ import numpy as np
 import tensorflow as tf
 
 from keras_alexnet.benchmark.keras_network import keras_step
-from keras_alexnet.benchmark.machine import bfloat16_instructions
 from keras_alexnet.benchmark.plain_ops import plain_step
 from keras_alexnet.benchmark.strategies import CLASSES, Training, timed_steps
 from keras_alexnet.benchmark.with_torch import has_torch
 from keras_alexnet.model import AlexNet
 from keras_alexnet.optimizer import PaperSGD
+from keras_alexnet.provenance import has_bfloat16, processor_instructions
 from keras_alexnet.variants import Variant
 
 
@@ -31,24 +31,24 @@ def training_steps(variant: Variant, batch: int, peers: bool = False) -> dict[st
     steps: dict[str, Callable[[], object]] = {
         "plain operations": plain_step(variant, CLASSES, images - 120, labels),
         "our step": our_step(variant, images, labels),
-        "guarded": timed_steps({"": Training(variant, CLASSES, tf.distribute.get_strategy(), batch)})[""],
+        "train command's step": timed_steps({"": Training(variant, CLASSES, tf.distribute.get_strategy(), batch)})[""],
         "fit": _fit_step(variant, images, labels),
     }
     if not peers:
         return steps
-    has_bfloat16 = "bf16" in bfloat16_instructions()
-    if has_bfloat16:
+    bfloat16 = has_bfloat16(processor_instructions())
+    if bfloat16:
         steps["fit, mixed_bfloat16"] = _fit_step(variant, images, labels, "mixed_bfloat16")
     steps["Keras, Conv2D(groups=2)"] = keras_step(variant, CLASSES, noise - 120, classes)
     if has_torch():
         from keras_alexnet.benchmark.torch_network import torch_steps
 
-        steps |= torch_steps(variant, CLASSES, noise - 120, classes, has_bfloat16)
+        steps |= torch_steps(variant, CLASSES, noise - 120, classes, bfloat16)
     return steps
 
 
 def our_step(variant: Variant, images: tf.Tensor, labels: tf.Tensor) -> Callable[[], tf.Tensor]:
-    """A training step of our network and optimizer on a fixed batch, in a loop without the train command's guards."""
+    """A training step of our network and optimizer on a fixed batch, without the checks of the train command."""
     model, optimizer = AlexNet(variant, classes=CLASSES, classifier_activation=None), PaperSGD()
     optimizer.build(model.trainable_variables)
 

@@ -75,7 +75,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
-            listener.listen()  # from now on browsers wait for the page in place of being refused
+            listener.listen()  # connections are queued from now on
         except (OSError, OverflowError) as error:
             raise UsageError(
                 f"port={port}: {host}: {reason_of(error)}; expected a free port of this machine"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from keras_alexnet.demo.explanation import Explanation
 
 # A request carries the whole file. TensorFlow Serving accepts larger messages, but no photograph needs them.
-MAX_FILE_BYTES = 16 * 2**20
+MAX_FILE_BYTES = 16_000_000
 _PAGES = {
     "": ("index.html", "text/html; charset=utf-8"),
     "page.css": ("page.css", "text/css; charset=utf-8"),
@@ -133,7 +133,7 @@ async def _body(request: Request) -> bytes:
     async for part in request.stream():
         size += len(part)
         if size > MAX_FILE_BYTES:
-            raise PageError(f"This file is larger than {MAX_FILE_BYTES // 2**20} MB.", 413)
+            raise PageError(f"This file is larger than {MAX_FILE_BYTES // 1_000_000} MB.", 413)
         parts.append(part)
     if not size:
         raise PageError("This file is empty.")

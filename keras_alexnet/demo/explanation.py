@@ -44,16 +44,11 @@ class Explanation:
 
     def __init__(self, model: str, features_file: str | None = None):
         self._network = load_network(model)
-        if self._network.model is None:
-            raise ValueError(
-                f"model={model}: is an export, whose layers are not accessible; expected the run directory, .keras or "
-                "weight file that it was made of"
-            )
-        self._model = self._network.model
+        self._model = self._network.keras_model()
         self._features_file = Path(features_file) if features_file else None
         self._decode = photographs.decoder(self._network)
         self._features = scoring.features(self._network, None)
-        # matplotlib and the observation of layers are not made for several threads.
+        # Neither matplotlib nor the tracing of layers is thread-safe.
         self._lock = threading.Lock()
         size = self._model.input_shape[1]
         blank = np.zeros((1, size, size, 3), np.uint8)

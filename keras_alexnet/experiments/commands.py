@@ -12,7 +12,7 @@ _INTERRUPTED = (128 + 2, 128 + 15)
 
 
 class RunInterrupted(Exception):  # noqa: N818 (not an error: the user requested it)
-    """Training was interrupted; its run directory is complete and can be resumed."""
+    """A command was interrupted; what it saved is complete, and the same experiment command resumes."""
 
 
 def run_command(module: str, *arguments: str) -> None:
@@ -32,7 +32,8 @@ def run_command(module: str, *arguments: str) -> None:
                 is_forwarded = True
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=_POLL_S)
-    if process.returncode in _INTERRUPTED:
+    # A command that saves nothing may end by the signal itself, or may have been done already.
+    if stop.received is not None or process.returncode in _INTERRUPTED:
         raise RunInterrupted
     if process.returncode:
         raise ValueError(f"{module} ended with exit code {process.returncode}; see above")

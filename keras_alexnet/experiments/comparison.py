@@ -154,7 +154,7 @@ def comparison(
         title=f"Networks under equal conditions: {dataset_name(dataset)}",
         claim="Networks trained with the same flags.",
         dataset=dataset,
-        image_size=max(entry.network.resize_size for entry in entries),
+        image_size=max(entry.network.resized_size(entry.image_size) for entry in entries),
         flags=(*_FLAGS, f"--step_epochs={_steps(epochs)}", f"--epochs={epochs}"),
         runs=tuple(_run(entry, rates.get(entry.text)) for entry in entries),
     )
@@ -162,10 +162,12 @@ def comparison(
 
 def dataset_name(dataset: str) -> str:
     """The dataset in file names: the last part of a path, or the first of a TFDS name."""
-    kind, _, path = dataset.rpartition(":")
-    is_path = kind or Path(path).is_dir() or path.startswith(("/", "~", "."))
-    name = Path(path).name if is_path else path.partition("/")[0]
-    return file_name(name)
+    kind, colon, path = dataset.partition(":")
+    if colon and kind in ("folder", "ilsvrc"):
+        return file_name(Path(path).name)
+    if Path(dataset).is_dir() or dataset.startswith(("/", "~", ".")):
+        return file_name(Path(dataset).name)
+    return file_name(kind.partition("/")[0])
 
 
 def comparison_name(dataset: str) -> str:

@@ -22,7 +22,7 @@ from keras_alexnet.experiments.published import (
     SURVEY_REMARKS,
 )
 from keras_alexnet.experiments.results import curve_path, read_curve
-from keras_alexnet.experiments.tables import error_difference, markdown_table, provenance, save_figure
+from keras_alexnet.experiments.tables import can_draw, error_difference, markdown_table, provenance, save_figure
 from pipelines.atomic import write_file
 
 _HEADER = """\
@@ -41,8 +41,8 @@ not a reproduction of theirs, and regularization such as cutout raises them. The
 on one GPU (Quadro P5000), ours those of all processor cores: only their ratios can be compared.
 
 Times of requests are those of one image sent to the exported model in the same process, decoding a JPEG of 256 x 256
-pixels included: the fastest of ten or more, and the processor time of all cores; [gRPC](benchmark.md#over-grpc) adds
-less than two milliseconds.
+pixels included: the wall-clock time of the fastest of ten or more requests, and the median processor time of all cores.
+[gRPC](benchmark.md#over-grpc) adds less than two milliseconds.
 """
 _RECIPE_ONLY = '"Recipe only": not trained here.'
 _RECIPE = (
@@ -115,10 +115,7 @@ def write_figures(results_dir: Path, name: str) -> bool:
     trained = [line for line in lines(results_dir, name) if line.results]
     if not trained:
         return False
-    try:
-        import matplotlib  # noqa: F401 (an optional dependency: the numbers are written without it)
-    except ModuleNotFoundError:
-        print("no figures: pip install 'keras-alexnet[figures]'")
+    if not can_draw():
         return False
     from keras_alexnet import plots
 
@@ -142,7 +139,7 @@ def print_table(results_dir: Path, name: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    # Cut off on a narrow terminal the numbers would be useless; wrapped they are only ugly.
+    # A narrow terminal must wrap the table, not cut off numbers.
     console = Console(width=max(150, Console().width))
     found = [line for line in lines(results_dir, name) if line.results or line.costs]
     of = _dataset(name).published_of

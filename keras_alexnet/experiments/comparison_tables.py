@@ -122,11 +122,7 @@ def _with_published(table: Table, found: Sequence[Line], of: str) -> Table:
     shown = [name for name in headings if any(getattr(line.published, name) is not None for line in found)]
     rows = []
     for line, own in zip(found, table.rows, strict=True):
-        values = [(name, getattr(line.published, name)) for name in shown]
-        # As published, with one or two decimals.
-        cells = [
-            "" if value is None else str(value) + ("" if name == "survey_hours" else " %") for name, value in values
-        ]
+        cells = [_published(line, name) for name in shown]
         rows.append([*own, *cells, REMARKS.get(line.network, _summary(line.network))])
     return Table(table.heading, [*table.columns, *(headings[name] for name in shown), REMARK], rows)
 

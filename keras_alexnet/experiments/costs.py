@@ -34,7 +34,7 @@ class Costs:
         included: the fastest of ten or more, in milliseconds.
       cpu_ms_center, cpu_ms_ten_crop: processor time of the same, of all cores; median.
       export_mb: size of the SavedModel in 10^6 bytes.
-      processor: name, number of cores and what decides the speed.
+      processor: name, number of cores and instruction sets; see `provenance.processor`.
     """
 
     run: str
@@ -112,7 +112,7 @@ def _export_untrained(entry: Entry, classes: int, folder: str) -> None:
         preprocessing="none",
         from_logits=True,
         resize=network.resize_policy,
-        resize_size=network.resize_size,
+        resize_size=network.resized_size(entry.image_size),
     )
 
 

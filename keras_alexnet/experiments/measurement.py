@@ -6,13 +6,14 @@ import datetime
 import importlib.metadata
 import shlex
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from keras_alexnet.experiments.commands import run_command
 from keras_alexnet.experiments.experiment import Experiment, Run
 from keras_alexnet.experiments.results import Result, read_curve
+from keras_alexnet.plots.curves import epoch_of_error
 from keras_alexnet.provenance import git_revision, processor
 
 # In a run directory: a row of wall-clock and processor seconds for each attempt to train it.
@@ -42,7 +43,7 @@ def of_run(experiment: Experiment, run: Run, seed: int, run_dir: Path, command: 
         best_center_top1_error=best["val_top1_error"],
         train_loss=last["loss"],
         train_top1_error=last["top1_error"],
-        epochs_to_target=epochs_to_target(curve, experiment.target) if experiment.target else None,
+        epochs_to_target=epoch_of_error(curve, experiment.target) if experiment.target else None,
         hours=sum(wall for wall, _ in seconds) / 3600,
         cpu_hours=sum(cpu for _, cpu in seconds) / 3600,
         command=command,
@@ -79,23 +80,6 @@ def of_average(
         command=shlex.join(["python", "-m", "keras_alexnet.evaluate", *placeholders]),
         **_origin(),
     )
-
-
-def epochs_to_target(curve: Sequence[Mapping[str, float]], target: float) -> float | None:
-    """Epochs until the error on training images falls to `target`, linear between two epochs; None if it never does.
-
-    Args:
-      curve: rows with "epoch" and "top1_error".
-      target: a fraction 0..1.
-    """
-    before_epoch, before = 0.0, None
-    for row in curve:
-        epoch, error = row["epoch"], row["top1_error"]
-        if error <= target:
-            share = 1.0 if before is None else (before - target) / (before - error)
-            return before_epoch + share * (epoch - before_epoch)
-        before_epoch, before = epoch, error
-    return None
 
 
 def _errors(rows_file: Path, run_dirs: Sequence[Path]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from keras_alexnet.experiments.definitions import EXPERIMENTS
 from keras_alexnet.experiments.experiment import Experiment, Run
 from keras_alexnet.experiments.results import Result, curve_path, read_curve, read_results
 from keras_alexnet.experiments.tables import (
+    can_draw,
     error_difference,
     markdown_table,
     number_range,
@@ -30,7 +31,7 @@ _NOT_RUN = "Not run here.\n"
 
 
 def write_report(results_dir: Path) -> Path:
-    """Writes results.md beside `results_dir`, and a figure of learning curves for each experiment with results.
+    """Writes results.md beside `results_dir`, and with matplotlib the learning curves of each experiment.
 
     Returns:
       The path of results.md.
@@ -39,7 +40,7 @@ def write_report(results_dir: Path) -> Path:
       ValueError: a results file is damaged, or a curve is missing.
     """
     report = results_dir.parent / "results.md"
-    for experiment in EXPERIMENTS:
+    for experiment in EXPERIMENTS if can_draw() else ():
         results = read_results(results_dir, experiment.name)
         if results:
             _write_figure(results_dir, experiment, results)
@@ -132,7 +133,8 @@ def _verdict(experiment: Experiment, baseline: Sequence[Result], rows: Sequence[
                 f"times as many as {experiment.runs[0].title} needs."
             )
         ratio = statistics.mean(epochs[1]) / statistics.mean(epochs[0])
-        return f"{ratio:.1f} times as many epochs as {experiment.runs[0].title}."
+        some = f" ({len(epochs[1])} of {len(rows)} seeds reached it)" if len(epochs[1]) < len(rows) else ""
+        return f"{ratio:.1f} times as many epochs as {experiment.runs[0].title}{some}."
     return error_difference(baseline, rows, claimed)
 
 

@@ -7,7 +7,7 @@ import csv
 import dataclasses
 import io
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from pipelines.regular_files import read_csv
 
 _LOCK_TIMEOUT_S = 60.0
 _Row = TypeVar("_Row")
+_Parsed = TypeVar("_Parsed")
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Result:
       epochs_to_target: of experiments that measure it; empty if the target was not reached.
       command: that of the training, or of the evaluation of an average, with placeholders for paths.
       revision: of the code.
-      processor: name, number of cores and what decides the speed.
+      processor: name, number of cores and instruction sets; see `provenance.processor`.
       date: of the evaluation, YYYY-MM-DD.
       nine_crop_top1_error: as `ten_crop_top1_error`, of networks whose authors test so; else None.
     """
@@ -92,7 +93,7 @@ def curve_path(directory: Path, experiment: str, run: str, seed: int) -> Path:
 
 def read_curve(path: Path) -> list[dict[str, float]]:
     """Reads a `metrics.csv`, or a copy of one: a row for each epoch, without the values that are missing in it."""
-    return [{name: float(text) for name, text in row.items() if text} for row in read_csv(path)]
+    return _parsed(path, lambda row: {name: float(text) for name, text in row.items() if text})
 
 
 def read_rows(path: Path, kind: type[_Row]) -> list[_Row]:
@@ -101,17 +102,27 @@ def read_rows(path: Path, kind: type[_Row]) -> list[_Row]:
     Columns of fields with a default may be missing: the file is older than they are.
 
     Raises:
-      ValueError: the file does not have the columns of `kind`.
+      ValueError: the file does not have the columns of `kind`, or a cell is not a number.
     """
     if not path.exists():
         return []
     fields: Sequence[Any] = dataclasses.fields(kind)  # type: ignore[arg-type]  # a dataclass
     columns = [field.name for field in fields]
     newer = [field.name for field in fields if field.default is not dataclasses.MISSING]
-    table = read_csv(path)
-    if list(dict.fromkeys([*(table.fieldnames or ()), *newer])) != columns:
-        raise ValueError(f"{path}: found columns {table.fieldnames}; expected {', '.join(columns)}")
-    return [kind(**_values(row, kind)) for row in table]
+    found = read_csv(path).fieldnames or ()
+    if list(dict.fromkeys([*found, *newer])) != columns:
+        raise ValueError(f"{path}: found columns {', '.join(found) or 'none'}; expected {', '.join(columns)}")
+    return _parsed(path, lambda row: kind(**_values(row, kind)))
+
+
+def _parsed(path: Path, parse: Callable[[dict[str, str]], _Parsed]) -> list[_Parsed]:
+    table, parsed = read_csv(path), []
+    for row in table:
+        try:
+            parsed.append(parse(row))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}: line {table.line_num}: {error}") from error
+    return parsed
 
 
 def add_row(path: Path, row: Any) -> None:

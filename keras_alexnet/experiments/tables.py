@@ -1,5 +1,6 @@
 """What the reports share: numbers as text, the difference of two errors, where the rows come from, figure files."""
 
+import importlib.util
 import math
 import re
 import statistics
@@ -98,6 +99,14 @@ def percent(values: Sequence[float]) -> str:
         return ""
     text = f"{100 * statistics.mean(values):.1f} %"
     return f"{text} ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else text
+
+
+def can_draw() -> bool:
+    """Whether matplotlib, an optional dependency, is installed; says so if not."""
+    if importlib.util.find_spec("matplotlib") is None:
+        print("no figures: pip install 'keras-alexnet[figures]'")
+        return False
+    return True
 
 
 def save_figure(figure: Any, path: Path) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from keras_alexnet.plots.style import BLUE, GREEN, GREY, ORANGE, SKY, VERMILLION, new_figure, shortened, styled
+from keras_alexnet.plots.style import COLORS, new_figure, shortened, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_COLORS = (BLUE, VERMILLION, GREEN, ORANGE, SKY, "#CC79A7", GREY)
 # A colour that returns has another marker and another line.
 _MARKERS, _DASHES = ("o", "s", "^", "D"), ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)))
 _QUANTITIES = (("val_top1_error", "validation error, centre crop (%)", 100), ("val_loss", "validation loss", 1))
@@ -96,8 +95,8 @@ def comparison_curves_figure(
 
 def _style(index: int) -> tuple[str, str, Any]:
     """Colour, marker and dashes of a network."""
-    turn = index // len(_COLORS)
-    return _COLORS[index % len(_COLORS)], _MARKERS[turn % len(_MARKERS)], _DASHES[turn % len(_DASHES)]
+    turn = index // len(COLORS)
+    return COLORS[index % len(COLORS)], _MARKERS[turn % len(_MARKERS)], _DASHES[turn % len(_DASHES)]
 
 
 def _label(name: str) -> str:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from keras_alexnet.plots.style import BLUE, GREEN, GREY, INK, ORANGE, SKY, VERMILLION, new_figure, shortened, styled
+from keras_alexnet.plots.style import (
+    COLORS,
+    GREY,
+    INK,
+    new_figure,
+    shortened,
+    styled,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,7 +24,6 @@ if TYPE_CHECKING:
 
 # (column, its validation column, label, factor)
 _QUANTITIES = (("top1_error", "val_top1_error", "top-1 error (%)", 100), ("loss", "val_loss", "cross-entropy", 1))
-_COLORS = (BLUE, VERMILLION, GREEN, ORANGE, SKY, "#CC79A7", GREY)
 _TRAINING: dict[str, Any] = {"linestyle": (0, (2, 1.5)), "linewidth": 1.3}
 _VALIDATION: dict[str, Any] = {"linestyle": "-", "linewidth": 1.8}
 
@@ -56,7 +62,7 @@ def learning_curves_figure(
     panels = figure.subplots(rows, columns, squeeze=False).flat
     for axes, (column, validation, label, factor) in zip(panels, shown, strict=True):
         for index, run in enumerate(seeds.values()):
-            color = _COLORS[index % len(_COLORS)]
+            color = COLORS[index % len(COLORS)]
             _draw(axes, run, column, factor, label="training", color=color, **_TRAINING)
             _draw(axes, run, validation, factor, label="validation", color=color, **_VALIDATION)
         _set_axes(axes, [row["epoch"] for row in every], label)
@@ -91,7 +97,7 @@ def training_error_figure(
     figure.suptitle(title, x=0.01, ha="left")
     axes = figure.subplots()
     for index, (name, run) in enumerate(seeds.items()):
-        color = _COLORS[index % len(_COLORS)]
+        color = COLORS[index % len(COLORS)]
         line = ("-", (0, (4, 2)), (0, (1, 1)))[index % 3]
         _draw(axes, run, "top1_error", 100, label=shortened(name, 60), color=color, linestyle=line, linewidth=1.8)
         # Labels at different heights do not overlap.
@@ -148,7 +154,7 @@ def _draw(axes: Axes, run: Sequence[Rows], column: str, factor: float, **style: 
 
 def _mark_target(axes: Axes, run: Sequence[Rows], target: float, height: float, color: str) -> None:
     """Marks the mean epoch of the seeds that reach the target; the label is at a share of the target's height."""
-    reached = [epoch for epoch in (_crossing(rows, target) for rows in run) if epoch is not None]
+    reached = [epoch for epoch in (epoch_of_error(rows, target) for rows in run) if epoch is not None]
     if reached:
         epoch, top = float(np.mean(reached)), 100 * target
         axes.plot(epoch, top, "o", color=color, markersize=6)
@@ -157,8 +163,13 @@ def _mark_target(axes: Axes, run: Sequence[Rows], target: float, height: float, 
         axes.annotate(f"epoch {epoch:.1f}", place, (5, 0), textcoords="offset points", fontsize=8, color=color)
 
 
-def _crossing(rows: Rows, target: float) -> float | None:
-    """The epoch in which the training error falls to `target`, linear between two epochs; None if it never does."""
+def epoch_of_error(rows: Rows, target: float) -> float | None:
+    """The epoch in which the training error falls to `target`, linear between two epochs; None if it never does.
+
+    Args:
+      rows: with "epoch" and "top1_error" (0..1).
+      target: 0..1.
+    """
     points = [(row["epoch"], row["top1_error"]) for row in rows if "top1_error" in row]
     place = next((place for place, (_, error) in enumerate(points) if error <= target), None)
     if place is None:
@@ -172,7 +183,7 @@ def _add_legend(figure: AnyFigure, names: Sequence[str], width: float) -> None:
     from matplotlib.lines import Line2D
 
     labels = [shortened(name, 60) for name in names]
-    handles = [Line2D([], [], color=_COLORS[index % len(_COLORS)], linewidth=3) for index in range(len(names))]
+    handles = [Line2D([], [], color=COLORS[index % len(COLORS)], linewidth=3) for index in range(len(names))]
     # A letter has about 0.065 inches, the line in front of it 0.5.
     columns = max(1, min(len(labels), int(width / (0.065 * max(map(len, labels)) + 0.5))))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns)
@@ -183,7 +194,7 @@ def _add_key(axes: Axes, seeds: Mapping[str, Sequence[Rows]]) -> None:
     from matplotlib.lines import Line2D
 
     drawn = axes.get_legend_handles_labels()[1]
-    color = INK if len(seeds) > 1 else _COLORS[0]
+    color = INK if len(seeds) > 1 else COLORS[0]
     key = {"training": _TRAINING, "validation": _VALIDATION}
     lines = [Line2D([], [], color=color, label=label, **style) for label, style in key.items() if label in drawn]
     axes.legend(handles=[*lines, *_range_key(seeds, color)])

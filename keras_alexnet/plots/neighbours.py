@@ -34,13 +34,13 @@ class Picture:
       image: `[H, W, 3]` uint8.
       name: its class or file name; may be empty.
       distance: of a neighbour: Euclidean, to the query.
-      is_class: whether `name` is its class.
+      label: the number of its class, if known. Two classes may have the same name.
     """
 
     image: np.ndarray
     name: str = ""
     distance: float = 0.0
-    is_class: bool = False
+    label: int | None = None
 
 
 @styled
@@ -75,11 +75,11 @@ def neighbours_figure(
             show_image(axes, picture.image)
             axes.set_title(shortened(picture.name, 18), fontsize=8, loc="center")
             axes.set_xlabel(f"{picture.distance:.3g}", fontsize=7, color="#555555", labelpad=2)
-            if query.is_class and picture.is_class:
-                frame(axes, BLUE if picture.name == query.name else VERMILLION)
-            else:
+            if query.label is None or picture.label is None:
                 frame(axes, GREY)
-    if any(query.is_class for query in queries):
+            else:
+                frame(axes, BLUE if picture.label == query.label else VERMILLION)
+    if any(query.label is not None for query in queries):
         caption += f"{' · ' if caption else ''}blue frame: the class of the query; orange: another"
     add_caption(figure, f"left: query; right: nearest first, with distance{' · ' if caption else ''}{caption}")
     return figure

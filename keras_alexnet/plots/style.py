@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # Distinguishable with every kind of colour blindness: Okabe and Ito, "Color Universal Design", 2008.
 BLUE, VERMILLION, GREEN, ORANGE, SKY, GREY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#8C8C8C"
 INK = "#222222"
+# Of curves and points, in this order.
+COLORS = (BLUE, VERMILLION, GREEN, ORANGE, SKY, "#CC79A7", GREY)
 
 _PARAMETERS: dict[str, Any] = {
     "font.size": 9,

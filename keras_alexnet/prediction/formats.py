@@ -145,7 +145,7 @@ def _write_parquet(predictions: Sequence[Prediction], columns: Columns, path: Pa
 
     schema = _parquet_schema(columns)
     # Names that are not UTF-8 cannot be stored as text.
-    names = [p.path if p.path.isprintable() else printable(p.path) for p in predictions]
+    names = [printable(p.path) for p in predictions]
     values: dict[str, Any] = {name: [getattr(p, name) for p in predictions] for name in schema.names[1:]}
     values["path"] = names
     if columns.features:

@@ -14,8 +14,8 @@ from pipelines.preparation.convert import report_ignored
 from pipelines.regular_files import MAX_TEXT_BYTES, read_file
 from pipelines.thread_map import ordered_thread_map
 
-# Images of a part: what is computed again after an interruption at most. Fewer of small inputs, so that these can be
-# divided among machines too.
+# Images per part: the most that an interruption repeats. Small inputs get smaller parts, so that several machines can
+# share them.
 _MOST_IMAGES, _FEWEST_IMAGES, _PARTS = 1024, 32, 64
 _READERS = 16
 

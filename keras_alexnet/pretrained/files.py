@@ -99,13 +99,12 @@ def load_weights_file(path: Path, given: dict[str, Any]) -> LoadedNetwork:
     else:
         assign_by_name(model, file)
     names, labels = _imagenet_classes(classes)
-    size = registered.resize_size if model.input_shape[1] == registered.image_size else resized_size(model)
     return LoadedNetwork(
         source=str(path),
         model=model,
         from_logits=True,
         resize=registered.resize_policy,
-        resized_size=size,
+        resized_size=registered.resized_size(model.input_shape[1]),
         training={"weights": str(path)},
         network=name,
         options=given,

@@ -47,3 +47,16 @@ class LoadedNetwork:
     steps: int = 0
     network: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def keras_model(self) -> keras.Model:
+        """The Keras model, for what needs its layers.
+
+        Raises:
+          ValueError: the network is an export.
+        """
+        if self.model is None:
+            raise ValueError(
+                f"model={self.source}: is an export, whose layers are not accessible; expected the run directory, "
+                ".keras or weight file that it was made of"
+            )
+        return self.model

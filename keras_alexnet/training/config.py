@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from keras_alexnet.distribute import STRATEGIES
 from keras_alexnet.networks import NAME_FORMS, find, parse_options
 from keras_alexnet.training.setting import COMMON, DEBUGGING, DETAILS_2012, DEVICES, Resume, checked, declare
-from pipelines.choices import AUGMENTATIONS, CLASS_ORDERS, COLOR_AUGMENTATIONS
+from pipelines.choices import AUGMENTATIONS, CLASS_ORDERS, COLOR_AUGMENTATIONS, DATASET_FORMS
 
 INITIALIZATIONS = ("paper", "he")
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -38,7 +38,7 @@ class TrainingConfig:
     dataset: str | None = declare(
         None,
         COMMON,
-        "photos, folder:DIR, ilsvrc:DIR, a directory written by pipelines.prepare, or a TFDS name such as imagenet2012",
+        DATASET_FORMS,
         resume=Resume.REFUSE,
     )
     model_dir: str | None = declare(

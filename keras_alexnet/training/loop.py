@@ -73,7 +73,9 @@ class TrainingLoop:
         self._tensorboard = TensorBoardLog(run.logs_dir, self._sample) if self._cluster.is_chief else None
         with context.strategy.scope():
             main_output = main_output_only(model)
-            self._evaluate = Evaluator(main_output, "center", context.strategy, confusion_classes=data.classes)
+            self._evaluate = Evaluator(
+                main_output, "center", context.strategy, confusion_classes=main_output.output_shape[-1]
+            )
         for callback in (schedule, self._resume, self._csv, self._tensorboard):
             if callback is not None:
                 callback.set_model(model)

@@ -54,19 +54,6 @@ class Request:
     crops: str = "center"
     features_file: str | None = None
 
-    def keras_model(self) -> keras.Model:
-        """The network's model.
-
-        Raises:
-          ValueError: the network is an export.
-        """
-        if self.network.model is None:
-            raise ValueError(
-                f"model={self.model}: is an export, whose layers are not accessible; expected the run directory, "
-                ".keras or weight file that it was made of"
-            )
-        return self.network.model
-
     def source(self) -> Source:
         """The dataset."""
         return open_evaluation_source(self.network, self.dataset, self.data_dir)
@@ -98,7 +85,7 @@ class Request:
 
 def kernels(request: Request) -> Figure:
     """The kernels of the first convolution."""
-    model = request.keras_model()
+    model = request.network.keras_model()
     towers = trace.first_convolution(model, request.network.preprocessing)
     return plots.kernels_figure(towers, f"Kernels of the first convolution: {request.title(model)}")
 
@@ -143,7 +130,7 @@ def nearest_neighbours(request: Request) -> Figure:
         label = photograph.label
         if label is None or not names:
             return plots.Picture(photograph.image, photograph.name, distance)
-        return plots.Picture(photograph.image, names[label], distance, is_class=True)
+        return plots.Picture(photograph.image, names[label], distance, label)
 
     return plots.neighbours_figure(
         [picture(query) for query in queries],
@@ -155,7 +142,7 @@ def nearest_neighbours(request: Request) -> Figure:
 
 def activations(request: Request) -> Figure:
     """Feature maps for one photograph."""
-    model, network = request.keras_model(), request.network
+    model, network = request.network.keras_model(), request.network
     (photograph,) = request.photographs(1, most=1)
     crop = center_crop(photograph.image[np.newaxis], model.input_shape[1])
     calls = trace.trace(model, crop, network.preprocessing)
@@ -221,7 +208,7 @@ def _scored(request: Request) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarr
 
 def architecture(request: Request) -> Figure:
     """The layers as boxes."""
-    model = request.keras_model()
+    model = request.network.keras_model()
     title = f"{request.title(model)}: {model.count_params():,} parameters"
     return plots.architecture_figure(trace.blocks(model, request.network.preprocessing), title)
 
@@ -246,7 +233,7 @@ def _rows(request: Request) -> list[dict[str, float]]:
 
 def summary(request: Request) -> Figure:
     """Kernels, predictions and curves in one figure."""
-    rows, model = _rows(request), request.keras_model()
+    rows, model = _rows(request), request.network.keras_model()
     towers = trace.first_convolution(model, request.network.preprocessing)
     return plots.summary_figure(
         towers,

@@ -34,7 +34,7 @@ class Nearest:
 
     Args:
       queries: features `[M, F]`.
-      count: rows to keep of each query.
+      count: rows to keep per query.
 
     Attributes:
       size: F.
@@ -172,7 +172,7 @@ def _csv_rows(file: BinaryIO) -> Iterator[Row]:
         if "feature_0" not in row:
             raise KeyError("feature_0")
         texts = [text for name, text in row.items() if name and name.startswith("feature_")]
-        # A feature that is not a number is an empty cell, and a failed image has empty cells only.
+        # A failed image has empty cells only. Other programs may write NaN as an empty cell.
         yield cell_text(row["path"]), [float(text or "nan") for text in texts] if any(texts) else None
 
 

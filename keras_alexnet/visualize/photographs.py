@@ -89,7 +89,7 @@ def _decoded_files(network: LoadedNetwork, paths: Iterable[str]) -> Iterator[Pho
 
 
 def sample(network: LoadedNetwork, source: Source, split: str, count: int) -> list[Photograph]:
-    """Chooses photographs of a split, as many of each class as there are, always the same ones.
+    """Chooses up to `count` photographs of a split, spread evenly over its classes; the same ones every time.
 
     Raises:
       ValueError: there is no such split, or no image of it can be decoded.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from keras_alexnet.saved_model.classifier_layer import Call, observed
 from keras_alexnet.ten_crop import Preprocessing, preprocess
 
 _ACTIVATIONS = ("TowerActivation", "Activation", "ReLU", "LeakyReLU", "PReLU", "ELU")
-# Words for what is between two layers with kernels, by a class or by a part of its name.
+# Words for layers between two layers with kernels, by the name of their class.
 _BETWEEN = {
     "LocalResponseNormalization": "LRN",
     "MapResponseNormalization": "map normalization",
@@ -87,8 +88,7 @@ def _channel_order(inputs: np.ndarray) -> list[int]:
 def blocks(model: keras.Model, preprocessing: Preprocessing = "none") -> list[Block]:
     """The image and the layers with kernels, for `plots.architecture_figure`."""
     size = model.input_shape[1]
-    found, between = [Block("image", tuple(model.input_shape[1:]))], list[str]()
-    after: list[list[str]] = [between]
+    found, after = [Block("image", tuple(model.input_shape[1:]))], list[list[str]]([[]])
     for call in trace(model, np.zeros((1, size, size, 3), np.float32), preprocessing):
         kernels = kernels_of(call.layer)
         outputs = keras.tree.flatten(call.outputs)
@@ -109,7 +109,7 @@ def blocks(model: keras.Model, preprocessing: Preprocessing = "none") -> list[Bl
             )
         )
         after.append([])
-    return [Block(**{**vars(block), "after": ", ".join(words)}) for block, words in zip(found, after, strict=True)]
+    return [dataclasses.replace(block, after=", ".join(words)) for block, words in zip(found, after, strict=True)]
 
 
 def _kernel_size(layer: keras.layers.Layer) -> tuple[int, int] | None:

@@ -1,8 +1,10 @@
+import numpy as np
 import pytest
 
 from keras_alexnet import VARIANTS, AlexNet, networks
 from keras_alexnet.classifier import parameters
 from keras_alexnet.describe import _leaves, multiply_adds
+from keras_alexnet.layers.locally_connected import LocallyConnected2D
 from keras_alexnet.variants.differences import differences
 from tests.helpers.commands import run_command
 
@@ -103,6 +105,12 @@ def test_multiply_adds_of_a_narrow_network_are_those_of_its_kernels():
     assert multiply_adds(model.get_layer("conv1")) == 55 * 55 * (11 * 11 * 3) * 8
     assert multiply_adds(model.get_layer("fc6")) == 6 * 6 * 32 * 512
     assert multiply_adds(model.get_layer("relu1")) == 0
+
+
+def test_a_locally_connected_layer_has_a_kernel_for_each_position():
+    layer = LocallyConnected2D(5, 3, padding="valid")
+    layer(np.zeros((1, 8, 6, 2)))
+    assert multiply_adds(layer) == (6 * 4) * (3 * 3 * 2) * 5
 
 
 def test_embeddings_of_a_vision_transformer_are_not_multiplied():

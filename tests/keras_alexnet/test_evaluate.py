@@ -151,6 +151,15 @@ def test_more_classes_than_the_networks_are_refused(network, copied):
         evaluate(network, f"folder:{copied}")
 
 
+def test_a_network_without_class_names_may_predict_classes_that_the_dataset_does_not_have(photographs):
+    layers = [keras.Input((32, 32, 3)), keras.layers.GlobalAveragePooling2D()]
+    model = keras.Sequential([*layers, keras.layers.Dense(4)])
+    model.layers[-1].bias.assign([0, 0, 0, 1e9])
+    network = LoadedNetwork("four classes", model, from_logits=True, resized_size=36)
+    rates = evaluate(network, f"folder:{photographs}", crops="center")
+    assert rates.confusion[:, 3].tolist() == [3, 3, 3, 0] and rates.top1_error == rates.macro_error == 1
+
+
 def test_results_are_appended_below_one_header_even_by_many_at_once(tmp_path):
     path = tmp_path / "results" / "all.csv"
     with ThreadPoolExecutor(8) as pool:

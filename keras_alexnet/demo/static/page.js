@@ -49,7 +49,7 @@ async function work() {
 async function classify(result) {
   try {
     if (about.max_file_bytes && result.file.size > about.max_file_bytes) {
-      throw new Error(`This file is larger than ${Math.floor(about.max_file_bytes / 2 ** 20)} MB.`);
+      throw new Error(`This file is larger than ${Math.floor(about.max_file_bytes / 1e6)} MB.`);
     }
     result.prediction = await request("api/classify", result.file);
     showAnswer(result);

@@ -73,6 +73,11 @@ def test_a_report_is_a_table_a_csv_file_and_a_figure(tmp_path, capsys):
         assert written[1].read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_weight_that_is_not_a_number_is_a_difference():
+    zeros, wrong = np.zeros(2), np.array([0, math.nan])
+    assert math.isnan(strategies._largest_difference([zeros, wrong], [zeros, zeros]))
+
+
 def test_a_training_step_has_the_operations_of_the_papers_network():
     # 724.4 million multiply-adds forward; backward twice as many, without conv1's gradient to the image.
     assert training_flop(VARIANTS["paper"]) == pytest.approx(2 * (3 * 724.4e6 - 105.4e6), rel=0.01)
@@ -140,8 +145,14 @@ def test_strategies_that_differ_end_the_command_with_an_error(monkeypatch, capsy
         (["--virtual_devices=1"], "--part=strategies: needs at least 2 devices; found 1 (CPU:0)"),
         (["--virtual_devices=3", "--batch=4"], "--batch=4: expected a multiple of the 3 replicas of mirrored x3"),
         (["--devices=GPU:77"], "--devices=GPU:77: there is no GPU:77"),
-        (["--part=serving", "--server=127.0.0.1:1", "--peers"], "--peers has no effect with --part=serving"),
-        (["--part=train", "--virtual_devices=2"], "--virtual_devices is for --part=strategies; found --part=train"),
+        (
+            ["--part=serving", "--server=127.0.0.1:1", "--peers"],
+            "--peers is for --part=train, inference, input or all; found --part=serving",
+        ),
+        (
+            ["--part=train", "--virtual_devices=2"],
+            "--virtual_devices is for --part=strategies or all; found --part=train",
+        ),
     ],
 )
 def test_strategies_that_cannot_be_compared_are_told_in_one_line(flags, says):

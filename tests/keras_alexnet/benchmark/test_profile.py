@@ -116,7 +116,8 @@ def test_a_profile_is_a_table_and_a_csv_file(tmp_path, capsys):
     [
         (["--part=input", "--profile"], "--profile is for --part=train, inference or all; found --part=input"),
         (["--part=inference", "--batches=1,x"], "--batches=1,x: expected numbers of images from 1, such as 1,80"),
-        (["--part=train", "--batches=1"], "--batches is for --part=inference; found --part=train"),
+        (["--part=train", "--profile", "--peers"], "--peers has no effect with --profile"),
+        (["--part=train", "--batches=1"], "--batches is for --part=inference or all; found --part=train"),
     ],
 )
 def test_flags_of_other_parts_are_refused_in_one_line(flags, says):

@@ -1,6 +1,7 @@
 import pytest
 import tensorflow as tf
 
+from keras_alexnet.benchmark import scaling
 from keras_alexnet.benchmark.scaling import Setup, Work, all_reduce_rate, expected, print_expectations
 
 WORK = Work(flop=4e9, gradient_bytes=240e6)
@@ -40,7 +41,7 @@ def test_expectations_are_printed_beside_what_was_measured(capsys):
     assert "5000" in printed and "4321" in printed and "8 of them" in printed
 
 
-def test_the_rate_of_an_all_reduce_is_the_bytes_of_its_ring_per_second():
+def test_the_rate_of_an_all_reduce_is_the_bytes_of_its_ring_per_second(monkeypatch):
     calls = []
 
     def timed(function):
@@ -49,3 +50,5 @@ def test_the_rate_of_an_all_reduce_is_the_bytes_of_its_ring_per_second():
 
     assert all_reduce_rate(tf.distribute.MirroredStrategy(["CPU:0"]), 400, timed) == 0
     assert calls == [1.0]
+    monkeypatch.setattr(scaling, "ring_bytes", lambda size, devices: size)
+    assert all_reduce_rate(tf.distribute.MirroredStrategy(["CPU:0"]), 400, timed) == 400 / 0.5

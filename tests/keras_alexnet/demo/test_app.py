@@ -13,8 +13,10 @@ from PIL import Image
 pytest.importorskip("starlette")
 httpx = pytest.importorskip("httpx")
 
+from keras_alexnet.demo import explanation  # noqa: E402 (after the skips)
 from keras_alexnet.demo.app import MAX_FILE_BYTES, Demo, create_app  # noqa: E402 (after the skips)
 from keras_alexnet.demo.explanation import Explanation  # noqa: E402
+from keras_alexnet.pretrained import LoadedNetwork  # noqa: E402
 from serving.client import Prediction, ServingError  # noqa: E402
 
 
@@ -176,9 +178,12 @@ def test_an_unsuitable_features_file_is_refused_at_the_start(trained, tmp_path, 
         Explanation(str(trained), str(features))
 
 
-def test_an_export_has_no_layers(tmp_path):
+def test_an_export_has_no_layers(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="no such file"):
         Explanation(str(tmp_path / "none"))
+    monkeypatch.setattr(explanation, "load_network", lambda path: LoadedNetwork(path, signatures={}))
+    with pytest.raises(ValueError, match=r"^model=export/mine: is an export, whose layers are not accessible"):
+        Explanation("export/mine")
 
 
 @pytest.mark.subprocess

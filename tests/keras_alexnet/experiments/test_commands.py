@@ -4,8 +4,9 @@ import pytest
 
 from keras_alexnet.experiments.commands import RunInterrupted, run_command
 
+pytestmark = pytest.mark.subprocess
 
-@pytest.mark.subprocess
+
 def test_a_signal_is_handed_on_once_and_the_command_ends_its_work(tmp_path, monkeypatch):
     (tmp_path / "worker.py").write_text(
         "import os, pathlib, signal, sys, time\n"
@@ -25,7 +26,22 @@ def test_a_signal_is_handed_on_once_and_the_command_ends_its_work(tmp_path, monk
     assert (tmp_path / "saved").read_text() == "[15]"
 
 
-@pytest.mark.subprocess
 def test_a_command_that_fails_is_named():
     with pytest.raises(ValueError, match="no_such_module ended with exit code 1; see above"):
         run_command("no_such_module")
+
+
+def test_a_command_that_ends_by_the_signal_is_interrupted_too(tmp_path, monkeypatch):
+    (tmp_path / "without_handler.py").write_text(
+        "import os, signal, time\nos.kill(os.getppid(), signal.SIGTERM)\ntime.sleep(60)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(RunInterrupted):
+        run_command("without_handler")
+
+
+def test_a_command_that_was_done_when_the_signal_came_is_interrupted_too(tmp_path, monkeypatch):
+    (tmp_path / "done.py").write_text("import os, signal\nos.kill(os.getppid(), signal.SIGTERM)\nos._exit(0)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(RunInterrupted):
+        run_command("done")

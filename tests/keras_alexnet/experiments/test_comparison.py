@@ -105,7 +105,14 @@ def test_names_become_file_names():
 
 @pytest.mark.parametrize(
     "dataset, name",
-    [("cifar10", "cifar10"), ("imagenette/full-size-v2", "imagenette"), ("folder:my/pets", "pets"), ("/a/b-c", "b_c")],
+    [
+        ("cifar10", "cifar10"),
+        ("cifar10:3.0.2", "cifar10"),
+        ("imagenette/full-size-v2:1.0.0", "imagenette"),
+        ("folder:my/pets", "pets"),
+        ("ilsvrc:/data/in", "in"),
+        ("/a/b-c", "b_c"),
+    ],
 )
 def test_rows_of_datasets_are_in_different_files(dataset, name):
     assert comparison.comparison_name(dataset) == f"comparison_{name}"

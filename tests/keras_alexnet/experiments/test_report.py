@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_alexnet.experiments import report
+from keras_alexnet.experiments import report, tables
 from keras_alexnet.experiments.definitions import EXPERIMENTS, find_experiment
 from keras_alexnet.experiments.results import COLUMNS, Result, read_results, write_result
 
@@ -121,6 +121,8 @@ def test_epochs_to_the_target_are_compared(tmp_path, metrics):
     write(tmp_path, metrics, run="relu", epochs_to_target=2.0, **times)
     write(tmp_path, metrics, run="tanh", epochs_to_target=11.0, **times)
     assert "tanh: 5.5 times as many epochs as ReLU." in report.report_text(tmp_path)
+    write(tmp_path, metrics, run="tanh", epochs_to_target=None, **times | {"seed": 1})
+    assert "tanh: 5.5 times as many epochs as ReLU (1 of 2 seeds reached it)." in report.report_text(tmp_path)
     write(tmp_path, metrics, run="tanh", epochs_to_target=None, **times)
     assert "25 % training error was not reached in 2 epochs, 1.0 times as many as ReLU needs." in report.report_text(
         tmp_path
@@ -137,6 +139,21 @@ def test_files_of_another_format_are_refused(tmp_path):
     (tmp_path / "lrn.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match=rf"lrn\.csv: found columns .*; expected {', '.join(COLUMNS[:3])}"):
         read_results(tmp_path, "lrn")
+
+
+def test_a_cell_that_is_not_a_number_is_named_with_its_line(tmp_path, metrics):
+    write(tmp_path, metrics)
+    path = tmp_path / "lrn.csv"
+    path.write_text(path.read_text().replace("lrn,with", "lrn,with,x"))
+    with pytest.raises(ValueError, match=r"lrn\.csv: line 2: "):
+        read_results(tmp_path, "lrn")
+
+
+def test_without_matplotlib_the_report_has_no_figures(tmp_path, metrics, monkeypatch, capsys):
+    monkeypatch.setattr(tables.importlib.util, "find_spec", lambda name: None)
+    write(tmp_path / "results", metrics)
+    assert report.write_report(tmp_path / "results").is_file()
+    assert not list(tmp_path.rglob("*.svg")) and capsys.readouterr().out.startswith("no figures: pip install")
 
 
 def test_figures_are_drawn_from_the_curves(tmp_path, metrics):

@@ -258,12 +258,3 @@ def test_a_dataset_is_prepared_at_the_size_of_the_experiment(commands, tmp_path)
 def test_unknown_runs_are_named():
     with pytest.raises(ValueError, match="runs=c: expected some of a, b"):
         EXPERIMENT.run("c")
-
-
-@pytest.mark.parametrize(
-    ("errors", "expected"), [((0.5, 0.3, 0.2), 2.5), ((0.25, 0.1, 0.1), 1.0), ((0.9, 0.8, 0.7), None)]
-)
-def test_epochs_to_a_target_are_interpolated(errors, expected):
-    curve = [{"epoch": epoch, "top1_error": error} for epoch, error in enumerate(errors, 1)]
-    found = measurement.epochs_to_target(curve, 0.25)
-    assert found == (expected if expected is None else pytest.approx(expected))

@@ -4,6 +4,7 @@ import pytest
 from keras_alexnet import plots
 from keras_alexnet.plots.architecture import stages
 from keras_alexnet.plots.confusion import confusion_image
+from keras_alexnet.plots.curves import epoch_of_error
 from keras_alexnet.plots.kernels import kernel_tiles
 from keras_alexnet.plots.style import mosaic, percent, shortened
 
@@ -167,7 +168,7 @@ def test_the_training_error_shows_where_the_target_is_reached():
 
 
 def test_neighbours_and_activations_are_drawn():
-    query, other = plots.Picture(image(), "cat", is_class=True), plots.Picture(image(), "dog", 1.25, is_class=True)
+    query, other = plots.Picture(image(), "cat", label=0), plots.Picture(image(), "dog", 1.25, label=1)
     shown = texts(plots.neighbours_figure([query, query], [[other, query], [other]]))
     assert "1.25" in shown and "dog" in shown
     maps = {"conv1": RANDOM.normal(size=(5, 5, 40)), "fc6": -np.ones(300)}
@@ -223,3 +224,12 @@ def test_figures_change_no_setting_of_the_process():
     before = dict(matplotlib.rcParams)
     plots.kernels_figure([RANDOM.normal(size=(3, 3, 3, 4))])
     assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize(
+    ("errors", "expected"), [((0.5, 0.3, 0.2), 2.5), ((0.25, 0.1, 0.1), 1.0), ((0.9, 0.8, 0.7), None)]
+)
+def test_the_epoch_of_an_error_is_interpolated(errors, expected):
+    curve = [{"epoch": epoch, "top1_error": error} for epoch, error in enumerate(errors, 1)]
+    found = epoch_of_error(curve, 0.25)
+    assert found == (expected if expected is None else pytest.approx(expected))

@@ -171,7 +171,7 @@ def test_files_are_found_by_what_is_written_of_their_names(network, photographs,
     write_features(tmp_path / f"features.{suffix}", [(name, [float(n)]) for n, name in enumerate(names)])
     (found,) = neighbours.in_file(network, tmp_path / f"features.{suffix}", neighbours.Nearest(np.zeros((1, 1)), 99))
     assert [photograph.name for _, photograph in found] == names
-    assert "skipped" not in capsys.readouterr().err
+    assert "found no image" not in capsys.readouterr().err
 
 
 def test_the_figure_of_a_file_of_features_names_its_files(trained, network, photographs, tmp_path):
