@@ -4,7 +4,9 @@
 import keras_alexnet
 
 model = keras_alexnet.AlexNet(classes=10, init="he")
-model.compile(keras_alexnet.PaperSGD(0.01), "sparse_categorical_crossentropy", [keras_alexnet.Top1Error()])
+model.compile(
+    keras_alexnet.PaperSGD(0.01), loss="sparse_categorical_crossentropy", metrics=[keras_alexnet.Top1Error()]
+)
 ```
 
 Importing this package has no side effects. TensorFlow and Keras are imported when the first public name is used. If

@@ -72,6 +72,8 @@ def training_dataset(
         >>> model.compile(PaperSGD(0.005), "sparse_categorical_crossentropy", metrics=[Top1Error()])
         >>> model.fit(train, validation_data=val, epochs=10)
     """
+    if start_epoch < 0:
+        raise ValueError(f"start_epoch={start_epoch}: expected a number that is not negative")
     source = _open(dataset, data_dir, validation_fraction)
     variant = resolve_variant(variant)
     resize, bad = source.resize if source.prepared else variant.resize, frozenset[str]()

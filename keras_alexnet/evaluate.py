@@ -20,6 +20,7 @@ from keras_alexnet.model_flags import define_model_flags, load_models
 from pipelines.choices import CROPS, DATASET_FORMS, EVALUATION_CROPS
 from pipelines.cli import define_path, run
 from pipelines.progress import progress_bar
+from pipelines.safe_text import printable
 
 if TYPE_CHECKING:
     from keras_alexnet.pretrained import LoadedNetwork
@@ -211,18 +212,21 @@ def print_rates(rates: ErrorRates, crops: str, where: str, names: Sequence[str])
     errors = {name: error for name, error in zip(names, rates.class_errors, strict=False) if error > 0}
     worst = sorted(errors, key=lambda name: -errors[name])[:_WORST_CLASSES]
     if worst and len(names) > 1:
-        print(f"       largest errors: {', '.join(f'{name} {errors[name]:.1%}' for name in worst)}", flush=True)
+        print(
+            f"       largest errors: {', '.join(f'{printable(name)} {errors[name]:.1%}' for name in worst)}", flush=True
+        )
 
 
 def main(argv: Sequence[str]) -> None:
     """Evaluates, prints and appends one row for each kind of crops."""
     options = flags.FLAGS
-    from keras_alexnet.training.results_file import COLUMNS, append_result, write_class_errors
+    from keras_alexnet.training.results_file import COLUMNS, append_result, check_results_file, write_class_errors
 
     networks, models = load_models(options), " + ".join(options.model)
     source = open_evaluation_source(networks, options.dataset, options.data_dir)
     is_run = len(networks) == 1 and Path(options.model[0], "model.json").is_file()
     results_file = Path(options.results_file or (Path(options.model[0], "results.csv") if is_run else "results.csv"))
+    check_results_file(results_file)
     if len(networks) > 1:
         print(f"average of {len(networks)} networks: {models}")
     names = ("batch_size", "max_bad_fraction", "stochastic_passes")
@@ -235,8 +239,8 @@ def main(argv: Sequence[str]) -> None:
         steps = " + ".join(str(network.steps) for network in networks)
         row = (now, models, steps, source.name, options.split, evaluated, rates.images, rates.skipped)
         numbers = (rates.top1_error, rates.top5_error, rates.loss, rates.macro_error, rates.calibration_error)
-        append_result(results_file, dict(zip(COLUMNS, (*row, *numbers), strict=True)))
         print_rates(rates, evaluated, f"{source.name} {options.split}", source.class_names)
+        append_result(results_file, dict(zip(COLUMNS, (*row, *numbers), strict=True)))
     classes_file = results_file.with_name(f"{results_file.stem}_classes.csv")
     write_class_errors(classes_file, source.class_names, found)
     print(f"appended to {results_file}; the errors of all classes are in {classes_file}")

@@ -173,9 +173,9 @@ def preprocess_input(images: Any, crop_size: int | None = None, *, variant: str 
     ```
     """
     variant = resolve_variant(variant)
-    crop_size = crop_size or variant.crop_size
-    if not 0 < crop_size <= 256:
-        raise ValueError(f"crop_size={crop_size}: expected 1 to 256")
+    crop_size = variant.crop_size if crop_size is None else crop_size
+    if not isinstance(crop_size, int) or not 0 < crop_size <= 256:
+        raise ValueError(f"crop_size={crop_size!r}: expected an integer from 1 to 256")
     if isinstance(images, tf.Tensor):
         return _preprocessed_tensor(images, crop_size, variant.resize)
     if not isinstance(images, list | tuple):

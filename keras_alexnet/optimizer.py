@@ -1,6 +1,7 @@
 """The paper's update rule."""
 
 import math
+import numbers
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -74,9 +75,11 @@ class PaperSGD(keras.optimizers.Optimizer):
         name: str = "paper_sgd",
         **kwargs: Any,
     ):
-        if not 0 <= momentum < 1:
+        _check_not_negative(momentum=momentum, weight_decay=weight_decay)
+        if momentum >= 1:
             raise ValueError(f"momentum={momentum}: expected 0 <= momentum < 1")
-        _check_not_negative(weight_decay=weight_decay)
+        if isinstance(learning_rate, int | float):
+            _check_not_negative(learning_rate=learning_rate)
         # The base class must not see weight_decay: it would apply Keras' decoupled rule as well.
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.momentum, self.decay, self.decay_biases = momentum, weight_decay, decay_biases
@@ -124,6 +127,8 @@ class PaperSGD(keras.optimizers.Optimizer):
 
     @layer_lr_multipliers.setter
     def layer_lr_multipliers(self, multipliers: Mapping[str, float]) -> None:
+        if not isinstance(multipliers, Mapping):
+            raise ValueError(f"layer_lr_multipliers={multipliers!r}: expected a dict from layer names to multipliers")
         for layer, multiplier in multipliers.items():
             _check_not_negative(**{f"layer_lr_multipliers: {layer}": multiplier})
         self._layer_lr_multipliers = {layer: float(multiplier) for layer, multiplier in multipliers.items()}
@@ -212,5 +217,5 @@ def _update(
 
 def _check_not_negative(**values: float) -> None:
     for name, value in values.items():
-        if not (math.isfinite(value) and value >= 0):
-            raise ValueError(f"{name}={value}: expected a number that is not negative")
+        if not (isinstance(value, numbers.Real) and math.isfinite(value) and value >= 0):
+            raise ValueError(f"{name}={value!r}: expected a number that is not negative")

@@ -78,7 +78,9 @@ def cropper(
                 flip = tf.constant(False)
             image = tf.ensure_shape(pixels(encoded, key, y, x, crop_size, crop_size), [crop_size, crop_size, 3])
             if mean_crop == "crop":
-                image = tf.cast(image, tf.float32) - crop(tf.constant(statistics.mean_image), y, x, crop_size)
+                image = tf.cast(image, tf.float32) - crop(
+                    tf.constant(statistics.mean_image, tf.float32), y, x, crop_size
+                )
         return tf.cond(flip, lambda: tf.reverse(image, axis=[1]), lambda: image)
 
     return cut

@@ -74,8 +74,16 @@ def read_lines(path: str | os.PathLike[str], encoding: str = "utf-8") -> list[st
 
 
 def read_csv(path: str | os.PathLike[str], encoding: str = "utf-8") -> "csv.DictReader[str]":
-    """The rows of a CSV file with a header, as dictionaries; errors as of `read_text`."""
-    return csv.DictReader(io.StringIO(read_text(path, encoding), newline=""))
+    """The rows of a CSV file with a header, as dictionaries; errors as of `open_file`.
+
+    Raises:
+        ValueError: it is not text in `encoding`.
+    """
+    try:
+        text = read_text(path, encoding)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is not text ({error.reason} at byte {error.start}); expected a CSV file") from error
+    return csv.DictReader(io.StringIO(text, newline=""))
 
 
 def check_directory(directory: str | os.PathLike[str]) -> None:

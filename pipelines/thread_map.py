@@ -29,4 +29,5 @@ def ordered_thread_map(
         while pending:
             yield pending.popleft().result()
     finally:
-        pool.shutdown(cancel_futures=True)
+        # Not waiting: an abandoned generator may be finalized on one of these threads, which cannot wait for itself.
+        pool.shutdown(wait=False, cancel_futures=True)

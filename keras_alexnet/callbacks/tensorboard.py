@@ -1,5 +1,6 @@
 """Logs for TensorBoard: curves, norms of weights and updates, kernels, confusion matrix, training images."""
 
+import contextlib
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from keras_alexnet.callbacks.schedules import inner_optimizer
 from keras_alexnet.plots.confusion import confusion_image
 from keras_alexnet.plots.kernels import kernel_tiles
 from keras_alexnet.plots.style import mosaic
+from pipelines.cli import reason_of
 
 
 class TensorBoardLog(keras.callbacks.Callback):
@@ -42,7 +44,13 @@ class TensorBoardLog(keras.callbacks.Callback):
         self.confusion: np.ndarray | None = None
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Writes what the class says, at the number of steps done."""
+        """Writes what the class says, at the number of steps done; a full disk does not end the training."""
+        try:
+            self._write(epoch, logs)
+        except tf.errors.OpError as error:
+            print(f"cannot write TensorBoard's logs: {reason_of(error)}; training continues", flush=True)
+
+    def _write(self, epoch: int, logs: Mapping[str, float] | None) -> None:
         logs = dict(logs or {})
         step = int(logs.get("steps", keras.ops.convert_to_numpy(inner_optimizer(self.model.optimizer).iterations)))
         for name, value in (logs | layer_norms(self.model)).items():
@@ -65,7 +73,9 @@ class TensorBoardLog(keras.callbacks.Callback):
     def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
         """Closes the files."""
         for writer in self._writers.values():
-            writer.close()
+            # What could not be written has been reported.
+            with contextlib.suppress(tf.errors.OpError):
+                writer.close()
 
 
 def layer_norms(model: keras.Model) -> dict[str, float]:

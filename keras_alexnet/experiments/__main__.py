@@ -5,8 +5,8 @@
     python -m keras_alexnet.experiments report
 
 `run` trains and evaluates the runs of an experiment that have no result yet; the same command resumes it after an
-interruption. `report` writes results.md, comparison.md (rows of keras_alexnet.compare) and their figures from the
-results alone.
+interruption. `report` writes results.md and comparison.md (rows of keras_alexnet.compare) beside the directory of the
+results, and their figures into it, from the results alone.
 """
 
 from collections.abc import Sequence

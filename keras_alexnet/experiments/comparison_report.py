@@ -22,8 +22,14 @@ from keras_alexnet.experiments.published import (
     SURVEY_REMARKS,
 )
 from keras_alexnet.experiments.results import curve_path, read_curve
-from keras_alexnet.experiments.tables import can_draw, error_difference, markdown_table, provenance, save_figure
-from pipelines.atomic import write_file
+from keras_alexnet.experiments.tables import (
+    can_draw,
+    error_difference,
+    markdown_table,
+    provenance,
+    save_figure,
+    write_page,
+)
 
 _HEADER = """\
 # Networks under equal conditions
@@ -91,7 +97,7 @@ def write_report(results_dir: Path) -> Path:
     page = results_dir.parent / "comparison.md"
     for name in comparisons(results_dir):
         write_figures(results_dir, name)
-    write_file(page, report_text(results_dir))
+    write_page(page, report_text(results_dir))
     return page
 
 

@@ -16,8 +16,8 @@ from keras_alexnet.experiments.tables import (
     provenance,
     save_figure,
     signed,
+    write_page,
 )
-from pipelines.atomic import write_file
 
 _HEADER = """\
 # Results
@@ -44,7 +44,7 @@ def write_report(results_dir: Path) -> Path:
         results = read_results(results_dir, experiment.name)
         if results:
             _write_figure(results_dir, experiment, results)
-    write_file(report, report_text(results_dir))
+    write_page(report, report_text(results_dir))
     return report
 
 

@@ -92,7 +92,13 @@ def curve_path(directory: Path, experiment: str, run: str, seed: int) -> Path:
 
 
 def read_curve(path: Path) -> list[dict[str, float]]:
-    """Reads a `metrics.csv`, or a copy of one: a row for each epoch, without the values that are missing in it."""
+    """Reads a `metrics.csv`, or a copy of one: a row for each epoch, without the values that are missing in it.
+
+    Raises:
+      ValueError: it has no rows with a column "epoch".
+    """
+    if "epoch" not in next(read_csv(path), {}):
+        raise ValueError(f"{path}: found no row with a column epoch; expected rows of metrics.csv")
     return _parsed(path, lambda row: {name: float(text) for name, text in row.items() if text})
 
 

@@ -70,19 +70,17 @@ def run_experiment(
             same = _same_run(experiment, results_dir, shown)
             if same is not None:
                 result = dataclasses.replace(same, experiment=experiment.name, run=run.name)
-                write_result(results_dir, result, curve_path(results_dir, *same.key))
-                report(f"added {run.name}, seed {seed}: the run {same.run} of {same.experiment}")
-                added.append(result)
-                continue
-            prepared = prepared_dataset(experiment, dataset, work_dir, data_dir, run.subset)
-            run_dir = run_directory(work_dir, experiment.name, run.name, seed)
-            arguments = [*training_flags(experiment, run, seed, flags), f"--dataset={prepared}"]
-            arguments += _initial_weights(experiment, run, seed, work_dir)
-            _train(run_dir, arguments, report)
-            report(f"evaluating {run_dir}")
-            result = measurement.of_run(experiment, run, seed, run_dir, shown)
-            write_result(results_dir, result, run_dir / "metrics.csv")
-            report(f"added {run.name}, seed {seed}: ten-crop top-1 error {result.ten_crop_top1_error:.2%}")
+                curve, origin = curve_path(results_dir, *same.key), f"the run {same.run} of {same.experiment}"
+            else:
+                prepared = prepared_dataset(experiment, dataset, work_dir, data_dir, run.subset)
+                run_dir = run_directory(work_dir, experiment.name, run.name, seed)
+                arguments = [*training_flags(experiment, run, seed, flags), f"--dataset={prepared}"]
+                _train(run_dir, [*arguments, *_initial_weights(experiment, run, seed, work_dir)], report)
+                report(f"evaluating {run_dir}")
+                result = measurement.of_run(experiment, run, seed, run_dir, shown)
+                curve, origin = run_dir / "metrics.csv", f"ten-crop top-1 error {result.ten_crop_top1_error:.2%}"
+            write_result(results_dir, result, curve)
+            report(f"added {run.name}, seed {seed}: {origin}")
             added.append(result)
     for run in (run for run in selected if run.average_of):
         if (experiment.name, run.name, experiment.seeds[0]) in finished:

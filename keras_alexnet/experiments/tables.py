@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from keras_alexnet.experiments.results import Result
+from pipelines.atomic import write_file
+from pipelines.regular_files import read_text
 
+_WRITTEN_BY = "Written by `python -m keras_alexnet.experiments report`"
 # One number, or what stands for it: "26.4 % ± 0.6", "11 (27.6 %)", "not run here".
 _NUMBER = re.compile(r"not (run here|reached)|[-+]?[\d.,]+( %)?( ± [\d.]+)?( \([\w. %]{,10}\))?")
 
@@ -99,6 +102,19 @@ def percent(values: Sequence[float]) -> str:
         return ""
     text = f"{100 * statistics.mean(values):.1f} %"
     return f"{text} ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else text
+
+
+def write_page(path: Path, text: str) -> None:
+    """Writes a page of a report, in place of an earlier one only.
+
+    Raises:
+      ValueError: there is a file that no report has written.
+    """
+    if path.exists() and _WRITTEN_BY not in read_text(path):
+        raise ValueError(
+            f"results_dir: its parent has a file {path} that no report has written; move it, or the results"
+        )
+    write_file(path, text)
 
 
 def can_draw() -> bool:

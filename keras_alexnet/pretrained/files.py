@@ -9,14 +9,13 @@ import keras
 
 from keras_alexnet import networks
 from keras_alexnet.classifier import (
-    alexnet_input,
     check_classifier,
-    resized_size,
     resolve_inputs_and_outputs,
     with_image_size,
 )
 from keras_alexnet.imagenet import imagenet_names, imagenet_wnids
 from keras_alexnet.pretrained.loaded_network import LoadedNetwork
+from keras_alexnet.pretrained.resizing import resizing
 from keras_alexnet.variants import VARIANTS, find_variant
 from keras_alexnet.weights import check_keras_file, keras_version
 from keras_alexnet.weights.assign import assign, assign_by_name, read_weights
@@ -48,19 +47,15 @@ def load_keras_file(path: Path, given: dict[str, Any]) -> LoadedNetwork:
     model = with_image_size(model, image_size)
     check_classifier(model)
     preprocessing, from_logits = resolve_inputs_and_outputs(model, preprocessing, from_logits)
-    centring = alexnet_input(model)
-    # The file contains neither; those of a network of the registry are known by its name.
-    known = networks.find(model.name) if model.name in networks.names() and centring is None else None
-    is_known = known is not None and known.image_size == model.input_shape[1]
-    policy = known.resize_policy if known is not None else "shorter_side"
+    policy, size = resizing(model)
     names, labels = _imagenet_classes(model.output_shape[-1])
     return LoadedNetwork(
         source=str(path),
         model=model,
         from_logits=from_logits,
         preprocessing=preprocessing,
-        resize=centring.resize if centring is not None else policy,
-        resized_size=known.resize_size if known is not None and is_known else resized_size(model),
+        resize=policy,
+        resized_size=size,
         training={"weights": str(path)},
         class_names=names,
         display_names=labels,

@@ -47,6 +47,8 @@ def load_network(
     network = load_network("mine.weights.h5", network="paper", classes=10, width=0.25, init="he")
     ```
     """
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise ValueError(f"path={path!r}: expected the path of {_KINDS}")
     path = Path(path)
     given = {"network": network, "classes": classes, **options}
     given = {name: value for name, value in given.items() if value is not None}

@@ -8,11 +8,11 @@ import keras
 from keras_alexnet.classifier import (
     alexnet_input,
     check_classifier,
-    resized_size,
     resolve_inputs_and_outputs,
     with_image_size,
 )
 from keras_alexnet.pretrained import LoadedNetwork
+from keras_alexnet.pretrained.resizing import resizing
 from keras_alexnet.saved_model.versions import check_names
 from keras_alexnet.ten_crop import Preprocessing
 from pipelines.images.crops import check_resize
@@ -42,7 +42,7 @@ def resolve_network(
     check_names(model, "class_names", class_names)
     check_names(model, "labels", labels)
     preprocessing, from_logits = resolve_inputs_and_outputs(model, preprocessing, from_logits)
-    size = resized_size(model) if resize_size is None else resize_size
+    size = resizing(model)[1] if resize_size is None else resize_size
     if size < model.input_shape[1]:
         raise ValueError(f"resize_size={size}: expected at least the {model.input_shape[1]} pixels of {model.name}")
     return LoadedNetwork(
@@ -59,16 +59,15 @@ def resolve_network(
 
 
 def resolve_resize(model: keras.Model, resize: str | None) -> str:
-    """How images are resized for `model`: an `AlexNet` contains it; else as given, by default "shorter_side".
+    """How images are resized for `model`: as given, by default as `resizing` says. An `AlexNet` contains it.
 
     Raises:
       ValueError: `resize` is unknown, or not that of an `AlexNet`.
     """
-    centring = alexnet_input(model)
-    if centring is not None:
-        if resize not in (None, centring.resize):
-            raise ValueError(f"resize={resize}: {model.name} contains its own, {centring.resize}")
-        return centring.resize
-    resize = "shorter_side" if resize is None else resize
+    own = resizing(model)[0]
+    if resize is None:
+        return own
+    if alexnet_input(model) is not None and resize != own:
+        raise ValueError(f"resize={resize}: {model.name} contains its own, {own}")
     check_resize(resize)
     return resize

@@ -1,5 +1,6 @@
 """`export_model`: writes a version of a model for TensorFlow Serving, verifies it and publishes it by one rename."""
 
+import numbers
 import os
 import subprocess
 import sys
@@ -66,9 +67,9 @@ def export_model(
         for other models.
       image_size: S, for a model that accepts images of several sizes, such as those of keras-hub.
       resize: how images are resized, one of `pipelines.choices.RESIZE_POLICIES`; an `AlexNet` contains it. By default
-        "shorter_side".
+        that of the network of the registry with the model's name, else "shorter_side".
       resize_size: R, the side in pixels that images are resized to before they are cropped, at least S: that of
-        training. By default 256 for an `AlexNet`, else S / 0.875.
+        training. By default 256 for an `AlexNet`, that of a network of the registry, else S / 0.875.
       labels: values of the output "labels", one per class; the class names by default.
       precision: "float32", or "bfloat16" (AlexNet only) for weights and most of the arithmetic.
       top_k: how many classes a prediction names, at least 1; all of them if there are fewer.
@@ -101,6 +102,8 @@ def export_model(
         labels=labels,
         training=training,
     )
+    if not isinstance(top_k, numbers.Integral) or isinstance(top_k, bool) or top_k < 1:
+        raise ValueError(f"top_k={top_k!r}: expected an integer from 1")
     target = new_version(export_base, version)
     write_version(
         target,

@@ -18,6 +18,8 @@ from pipelines.cli import reason_of
 def check_names(model: keras.Model, argument: str, names: Sequence[str]) -> None:
     """Raises ValueError unless `names` are one line per class."""
     classes = model.output_shape[-1]
+    if names is None or isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{argument}={names!r}: expected a list of strings")
     if len(names) != classes:
         raise ValueError(f"{argument}: found {len(names)}; expected {classes}, one per class of {model.name}")
     broken = [name for name in names if name.splitlines() != [name]]

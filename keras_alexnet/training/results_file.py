@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from keras_alexnet.training.evaluation import ErrorRates
 from pipelines.atomic import FileLockedError, file_lock, write_file
 from pipelines.cli import reason_of
 from pipelines.regular_files import open_file, read_csv
+from pipelines.safe_text import spreadsheet_cell
 
 COLUMNS = (
     *("time", "model_dir", "steps", "dataset", "split", "crops", "images", "skipped"),
@@ -18,6 +20,24 @@ COLUMNS = (
 _LOCK_TIMEOUT_S = 60.0
 # Of columns in version 0.1.
 _OLD_NAMES = {"views": "crops"}
+
+
+def check_results_file(path: Path) -> None:
+    """Checks that `append_result` can append to `path`, before time is spent on an evaluation.
+
+    Raises:
+      ValueError: the file is of another kind, or cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            _convert_old_columns(path)
+            with open(path, "a", encoding="utf-8"):
+                pass
+        else:
+            tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise ValueError(f"results_file={path}: {reason_of(error)}; expected a file that can be written") from error
 
 
 def append_result(path: Path, result: Mapping[str, object]) -> None:
@@ -55,8 +75,10 @@ def _convert_old_columns(path: Path) -> None:
     table = read_csv(path)
     header = list(table.fieldnames or ())
     names = [_OLD_NAMES.get(name, name) for name in header]
-    if header == list(COLUMNS) or not set(names) <= set(COLUMNS):
+    if header == list(COLUMNS):
         return
+    if not set(names) <= set(COLUMNS):
+        raise ValueError(f"results_file={path}: found columns {', '.join(header)}; expected {', '.join(COLUMNS)}")
     rows = [dict(zip(names, row.values(), strict=False)) for row in table]
     text = io.StringIO()
     converted = csv.DictWriter(text, COLUMNS, lineterminator="\n")
@@ -80,5 +102,7 @@ def write_class_errors(path: Path, names: Sequence[str], rates: Mapping[str, Err
     assert counts is not None
     columns = [each.class_errors for each in rates.values()]
     for index, (name, images) in enumerate(zip(names, counts.sum(1), strict=False)):
-        table.writerow([name, images, *("" if images == 0 else f"{column[index]:.6g}" for column in columns)])
+        table.writerow(
+            [spreadsheet_cell(name), images, *("" if images == 0 else f"{column[index]:.6g}" for column in columns)]
+        )
     write_file(path, text.getvalue())

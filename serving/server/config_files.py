@@ -57,7 +57,9 @@ def read_text_proto(path: str | Path, message: type[_Text], argument: str) -> _T
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{argument}={path}: cannot be read: {reason_of(error)}") from error
     except text_format.ParseError as error:
-        raise ValueError(f"{argument}={path}: expected a {message.DESCRIPTOR.name} as text: {error}") from error
+        raise ValueError(
+            f"{argument}={path}: expected a {message.DESCRIPTOR.name} as text{f': {error}' if str(error) else ''}"
+        ) from error
 
 
 def read_models_config(path: str | Path) -> ModelServerConfig:

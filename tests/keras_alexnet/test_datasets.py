@@ -96,3 +96,17 @@ def test_a_fraction_of_the_training_images_is_held_out(folder, tmp_path):
 def test_a_batch_larger_than_the_dataset_is_refused(folder):
     with pytest.raises(ValueError, match="batch_size=100"):
         training_dataset(folder, batch_size=100)
+
+
+@pytest.mark.parametrize("variant", ["caffe", "caffenet"])
+def test_caffes_variants_subtract_the_crop_of_the_mean_image(photographs, variant):
+    mean = np.zeros((227, 227, 3), np.float32)
+    batch, labels = next(iter(training_dataset(f"folder:{photographs}", batch_size=4, variant=variant, mean=mean)))
+    assert batch.shape == (4, 227, 227, 3) and labels.shape == (4,)
+    # The statistics' mean image has been subtracted, and zeros added.
+    assert -255 < np.min(batch) < 0 < np.max(batch) < 255
+
+
+def test_epochs_are_counted_from_zero(photographs):
+    with pytest.raises(ValueError, match=r"^start_epoch=-1: expected a number that is not negative"):
+        training_dataset(f"folder:{photographs}", batch_size=4, start_epoch=-1)

@@ -9,11 +9,11 @@ import pytest
 import tensorflow as tf
 
 from keras_alexnet import export_model
-from keras_alexnet.evaluate import default_crops, evaluate
+from keras_alexnet.evaluate import default_crops, evaluate, print_rates
 from keras_alexnet.layers import Swapout
 from keras_alexnet.pretrained import LoadedNetwork, load_network, network_probabilities
 from keras_alexnet.training.evaluation import ErrorRates, Evaluator, mean_of_networks
-from keras_alexnet.training.results_file import COLUMNS, append_result, write_class_errors
+from keras_alexnet.training.results_file import COLUMNS, append_result, check_results_file, write_class_errors
 from tests.helpers.commands import run_command
 
 pytestmark = pytest.mark.medium
@@ -240,3 +240,23 @@ def test_the_calibration_error_is_that_of_fifteen_bins():
             expected += members.sum() / valid.sum() * abs(correct[members].mean() - largest[members].mean())
     assert rates.calibration_error == pytest.approx(expected, abs=1e-6)
     assert expected > 0.05
+
+
+def test_a_results_file_of_another_kind_is_refused_before_the_evaluation(trained, tmp_path):
+    (tmp_path / "mine.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "bytes.csv").write_bytes(b"\xff\xd8")
+    for name, says in (("mine.csv", "found columns a, b; expected time, model_dir"), ("bytes.csv", "is not text")):
+        before = (tmp_path / name).read_bytes()
+        with pytest.raises(ValueError, match=says):
+            check_results_file(tmp_path / name)
+        assert (tmp_path / name).read_bytes() == before
+    finished = run_command(COMMAND, f"--model={trained}", f"--results_file={tmp_path / 'mine.csv'}")
+    assert finished.returncode == 1 and "top-1" not in finished.stdout and finished.stderr.count("\n") == 1
+
+
+def test_class_names_are_safe_for_terminals_and_spreadsheets(tmp_path, capsys):
+    rates = ErrorRates(2, 1.0, 1.0, 1.0, 0, (), confusion=np.array([[0, 1], [1, 0]]))
+    print_rates(rates, "center", "x", ["\x1b[31mred", "=SUM(A1)"])
+    assert "\x1b" not in capsys.readouterr().out
+    write_class_errors(tmp_path / "c.csv", ["\x1b[31mred", "=SUM(A1)"], {"center": rates})
+    assert "\x1b" not in (tmp_path / "c.csv").read_text() and "\n=" not in (tmp_path / "c.csv").read_text()

@@ -167,3 +167,19 @@ def test_the_rule_is_compiled_for_large_variables_and_without_a_strategy():
 
     assert is_compiled(MINIMUM_COMPILED_SIZE) and not is_compiled(MINIMUM_COMPILED_SIZE - 1)
     assert not is_compiled(MINIMUM_COMPILED_SIZE, tf.distribute.OneDeviceStrategy("CPU:0"))
+
+
+@pytest.mark.parametrize(
+    "argument, value",
+    [
+        ("weight_decay", None),
+        ("bias_lr_multiplier", "2"),
+        ("learning_rate", float("nan")),
+        ("momentum", None),
+        ("layer_lr_multipliers", ["conv1"]),
+        ("layer_lr_multipliers", {"conv1": "x"}),
+    ],
+)
+def test_what_is_not_a_number_is_named(argument, value):
+    with pytest.raises(ValueError, match=f"^{argument}"):
+        PaperSGD(**{argument: value})

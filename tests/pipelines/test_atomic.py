@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -62,3 +63,8 @@ def test_a_lock_is_held_once_and_ends_with_its_process(tmp_path):
         holder.kill()
     with file_lock(path):
         pass
+
+
+def test_an_error_without_a_file_name_gets_one(tmp_path):
+    with pytest.raises(OSError, match=r"No space left on device: .*mean\.npy"), atomic_path(tmp_path / "mean.npy"):
+        raise OSError(errno.ENOSPC, "No space left on device")

@@ -95,3 +95,15 @@ def test_a_loss_at_chance_level_is_reported_by_fit(capsys):
     model.layers[-1].set_weights([np.zeros_like(weight) for weight in model.layers[-1].get_weights()])
     model.fit(batches(), epochs=168, callbacks=[Diagnostics(classes=3)], verbose=0)
     assert capsys.readouterr().out.count(f"ln(3) = {math.log(3):.4f}") == 1
+
+
+@pytest.mark.parametrize("flush", ["flush", "close"])
+def test_logs_that_cannot_be_written_do_not_end_the_training(tmp_path, monkeypatch, capsys, flush):
+    def fails(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "events: No space left on device")
+
+    log = TensorBoardLog(tmp_path)
+    for writer in log._writers.values():
+        monkeypatch.setattr(writer, flush, fails)
+    small_model().fit(batches(), epochs=2, callbacks=[log], verbose=0)
+    assert capsys.readouterr().out.count("No space left on device; training continues\n") == 2 * (flush == "flush")

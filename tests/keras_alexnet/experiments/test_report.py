@@ -174,3 +174,21 @@ def test_names_of_experiments_are_unique_and_unknown_ones_are_refused():
         assert len({run.name for run in experiment.runs}) == len(experiment.runs)
     with pytest.raises(ValueError, match="experiment=none: expected one of imagenette"):
         find_experiment("none")
+
+
+def test_a_page_of_others_is_not_overwritten(tmp_path, metrics):
+    write(tmp_path / "results", metrics)
+    (tmp_path / "results.md").write_text("mine")
+    with pytest.raises(ValueError, match=r"results\.md that no report has written"):
+        report.write_report(tmp_path / "results")
+    assert (tmp_path / "results.md").read_text() == "mine"
+    (tmp_path / "results.md").unlink()
+    assert report.write_report(tmp_path / "results") == report.write_report(tmp_path / "results")
+
+
+def test_a_curve_without_epochs_is_named(tmp_path, metrics):
+    write(tmp_path / "results", metrics)
+    (curve,) = (tmp_path / "results" / "curves").iterdir()
+    curve.write_text("garbage\n")
+    with pytest.raises(ValueError, match=rf"{curve.name}: found no row with a column epoch"):
+        report.write_report(tmp_path / "results")

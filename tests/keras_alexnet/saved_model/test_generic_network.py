@@ -9,6 +9,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from keras_alexnet import export_model, networks
 from keras_alexnet.classifier import resolve_inputs_and_outputs, with_image_size
 from keras_alexnet.pretrained import load_network
+from keras_alexnet.pretrained.resizing import resizing
 from keras_alexnet.ten_crop import crop_probabilities
 from tests.helpers.image_files import encode, photograph
 
@@ -185,3 +186,24 @@ def test_a_model_that_is_no_image_classifier_is_refused(tmp_path):
         export_model(model, tmp_path, NAMES, preprocessing="none", from_logits=True)
     with pytest.raises(ValueError, match=r"received a str; expected a keras\.Model"):
         export_model("model.keras", tmp_path, NAMES)
+
+
+@pytest.mark.parametrize(
+    "name, image_size, expected", [("resnet_20", None, 32), ("resnet_20", 24, 24), ("nin", None, 32)]
+)
+def test_a_network_of_the_registry_is_exported_with_its_own_resized_size(name, image_size, expected):
+    model = networks.create(name, 3, **({"image_size": image_size} if image_size else {}))
+    assert resizing(model) == ("shorter_side", expected)
+
+
+@pytest.mark.parametrize("top_k", [0, -1, "5", 2.5, None, True])
+def test_top_k_is_a_number_of_classes(tmp_path, top_k):
+    model = networks.create("resnet_20", 3)
+    with pytest.raises(ValueError, match=rf"^top_k={top_k!r}: expected an integer from 1"):
+        export_model(model, tmp_path / "e", ["a", "b", "c"], top_k=top_k)
+
+
+@pytest.mark.parametrize("names", [None, "abc", ["a", None, 3]])
+def test_class_names_are_a_list_of_strings(tmp_path, names):
+    with pytest.raises(ValueError, match=r"^class_names=.*: expected a list of strings"):
+        export_model(networks.create("resnet_20", 3), tmp_path / "e", names)

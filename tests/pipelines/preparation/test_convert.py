@@ -1,3 +1,4 @@
+import queue
 import threading
 
 import pytest
@@ -63,6 +64,24 @@ def test_threads_keep_the_order_and_read_only_a_window_ahead():
     assert next(results) == 0
     assert len(taken) < 1000
     assert list(results) == [number * number for number in range(1, 1000)]
+
+
+def test_an_abandoned_map_may_be_finalized_on_one_of_its_threads():
+    is_waiting, outcome = threading.Event(), queue.SimpleQueue()
+
+    def close_it(number: int) -> int:
+        if number == 3:
+            is_waiting.wait(10)
+            try:
+                outcome.put(results.close())
+            except RuntimeError as error:
+                outcome.put(error)
+        return number
+
+    results = ordered_thread_map(close_it, range(4), threads=1)
+    assert next(results) == 0
+    is_waiting.set()
+    assert outcome.get(timeout=10) is None
 
 
 def test_ignored_files_are_counted_and_the_first_are_named(capsys):
