@@ -49,7 +49,7 @@ def define_flags() -> None:
     define_path(
         "features_file", None, "neighbours: search this .parquet, .csv or .jsonl file written by keras_alexnet.predict"
     )
-    define_path("output", None, "file to write, .png or .svg; <figure>.png by default")
+    define_path("output", None, "file to write or replace, .png or .svg; <figure>.png by default")
 
 
 def save(figure: Figure, path: Path) -> None:
