@@ -77,8 +77,8 @@ def _check_flags(options: flags.FlagValues) -> None:
         if options[name].present and options.part not in parts:
             expected = ", ".join(part for part in parts if part != "all") + " or all" * ("all" in parts)
             raise UsageError(f"--{name} is for --part={expected}; found --part={options.part}")
-    for name in ("batches", "peers", "dataset", "crops", "devices", "virtual_devices"):
-        if options.profile and options[name].present:
+    for name in ("batches", "peers", "dataset", "crops", "devices", "virtual_devices") if options.profile else ():
+        if options[name].present:
             raise UsageError(f"--{name} has no effect with --profile")
 
 

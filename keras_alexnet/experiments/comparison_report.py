@@ -26,10 +26,11 @@ from keras_alexnet.experiments.tables import (
     can_draw,
     error_difference,
     markdown_table,
+    page_path,
     provenance,
     save_figure,
-    write_page,
 )
+from pipelines.atomic import write_file
 
 _HEADER = """\
 # Networks under equal conditions
@@ -92,12 +93,12 @@ def write_report(results_dir: Path) -> Path:
     """Writes comparison.md beside `results_dir`, and the figures of each comparison; returns the path of the page.
 
     Raises:
-      ValueError: a results file is damaged.
+      ValueError: a results file is damaged, or comparison.md is a file of another kind.
     """
-    page = results_dir.parent / "comparison.md"
+    page = page_path(results_dir, "comparison.md")
     for name in comparisons(results_dir):
         write_figures(results_dir, name)
-    write_page(page, report_text(results_dir))
+    write_file(page, report_text(results_dir))
     return page
 
 

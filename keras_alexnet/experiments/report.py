@@ -12,12 +12,13 @@ from keras_alexnet.experiments.tables import (
     error_difference,
     markdown_table,
     number_range,
+    page_path,
     percent,
     provenance,
     save_figure,
     signed,
-    write_page,
 )
+from pipelines.atomic import write_file
 
 _HEADER = """\
 # Results
@@ -37,14 +38,14 @@ def write_report(results_dir: Path) -> Path:
       The path of results.md.
 
     Raises:
-      ValueError: a results file is damaged, or a curve is missing.
+      ValueError: a results file is damaged, a curve is missing, or results.md is a file of another kind.
     """
-    report = results_dir.parent / "results.md"
+    report = page_path(results_dir, "results.md")
     for experiment in EXPERIMENTS if can_draw() else ():
         results = read_results(results_dir, experiment.name)
         if results:
             _write_figure(results_dir, experiment, results)
-    write_page(report, report_text(results_dir))
+    write_file(report, report_text(results_dir))
     return report
 
 

@@ -97,9 +97,11 @@ def read_curve(path: Path) -> list[dict[str, float]]:
     Raises:
       ValueError: it has no rows with a column "epoch".
     """
-    if "epoch" not in next(read_csv(path), {}):
+    table = read_csv(path)
+    rows = _parsed(path, table, lambda row: {name: float(text) for name, text in row.items() if text})
+    if not rows or "epoch" not in rows[0]:
         raise ValueError(f"{path}: found no row with a column epoch; expected rows of metrics.csv")
-    return _parsed(path, lambda row: {name: float(text) for name, text in row.items() if text})
+    return rows
 
 
 def read_rows(path: Path, kind: type[_Row]) -> list[_Row]:
@@ -115,14 +117,16 @@ def read_rows(path: Path, kind: type[_Row]) -> list[_Row]:
     fields: Sequence[Any] = dataclasses.fields(kind)  # type: ignore[arg-type]  # a dataclass
     columns = [field.name for field in fields]
     newer = [field.name for field in fields if field.default is not dataclasses.MISSING]
-    found = read_csv(path).fieldnames or ()
+    table = read_csv(path)
+    found = table.fieldnames or ()
     if list(dict.fromkeys([*found, *newer])) != columns:
         raise ValueError(f"{path}: found columns {', '.join(found) or 'none'}; expected {', '.join(columns)}")
-    return _parsed(path, lambda row: kind(**_values(row, kind)))
+    return _parsed(path, table, lambda row: kind(**_values(row, kind)))
 
 
-def _parsed(path: Path, parse: Callable[[dict[str, str]], _Parsed]) -> list[_Parsed]:
-    table, parsed = read_csv(path), []
+def _parsed(path: Path, table: "csv.DictReader[str]", parse: Callable[[dict[str, str]], _Parsed]) -> list[_Parsed]:
+    """The rows of `table`, which was read from `path`; a cell that is not a number is an error with its line."""
+    parsed = []
     for row in table:
         try:
             parsed.append(parse(row))

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from keras_alexnet.experiments.results import Result
-from pipelines.atomic import write_file
-from pipelines.regular_files import read_text
+from pipelines.regular_files import MAX_TEXT_BYTES, read_file
 
-_WRITTEN_BY = "Written by `python -m keras_alexnet.experiments report`"
+_WRITTEN_BY = b"Written by `python -m keras_alexnet.experiments report`"
 # One number, or what stands for it: "26.4 % ± 0.6", "11 (27.6 %)", "not run here".
 _NUMBER = re.compile(r"not (run here|reached)|[-+]?[\d.,]+( %)?( ± [\d.]+)?( \([\w. %]{,10}\))?")
 
@@ -104,21 +103,20 @@ def percent(values: Sequence[float]) -> str:
     return f"{text} ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else text
 
 
-def write_page(path: Path, text: str) -> None:
-    """Writes a page of a report, in place of an earlier one only.
+def page_path(results_dir: Path, name: str) -> Path:
+    """Where a page of the report is written: beside `results_dir`, in place of an earlier one only.
 
     Raises:
       ValueError: there is a file that no report has written.
     """
-    if path.exists() and _WRITTEN_BY not in read_text(path):
-        raise ValueError(
-            f"results_dir: its parent has a file {path} that no report has written; move it, or the results"
-        )
-    write_file(path, text)
+    page = results_dir.parent / name
+    if page.exists() and _WRITTEN_BY not in read_file(page, MAX_TEXT_BYTES):
+        raise ValueError(f"results_dir={results_dir}: {page} was not written by a report, and is not replaced")
+    return page
 
 
 def can_draw() -> bool:
-    """Whether matplotlib, an optional dependency, is installed; says so if not."""
+    """Whether matplotlib, an optional dependency, is installed; prints a line if it is not."""
     if importlib.util.find_spec("matplotlib") is None:
         print("no figures: pip install 'keras-alexnet[figures]'")
         return False

@@ -1,16 +1,17 @@
 """results.csv: one row per evaluation; and the errors of each class."""
 
+import contextlib
 import csv
 import io
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from keras_alexnet.training.evaluation import ErrorRates
 from pipelines.atomic import FileLockedError, file_lock, write_file
 from pipelines.cli import reason_of
-from pipelines.regular_files import open_file, read_csv
+from pipelines.regular_files import read_csv
 from pipelines.safe_text import spreadsheet_cell
 
 COLUMNS = (
@@ -23,21 +24,21 @@ _OLD_NAMES = {"views": "crops"}
 
 
 def check_results_file(path: Path) -> None:
-    """Checks that `append_result` can append to `path`, before time is spent on an evaluation.
+    """Checks that `append_result` can append to `path`, before time is spent on an evaluation. Changes no file.
+
+    Args:
+      path: the file; its directory is created if necessary.
 
     Raises:
-      ValueError: the file is of another kind, or cannot be written.
+      ValueError: the file has other columns, or cannot be written.
     """
-    try:
+    with _named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
-            _convert_old_columns(path)
-            with open(path, "a", encoding="utf-8"):
-                pass
+            _columns(path)
+            open(path, "a", encoding="utf-8").close()
         else:
             tempfile.TemporaryFile(dir=path.parent).close()
-    except OSError as error:
-        raise ValueError(f"results_file={path}: {reason_of(error)}; expected a file that can be written") from error
 
 
 def append_result(path: Path, result: Mapping[str, object]) -> None:
@@ -48,42 +49,53 @@ def append_result(path: Path, result: Mapping[str, object]) -> None:
       result: one value for each of `COLUMNS`.
 
     Raises:
-      ValueError: the file cannot be written.
+      ValueError: the file has other columns, or cannot be written.
     """
-    try:
+    with _named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.with_name(f".{path.name}.lock")
         with file_lock(lock, timeout_s=_LOCK_TIMEOUT_S):
-            _convert_old_columns(path)
-            if path.exists():
-                open_file(path).close()
+            if path.exists() and _columns(path) not in ([], list(COLUMNS)):
+                _convert_old_columns(path)
             with open(path, "a", newline="", encoding="utf-8") as file:
                 table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
                 if file.seek(0, os.SEEK_END) == 0:
                     table.writeheader()
                 table.writerow(result)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors about `path` as errors of the argument `results_file`."""
+    try:
+        yield
     except FileLockedError as error:
         raise ValueError(f"results_file={path}: {error}") from error
     except OSError as error:
         raise ValueError(f"results_file={path}: {reason_of(error)}; expected a file that can be written") from error
 
 
+def _columns(path: Path) -> list[str]:
+    """The columns of an existing file; none if it is empty.
+
+    Raises:
+      OSError: it is not a regular file, or cannot be read.
+      ValueError: it has columns that this version and older ones do not have.
+    """
+    found = list(read_csv(path).fieldnames or ())
+    if not {_OLD_NAMES.get(name, name) for name in found} <= set(COLUMNS):
+        raise ValueError(f"results_file={path}: found columns {', '.join(found)}; expected {', '.join(COLUMNS)}")
+    return found
+
+
 def _convert_old_columns(path: Path) -> None:
     """Gives a file of an older version the columns of this one: "crops" was called "views", and some are new."""
-    if not path.exists() or not path.stat().st_size:
-        return
     table = read_csv(path)
-    header = list(table.fieldnames or ())
-    names = [_OLD_NAMES.get(name, name) for name in header]
-    if header == list(COLUMNS):
-        return
-    if not set(names) <= set(COLUMNS):
-        raise ValueError(f"results_file={path}: found columns {', '.join(header)}; expected {', '.join(COLUMNS)}")
-    rows = [dict(zip(names, row.values(), strict=False)) for row in table]
     text = io.StringIO()
     converted = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     converted.writeheader()
-    converted.writerows(rows)
+    names = [_OLD_NAMES.get(name, name) for name in table.fieldnames or ()]
+    converted.writerows(dict(zip(names, row.values(), strict=False)) for row in table)
     write_file(path, text.getvalue())
 
 

@@ -1,5 +1,6 @@
 import csv
 import dataclasses
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
@@ -250,6 +251,9 @@ def test_a_results_file_of_another_kind_is_refused_before_the_evaluation(trained
         with pytest.raises(ValueError, match=says):
             check_results_file(tmp_path / name)
         assert (tmp_path / name).read_bytes() == before
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(ValueError, match="a named pipe, not a regular file"):
+        check_results_file(tmp_path / "pipe.csv")
     finished = run_command(COMMAND, f"--model={trained}", f"--results_file={tmp_path / 'mine.csv'}")
     assert finished.returncode == 1 and "top-1" not in finished.stdout and finished.stderr.count("\n") == 1
 

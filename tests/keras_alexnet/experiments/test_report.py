@@ -178,10 +178,10 @@ def test_names_of_experiments_are_unique_and_unknown_ones_are_refused():
 
 def test_a_page_of_others_is_not_overwritten(tmp_path, metrics):
     write(tmp_path / "results", metrics)
-    (tmp_path / "results.md").write_text("mine")
-    with pytest.raises(ValueError, match=r"results\.md that no report has written"):
+    (tmp_path / "results.md").write_bytes(b"mine \xff")
+    with pytest.raises(ValueError, match=r"^results_dir=.*results\.md was not written by a report"):
         report.write_report(tmp_path / "results")
-    assert (tmp_path / "results.md").read_text() == "mine"
+    assert (tmp_path / "results.md").read_bytes() == b"mine \xff"
     (tmp_path / "results.md").unlink()
     assert report.write_report(tmp_path / "results") == report.write_report(tmp_path / "results")
 
