@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,8 +23,9 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from keras_alexnet.networks import NAME_FORMS
+from pipelines.atomic import writable_directory
 from pipelines.choices import DATASET_FORMS
-from pipelines.cli import UsageError, define_path, reason_of, run
+from pipelines.cli import UsageError, define_path, run
 
 if TYPE_CHECKING:
     from keras_alexnet.experiments.experiment import Experiment
@@ -63,15 +63,7 @@ def main(argv: Sequence[str]) -> int:
 
     rates = dict(_rate(text) for text in options.learning_rates)
     seeds = parse_seeds(options.seeds)
-    results_dir = Path(options.results_dir)
-    try:
-        # Before hours are spent on what cannot be written.
-        results_dir.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=results_dir).close()
-    except OSError as error:
-        raise UsageError(
-            f"results_dir={results_dir}: {reason_of(error)}; expected a directory that can be written"
-        ) from error
+    results_dir = writable_directory("results_dir", options.results_dir)
     # This process builds networks; those that train them need most of the GPU's memory.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     experiment = comparison(options.networks, options.dataset, options.epochs, rates)

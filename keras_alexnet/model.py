@@ -18,6 +18,7 @@ from keras_alexnet.layers import MeanSubtraction, TowerActivation
 from keras_alexnet.variant_layers import apply_layer
 from keras_alexnet.variants.architecture import Dense, Dropout, Layer, Variant
 from keras_alexnet.weights import load_weights
+from pipelines.cli import errors_of_path
 
 
 def AlexNet(  # noqa: N802 (named as the models of keras.applications are)
@@ -90,7 +91,8 @@ def AlexNet(  # noqa: N802 (named as the models of keras.applications are)
             outputs = POOLING[pooling](name=f"{pooling}_pool")(outputs)
     model = keras.Model(images, outputs, name=name or f"alexnet_{variant.name}")
     if weights is not None:
-        load_weights(model, weights, variant)
+        with errors_of_path("weights", weights):
+            load_weights(model, weights, variant)
     return model
 
 

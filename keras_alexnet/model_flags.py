@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from keras_alexnet.networks import NAME_FORMS, parse_options
-from pipelines.cli import UsageError, define_path, define_paths, reason_of
+from pipelines.cli import UsageError, define_path, define_paths, errors_of_path, reason_of
 from pipelines.regular_files import MAX_TEXT_BYTES, open_file, read_lines
 
 if TYPE_CHECKING:
@@ -107,7 +107,8 @@ class ModelArguments:
         """
         from keras_alexnet.pretrained import load_network
 
-        loaded = load_network(self.path, **self.keywords)
+        with errors_of_path("model", self.path):
+            loaded = load_network(self.path, **self.keywords)
         if self.class_names_file is None:
             return loaded
         names = _class_names(self.class_names_file)

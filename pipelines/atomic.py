@@ -7,6 +7,7 @@ import errno
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +32,25 @@ def write_file(path: str | os.PathLike[str], data: bytes | str) -> None:
     """
     with atomic_path(path) as temporary:
         temporary.write_bytes(data.encode(errors="surrogateescape") if isinstance(data, str) else data)
+
+
+def writable_directory(argument: str, path: str | os.PathLike[str]) -> Path:
+    """Creates a directory for results, before hours are spent on what could not be written there.
+
+    Args:
+      argument: what the caller calls it, for the message.
+      path: a directory that may exist.
+
+    Raises:
+      ValueError: it cannot be created, or no file can be written in it.
+    """
+    directory = Path(path)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=directory).close()
+    except OSError as error:
+        raise ValueError(f"{argument}={path}: {error.strerror}; expected a directory that can be written") from error
+    return directory
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from keras_alexnet.variants import VARIANTS, Variant, find_variant
+from pipelines.atomic import writable_directory
 from pipelines.choices import CROPS
 from pipelines.cli import UsageError, define_path, run
 
@@ -129,6 +130,8 @@ def main(argv: Sequence[str]) -> int:
     """Measures and prints tables; returns 1 if training on several devices differs from training on one."""
     options = flags.FLAGS
     _check_flags(options)
+    if options.output_dir:
+        writable_directory("output_dir", options.output_dir)
     if options.part == "serving":
         if not options.server:
             raise UsageError("--server is missing: --part=serving measures the server at this address")

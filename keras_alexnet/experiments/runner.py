@@ -13,6 +13,7 @@ from keras_alexnet.experiments.commands import run_command
 from keras_alexnet.experiments.definitions import EXPERIMENTS
 from keras_alexnet.experiments.experiment import Experiment, Run
 from keras_alexnet.experiments.results import Result, curve_path, file_name, read_results, write_result
+from pipelines.atomic import writable_directory
 from pipelines.regular_files import read_text
 
 
@@ -52,6 +53,8 @@ def run_experiment(
       RunInterrupted: by SIGTERM or Ctrl-C.
     """
     selected = [experiment.run(name) for name in runs] or list(experiment.runs)
+    writable_directory("results_dir", results_dir)
+    writable_directory("work_dir", work_dir)
     finished = {result.key: result for result in read_results(results_dir, experiment.name)}
     added: list[Result] = []
     # One seed of all runs before the next seed: an experiment that is cut short can still be compared.

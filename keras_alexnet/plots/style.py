@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
@@ -45,6 +46,13 @@ _PARAMETERS: dict[str, Any] = {
     "ytick.color": INK,
 }
 
+# For class names in Chinese, Japanese and Korean: fonts of the usual systems; matplotlib's own has none of these.
+_FALLBACK_FONTS = (
+    *("Noto Sans CJK JP", "IPAexGothic", "IPAGothic", "WenQuanYi Zen Hei", "NanumGothic"),  # Linux
+    *("Hiragino Sans", "PingFang SC", "Apple SD Gothic Neo", "Arial Unicode MS"),  # macOS
+    *("Yu Gothic", "Microsoft YaHei", "Malgun Gothic"),  # Windows
+)
+
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -58,10 +66,21 @@ def styled(draw: Callable[_P, _T]) -> Callable[_P, _T]:
 
         with matplotlib.rc_context():
             matplotlib.rcdefaults()
-            matplotlib.rcParams.update(_PARAMETERS)  # type: ignore[arg-type]  # a dict of Any
+            matplotlib.rcParams.update(_PARAMETERS | {"font.family": _font_families()})  # type: ignore[arg-type]  # a dict of Any
             return draw(*args, **kwargs)
 
     return drawn
+
+
+@functools.cache
+def _font_families() -> list[str]:
+    """matplotlib's own font, and for characters that it lacks those of `_FALLBACK_FONTS` that are installed."""
+    from matplotlib import font_manager
+
+    # Most of these fonts have no bold face; matplotlib would report that for each figure with a bold title.
+    logging.getLogger(font_manager.__name__).addFilter(lambda record: "font weight" not in record.getMessage())
+    installed = set(font_manager.get_font_names())
+    return ["DejaVu Sans", *(name for name in _FALLBACK_FONTS if name in installed)]
 
 
 def new_figure(width: float, height: float) -> Figure:

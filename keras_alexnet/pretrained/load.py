@@ -10,6 +10,7 @@ from keras_alexnet.pretrained.loaded_network import LoadedNetwork
 from keras_alexnet.pretrained.run import load_run
 from keras_alexnet.run_directory import RunDirectory
 from keras_alexnet.weights import recognise
+from pipelines.cli import errors_of_path
 
 _KINDS = "a run directory, an export, a .keras file or a weight file"
 
@@ -52,6 +53,11 @@ def load_network(
     path = Path(path)
     given = {"network": network, "classes": classes, **options}
     given = {name: value for name, value in given.items() if value is not None}
+    with errors_of_path("path", path):
+        return _load(path, given)
+
+
+def _load(path: Path, given: dict[str, Any]) -> LoadedNetwork:
     if not path.exists():
         raise ValueError(f"{path}: no such file or directory; expected {_KINDS}")
     if path.is_dir():

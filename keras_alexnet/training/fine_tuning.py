@@ -13,6 +13,7 @@ from keras_alexnet.training.config import TrainingConfig
 from keras_alexnet.variants import VARIANTS, find_variant
 from keras_alexnet.weights import load_weights, load_weights_by_name
 from keras_alexnet.weights.assign import read_weights
+from pipelines.cli import errors_of_path
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,12 @@ class InitialWeights:
             for layer in model.layers:
                 if layer.weights and layer.name not in skipped:
                     layer.set_weights(self.trained.get_layer(layer.name).get_weights())
-        elif config.network in VARIANTS:
-            load_weights(model, self.name, find_variant(config.network).scaled(config.width), skip=skipped)
-        else:
-            load_weights_by_name(model, self.name, skip=[*skipped, *_heads_not_in(model, self.name)])
+            return
+        with errors_of_path("init_from", self.name):
+            if config.network in VARIANTS:
+                load_weights(model, self.name, find_variant(config.network).scaled(config.width), skip=skipped)
+            else:
+                load_weights_by_name(model, self.name, skip=[*skipped, *_heads_not_in(model, self.name)])
 
 
 def _heads_not_in(model: keras.Model, path: str) -> list[str]:
@@ -77,7 +80,8 @@ def find_initial_weights(init_from: str, network: Network, config: TrainingConfi
             raise ValueError(f"init_from={init_from}: no such path; expected a run directory or a weight file")
         mean = None if network.rgb_mean is None else np.asarray(network.rgb_mean, np.float32)
         return InitialWeights(init_from, mean, None)
-    trained, run, _ = load_trained(init_from, main_output=False)
+    with errors_of_path("init_from", init_from):
+        trained, run, _ = load_trained(init_from, main_output=False)
     options = parse_options(config.network_options)
     for name, value in (
         *(("network", network.name), ("width", config.width), ("init", config.init)),

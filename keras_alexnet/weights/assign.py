@@ -24,6 +24,7 @@ from keras_alexnet.weights.formats import Kind, WeightFile, recognise
 from keras_alexnet.weights.keras_file import read_h5, read_keras
 from keras_alexnet.weights.layout import WeightLayer, kernel_shape, per_tower
 from keras_alexnet.weights.torch_file import read_torch
+from pipelines.cli import errors_of_path
 
 _READERS: dict[Kind, Callable[[Path], WeightFile]] = {
     "keras_h5": read_h5,
@@ -56,7 +57,8 @@ def load_weights(model: keras.Model, path: str | os.PathLike, variant: Variant, 
     load_weights(model, "bvlc_alexnet.caffemodel", keras_alexnet.VARIANTS["caffe"], skip=("fc8",))
     ```
     """
-    assign(model, read_weights(path), variant, skip)
+    with errors_of_path("path", path):
+        assign(model, read_weights(path), variant, skip)
 
 
 def read_weights(path: str | os.PathLike) -> WeightFile:
@@ -65,7 +67,8 @@ def read_weights(path: str | os.PathLike) -> WeightFile:
     Raises:
       ValueError: if it is missing, of another format or damaged.
     """
-    return _READERS[recognise(path)](Path(path))
+    with errors_of_path("path", path):
+        return _READERS[recognise(path)](Path(path))
 
 
 def assign(model: keras.Model, file: WeightFile, variant: Variant, skip: Collection[str] = ()) -> None:
@@ -104,7 +107,8 @@ def load_weights_by_name(model: keras.Model, path: str | os.PathLike, skip: Coll
     Raises:
       ValueError: if the file cannot be read or is of another network. No weight has changed then.
     """
-    assign_by_name(model, read_weights(path), skip)
+    with errors_of_path("path", path):
+        assign_by_name(model, read_weights(path), skip)
 
 
 def assign_by_name(model: keras.Model, file: WeightFile, skip: Collection[str] = ()) -> None:

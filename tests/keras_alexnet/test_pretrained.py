@@ -133,13 +133,13 @@ def test_paths_without_a_network_are_named(tmp_path):
     ):
         with pytest.raises(ValueError, match=found) as raised:
             load_network(path)
-        assert str(path) in str(raised.value)
+        assert str(raised.value).startswith(f"path={path}: ")
 
 
 def test_a_damaged_export_is_named(tmp_path):
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "saved_model.pb").write_bytes(b"junk")
-    with pytest.raises(ValueError, match=r"/1: .*expected an export"):
+    with pytest.raises(ValueError, match=r"^path=.*/1: .*expected an export"):
         load_network(tmp_path)
 
 

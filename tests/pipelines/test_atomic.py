@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from pipelines.atomic import atomic_path, file_lock, write_file
+from pipelines.atomic import atomic_path, file_lock, writable_directory, write_file
 
 
 def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path):
@@ -26,6 +26,15 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         raise RuntimeError
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.npy"]
+
+
+def test_directories_that_cannot_be_written_are_named_with_their_argument(tmp_path):
+    assert writable_directory("output_dir", tmp_path / "a" / "b") == tmp_path / "a" / "b"
+    assert not os.listdir(tmp_path / "a" / "b")
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "results", "/proc/results"):
+        with pytest.raises(ValueError, match=f"^output_dir={path}: .*; expected a directory that can be written"):
+            writable_directory("output_dir", path)
 
 
 def test_a_symbolic_link_stays_a_link(tmp_path):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from keras_alexnet import plots
+from keras_alexnet.plots import style
 from keras_alexnet.plots.architecture import stages
 from keras_alexnet.plots.confusion import confusion_image
 from keras_alexnet.plots.curves import epoch_of_error
@@ -90,6 +91,17 @@ def test_long_names_of_confusions_lie_inside_the_figure(name):
     for text in (*figure.texts, *matrix.get_xticklabels(), *matrix.get_yticklabels(), listing.title, *listing.texts):
         box = text.get_window_extent()
         assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1, text
+
+
+def test_class_names_in_other_scripts_have_the_installed_fonts(monkeypatch):
+    monkeypatch.setattr("matplotlib.font_manager.get_font_names", lambda: ["Arial", "IPAexGothic", "DejaVu Sans"])
+    style._font_families.cache_clear()
+    try:
+        figure = plots.confusion_figure(np.eye(2, dtype=int), ["猫", "dog"])
+    finally:
+        style._font_families.cache_clear()
+    label = figure.axes[0].get_yticklabels()[0]
+    assert label.get_text() == "猫" and label.get_fontfamily() == ["DejaVu Sans", "IPAexGothic"]
 
 
 def test_no_mistakes_are_no_error():

@@ -64,7 +64,7 @@ def test_the_command_writes_the_figure_and_prints_its_path(trained, tmp_path, na
             ["kernels", "--model=x", "--output=/nowhere/a.png"],
             "--output=/nowhere/a.png: expected a file in a directory",
         ),
-        (["kernels", "--model=/nowhere"], "/nowhere: no such file"),
+        (["kernels", "--model=/nowhere"], "--model=/nowhere: no such file"),
     ],
 )
 def test_wrong_arguments_are_named_in_one_line(arguments, message):
