@@ -13,12 +13,12 @@ import tensorflow as tf
 
 from keras_alexnet import environment
 from keras_alexnet.alexnet_arguments import POOLING, check_arguments, check_weights, mean_of, resolve_variant
+from keras_alexnet.environment import errors_of_path
 from keras_alexnet.imagenet import imagenet_names, imagenet_wnids
 from keras_alexnet.layers import MeanSubtraction, TowerActivation
 from keras_alexnet.variant_layers import apply_layer
 from keras_alexnet.variants.architecture import Dense, Dropout, Layer, Variant
 from keras_alexnet.weights import load_weights
-from pipelines.cli import errors_of_path
 
 
 def AlexNet(  # noqa: N802 (named as the models of keras.applications are)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+from keras_alexnet.environment import errors_of_path
 from keras_alexnet.networks import NAME_FORMS, parse_options
-from pipelines.cli import UsageError, define_path, define_paths, errors_of_path, reason_of
+from pipelines.cli import UsageError, define_path, define_paths, reason_of
 from pipelines.regular_files import MAX_TEXT_BYTES, open_file, read_lines
 
 if TYPE_CHECKING:

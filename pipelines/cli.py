@@ -17,7 +17,6 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from absl import app, flags, logging
@@ -126,21 +125,6 @@ def reason_of(error: BaseException) -> str:
     # Of several lines the last one has the reason.
     reason = re.sub(r"\{\{.*?\}\}", "", lines[-1] if lines else type(error).__name__).strip()
     return re.sub(r"^assertion failed: \[(.*)\]$", r"\1", reason)
-
-
-@contextlib.contextmanager
-def errors_of_path(argument: str, path: str | os.PathLike[str]) -> Iterator[None]:
-    """Lets the message of a `ValueError` that begins with `path` begin with `argument=path`.
-
-    The name of another argument is replaced: what `load_network(path)` says about `path` is about --model in a command.
-    """
-    try:
-        yield
-    except ValueError as error:
-        message = re.sub(rf"^\w+=(?={re.escape(str(Path(path)))})", "", str(error))
-        if message.startswith(str(Path(path))):
-            error.args = (f"{argument}={message}",)
-        raise
 
 
 class _PathParser(flags.ArgumentParser):

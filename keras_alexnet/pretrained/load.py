@@ -4,13 +4,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+from keras_alexnet.environment import errors_of_path
 from keras_alexnet.pretrained.export import SAVED_MODEL_FILE, export_version, load_export
 from keras_alexnet.pretrained.files import load_keras_file, load_weights_file, refuse
 from keras_alexnet.pretrained.loaded_network import LoadedNetwork
 from keras_alexnet.pretrained.run import load_run
 from keras_alexnet.run_directory import RunDirectory
 from keras_alexnet.weights import recognise
-from pipelines.cli import errors_of_path
 
 _KINDS = "a run directory, an export, a .keras file or a weight file"
 

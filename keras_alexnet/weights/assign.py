@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_alexnet.environment import errors_of_path
 from keras_alexnet.variants.architecture import Variant
 from keras_alexnet.weights.caffe_npy import read_npy
 from keras_alexnet.weights.caffemodel import read_caffemodel
@@ -24,7 +25,6 @@ from keras_alexnet.weights.formats import Kind, WeightFile, recognise
 from keras_alexnet.weights.keras_file import read_h5, read_keras
 from keras_alexnet.weights.layout import WeightLayer, kernel_shape, per_tower
 from keras_alexnet.weights.torch_file import read_torch
-from pipelines.cli import errors_of_path
 
 _READERS: dict[Kind, Callable[[Path], WeightFile]] = {
     "keras_h5": read_h5,

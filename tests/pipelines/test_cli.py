@@ -121,16 +121,6 @@ def test_errors_are_one_line_with_the_flag_if_there_is_one(run, error, line):
     assert run(main) == line
 
 
-def test_errors_about_a_path_have_the_name_of_the_argument():
-    for message, expected in (
-        ("m.npy: found nothing", "weights=m.npy: found nothing"),
-        ("path=m.npy: found nothing", "weights=m.npy: found nothing"),
-        ("classes=0: expected 1", "classes=0: expected 1"),
-    ):
-        with pytest.raises(ValueError, match=f"^{expected}$"), cli.errors_of_path("weights", "./m.npy"):
-            raise ValueError(message)
-
-
 def test_verbosity_shows_the_traceback(monkeypatch):
     def main(argv):
         raise ValueError("a bug")
