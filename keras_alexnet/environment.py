@@ -6,9 +6,7 @@ import contextlib
 import importlib.util
 import json
 import os
-import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 # The commands of pyproject's [project.scripts]; `python -m` sets sys.argv[0] to "-m" while it imports a package.
@@ -67,18 +65,3 @@ def check_pipelines() -> None:
             f"keras_alexnet needs its own package 'pipelines', but Python finds another one first: "
             f"{paths[0]}. Rename that one, or start Python in another directory."
         )
-
-
-@contextlib.contextmanager
-def errors_of_path(argument: str, path: str | os.PathLike[str]) -> Iterator[None]:
-    """Lets the message of a `ValueError` that begins with `path` begin with `argument=path`.
-
-    The name of another argument is replaced: what `load_network(path)` says about `path` is about --model in a command.
-    """
-    try:
-        yield
-    except ValueError as error:
-        message = re.sub(rf"^\w+=(?={re.escape(str(Path(path)))})", "", str(error))
-        if message.startswith(str(Path(path))):
-            error.args = (f"{argument}={message}",)
-        raise

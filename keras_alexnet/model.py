@@ -13,9 +13,9 @@ import tensorflow as tf
 
 from keras_alexnet import environment
 from keras_alexnet.alexnet_arguments import POOLING, check_arguments, check_weights, mean_of, resolve_variant
-from keras_alexnet.environment import errors_of_path
 from keras_alexnet.imagenet import imagenet_names, imagenet_wnids
 from keras_alexnet.layers import MeanSubtraction, TowerActivation
+from keras_alexnet.path_errors import errors_of_path
 from keras_alexnet.variant_layers import apply_layer
 from keras_alexnet.variants.architecture import Dense, Dropout, Layer, Variant
 from keras_alexnet.weights import load_weights

@@ -49,7 +49,8 @@ def run_experiment(
       The rows that were added.
 
     Raises:
-      ValueError: there is no such run, a row exists that another command made, or a command failed.
+      ValueError: there is no such run, a directory cannot be written, a row exists that another command made, or a
+        command failed.
       RunInterrupted: by SIGTERM or Ctrl-C.
     """
     selected = [experiment.run(name) for name in runs] or list(experiment.runs)

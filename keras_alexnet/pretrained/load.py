@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from keras_alexnet.environment import errors_of_path
+from keras_alexnet.path_errors import errors_of_path
 from keras_alexnet.pretrained.export import SAVED_MODEL_FILE, export_version, load_export
 from keras_alexnet.pretrained.files import load_keras_file, load_weights_file, refuse
 from keras_alexnet.pretrained.loaded_network import LoadedNetwork

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 
 from keras_alexnet.checkpoints import load_trained
-from keras_alexnet.environment import errors_of_path
 from keras_alexnet.networks import Network, main_output_only, parse_options
+from keras_alexnet.path_errors import errors_of_path
 from keras_alexnet.training.config import TrainingConfig
 from keras_alexnet.variants import VARIANTS, find_variant
 from keras_alexnet.weights import load_weights, load_weights_by_name

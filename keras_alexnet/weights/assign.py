@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_alexnet.environment import errors_of_path
+from keras_alexnet.path_errors import errors_of_path
 from keras_alexnet.variants.architecture import Variant
 from keras_alexnet.weights.caffe_npy import read_npy
 from keras_alexnet.weights.caffemodel import read_caffemodel
@@ -67,8 +67,7 @@ def read_weights(path: str | os.PathLike) -> WeightFile:
     Raises:
       ValueError: if it is missing, of another format or damaged.
     """
-    with errors_of_path("path", path):
-        return _READERS[recognise(path)](Path(path))
+    return _READERS[recognise(path)](Path(path))
 
 
 def assign(model: keras.Model, file: WeightFile, variant: Variant, skip: Collection[str] = ()) -> None:

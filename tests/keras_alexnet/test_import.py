@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 import keras_alexnet
-from keras_alexnet import environment
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.subprocess
@@ -113,13 +112,3 @@ def test_every_public_name_is_there():
         assert getattr(keras_alexnet, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'ResNet'"):
         keras_alexnet.ResNet  # noqa: B018
-
-
-def test_errors_about_a_path_have_the_name_of_the_argument():
-    for message, expected in (
-        ("m.npy: found nothing", "weights=m.npy: found nothing"),
-        ("path=m.npy: found nothing", "weights=m.npy: found nothing"),
-        ("classes=0: expected 1", "classes=0: expected 1"),
-    ):
-        with pytest.raises(ValueError, match=f"^{expected}$"), environment.errors_of_path("weights", "./m.npy"):
-            raise ValueError(message)
