@@ -16,7 +16,7 @@ from keras_alexnet.networks import main_output_only
 from keras_alexnet.run_directory import RunConfig, RunDirectory
 from pipelines.atomic import write_file
 from pipelines.cli import reason_of
-from pipelines.literal_path import literal_path
+from pipelines.cli.literal_path import literal_path
 
 # What TensorFlow raises on files that are cut short, damaged, or of another network.
 UNREADABLE = (tf.errors.OpError, AssertionError, IndexError, KeyError, RuntimeError, ValueError)

@@ -19,8 +19,8 @@ from absl import flags
 from keras_alexnet.model_flags import define_model_flags, load_models
 from pipelines.choices import CROPS, DATASET_FORMS, EVALUATION_CROPS
 from pipelines.cli import define_path, run
-from pipelines.progress import progress_bar
-from pipelines.safe_text import printable
+from pipelines.cli.progress import progress_bar
+from pipelines.cli.safe_text import printable
 
 if TYPE_CHECKING:
     from keras_alexnet.pretrained import LoadedNetwork

@@ -12,7 +12,7 @@ from absl import flags
 from keras_alexnet.networks import NAME_FORMS, parse_options
 from keras_alexnet.path_errors import errors_of_path
 from pipelines.cli import UsageError, define_path, define_paths, reason_of
-from pipelines.regular_files import MAX_TEXT_BYTES, open_file, read_lines
+from pipelines.cli.regular_files import MAX_TEXT_BYTES, open_file, read_lines
 
 if TYPE_CHECKING:
     import numpy as np

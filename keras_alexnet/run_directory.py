@@ -26,7 +26,7 @@ from keras_alexnet import networks
 from keras_alexnet.classifier import alexnet_input
 from pipelines.atomic import FileLockedError, atomic_path, file_lock, write_file
 from pipelines.cli import reason_of
-from pipelines.regular_files import MAX_TEXT_BYTES, check_directory, open_file, read_text
+from pipelines.cli.regular_files import MAX_TEXT_BYTES, check_directory, open_file, read_text
 from pipelines.statistics import Statistics
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import filelock
 
-from pipelines.regular_files import unreadable_reason
+from pipelines.cli.regular_files import unreadable_reason
 
 
 class FileLockedError(BlockingIOError):

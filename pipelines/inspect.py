@@ -27,7 +27,7 @@ from rich.table import Table
 from pipelines.atomic import atomic_path
 from pipelines.choices import DATASET_FORMS
 from pipelines.cli import UsageError, define_path, reason_of, run
-from pipelines.progress import progress_bar
+from pipelines.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from pipelines.datasets.source import Source

@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from pipelines.startup import load_tensorflow_quietly, set_environment
+from pipelines.cli.startup import load_tensorflow_quietly, set_environment
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")

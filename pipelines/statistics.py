@@ -14,7 +14,7 @@ from os import PathLike
 import numpy as np
 
 from pipelines.atomic import atomic_path
-from pipelines.regular_files import open_file
+from pipelines.cli.regular_files import open_file
 
 _FIELDS = ("count", "mean_image", "rgb_mean", "rgb_covariance")
 # Components of a unit vector below this are rounding errors; their sign is arbitrary.

@@ -11,7 +11,7 @@ import keras
 from keras_alexnet.callbacks.schedules import current_learning_rate
 from pipelines.atomic import write_file
 from pipelines.cli import reason_of
-from pipelines.regular_files import read_csv
+from pipelines.cli.regular_files import read_csv
 
 Row = dict[str, float]
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from pipelines.cli import UsageError, define_path, reason_of, run
-from pipelines.startup import load_tensorflow_quietly
+from pipelines.cli.startup import load_tensorflow_quietly
 
 if TYPE_CHECKING:
     from keras_alexnet.demo.explanation import Explanation

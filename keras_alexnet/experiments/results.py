@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipelines.atomic import file_lock, write_file
-from pipelines.regular_files import read_csv
+from pipelines.cli.regular_files import read_csv
 
 _LOCK_TIMEOUT_S = 60.0
 _Row = TypeVar("_Row")

@@ -14,7 +14,7 @@ from keras_alexnet.experiments.definitions import EXPERIMENTS
 from keras_alexnet.experiments.experiment import Experiment, Run
 from keras_alexnet.experiments.results import Result, curve_path, file_name, read_results, write_result
 from pipelines.atomic import writable_directory
-from pipelines.regular_files import read_text
+from pipelines.cli.regular_files import read_text
 
 
 def run_experiment(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_alexnet.experiments.results import Result
-from pipelines.regular_files import MAX_TEXT_BYTES, read_file
+from pipelines.cli.regular_files import MAX_TEXT_BYTES, read_file
 
 _WRITTEN_BY = b"Written by `python -m keras_alexnet.experiments report`"
 # One number, or what stands for it: "26.4 % ± 0.6", "11 (27.6 %)", "not run here".

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 
-from pipelines.safe_text import printable
+from pipelines.cli.safe_text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

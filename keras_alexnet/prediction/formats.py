@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_alexnet.prediction.predictor import Prediction
-from pipelines.safe_text import json_line, printable, spreadsheet_cell
+from pipelines.cli.safe_text import json_line, printable, spreadsheet_cell
 
 
 @dataclass(frozen=True)

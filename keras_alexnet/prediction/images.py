@@ -8,10 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.images.find import FIRST_BYTES, IMAGE_SUFFIXES, find_image_files, image_format
-from pipelines.images.read import check_image_bytes, read_image_file
+from pipelines.cli.regular_files import MAX_TEXT_BYTES, read_file
+from pipelines.images.find import (
+    FIRST_BYTES,
+    IMAGE_SUFFIXES,
+    check_image_bytes,
+    find_image_files,
+    image_format,
+    read_image_file,
+)
 from pipelines.preparation.convert import report_ignored
-from pipelines.regular_files import MAX_TEXT_BYTES, read_file
 from pipelines.thread_map import ordered_thread_map
 
 # Images per part: the most that an interruption repeats. Small inputs get smaller parts, so that several machines can

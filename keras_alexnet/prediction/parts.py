@@ -18,7 +18,7 @@ from keras_alexnet.prediction.formats import Columns, find_format
 from keras_alexnet.prediction.predictor import Prediction
 from pipelines.atomic import FileLockedError, atomic_path, file_lock, write_file
 from pipelines.cli import reason_of
-from pipelines.regular_files import read_text
+from pipelines.cli.regular_files import read_text
 
 _MANIFEST = "manifest.json"
 _LOCK_TIMEOUT_S = 60.0

@@ -19,7 +19,7 @@ from keras_alexnet.prediction.predictor import Prediction, Predictor, Settings
 from keras_alexnet.pretrained import CARD_FILE, LoadedNetwork, export_version
 from keras_alexnet.saved_model.served_signatures import class_labels
 from pipelines.choices import RUNNERS
-from pipelines.progress import progress_bar
+from pipelines.cli.progress import progress_bar
 
 
 @dataclass(frozen=True)

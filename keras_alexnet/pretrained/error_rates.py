@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pipelines.regular_files import read_csv
+from pipelines.cli.regular_files import read_csv
 
 # Columns of results.csv that a model card repeats.
 _FIELDS = ("dataset", "split", "crops", "images", "skipped", "top1_error", "top5_error", "loss")

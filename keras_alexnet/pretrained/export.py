@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from keras_alexnet.pretrained.loaded_network import LoadedNetwork, Signature
 from pipelines.cli import reason_of
-from pipelines.literal_path import literal_path
-from pipelines.regular_files import check_directory, open_file
+from pipelines.cli.literal_path import literal_path
+from pipelines.cli.regular_files import check_directory, open_file
 from serving import signatures as wire
 
 # Where an export came from and what it was trained on, as JSON.

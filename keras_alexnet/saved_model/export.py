@@ -23,7 +23,7 @@ from keras_alexnet.saved_model.versions import new_version, part_of, publish
 from keras_alexnet.saved_model.warmup import WARMUP_FILE, probes, warmup_requests, write_logs
 from keras_alexnet.ten_crop import Preprocessing
 from pipelines.choices import MAX_PIXELS
-from pipelines.literal_path import literal_path
+from pipelines.cli.literal_path import literal_path
 from serving.signatures import CLASS_NAMES_ASSET, LABELS_ASSET, TOP_K
 
 # Allowed differences from the Keras model, relative to the largest value and absolute: float32 differs in the order of

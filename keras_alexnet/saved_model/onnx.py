@@ -26,7 +26,7 @@ from keras_alexnet.saved_model.serving_network import copy_of
 from keras_alexnet.saved_model.versions import new_version, part_of, publish
 from keras_alexnet.ten_crop import Preprocessing
 from pipelines.choices import CROPS
-from pipelines.regular_files import read_text
+from pipelines.cli.regular_files import read_text
 from serving.signatures import INPUT_IMAGES, OUTPUT_PROBABILITIES
 
 # The newest that Triton's, OpenVINO's and ONNX Runtime's releases of the last two years read.

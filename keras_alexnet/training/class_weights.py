@@ -8,8 +8,8 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from pipelines.cli import reason_of
+from pipelines.cli.regular_files import read_text
 from pipelines.datasets.source import Source, read_errors
-from pipelines.regular_files import read_text
 
 # Labels and keys are read this many at a time.
 _BATCH = 1024

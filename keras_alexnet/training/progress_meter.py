@@ -5,7 +5,7 @@ import math
 import sys
 import time
 
-from pipelines.progress import progress_bar
+from pipelines.cli.progress import progress_bar
 
 
 class EpochMeter:

@@ -11,8 +11,8 @@ from pathlib import Path
 from keras_alexnet.training.evaluation import ErrorRates
 from pipelines.atomic import FileLockedError, file_lock, write_file
 from pipelines.cli import reason_of
-from pipelines.regular_files import read_csv
-from pipelines.safe_text import spreadsheet_cell
+from pipelines.cli.regular_files import read_csv
+from pipelines.cli.safe_text import spreadsheet_cell
 
 COLUMNS = (
     *("time", "model_dir", "steps", "dataset", "split", "crops", "images", "skipped"),

@@ -17,10 +17,10 @@ from keras_alexnet.experiments.results import read_curve
 from keras_alexnet.pretrained import LoadedNetwork
 from keras_alexnet.run_directory import RunDirectory
 from keras_alexnet.visualize import neighbours, photographs, scoring, trace
+from pipelines.cli.progress import progress_bar
 from pipelines.datasets.source import Source
 from pipelines.images.crops import center_crop
 from pipelines.input import evaluation_batches
-from pipelines.progress import progress_bar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -16,11 +16,11 @@ from keras_alexnet.pretrained import LoadedNetwork
 from keras_alexnet.visualize.photographs import Photograph, decoder
 from keras_alexnet.visualize.scoring import Scores
 from pipelines.cli import reason_of
+from pipelines.cli.progress import progress_bar
+from pipelines.cli.regular_files import MAX_IMAGE_BYTES, open_file, unreadable_reason
+from pipelines.cli.safe_text import cell_text, from_printable
 from pipelines.datasets.source import Source
 from pipelines.input import evaluation_batches
-from pipelines.progress import progress_bar
-from pipelines.regular_files import MAX_IMAGE_BYTES, open_file, unreadable_reason
-from pipelines.safe_text import cell_text, from_printable
 
 _BATCH = 256
 _MOST_LINE_BYTES = 2**24

@@ -14,10 +14,10 @@ import tensorflow as tf
 
 from keras_alexnet.pretrained import LoadedNetwork
 from pipelines.cli import reason_of
+from pipelines.cli.regular_files import MAX_IMAGE_BYTES, read_file
 from pipelines.datasets.source import Source
 from pipelines.images.decode import FORMATS, resized_image_or_zeros
 from pipelines.images.find import find_image_files
-from pipelines.regular_files import MAX_IMAGE_BYTES, read_file
 
 # Images that are read in search of one of each class.
 _SEARCHED = 2000

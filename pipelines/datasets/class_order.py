@@ -15,8 +15,8 @@ from importlib import resources
 import tensorflow as tf
 
 from pipelines.choices import CLASS_ORDERS
+from pipelines.cli.regular_files import read_lines
 from pipelines.datasets.source import Source, SourceShard
-from pipelines.regular_files import read_lines
 
 _LEFT_OUT = -1
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import tensorflow as tf
 
+from pipelines.cli.regular_files import MAX_IMAGE_BYTES, unreadable_reason
 from pipelines.images.find import IMAGE_SUFFIXES, find_image_files
-from pipelines.regular_files import MAX_IMAGE_BYTES, unreadable_reason
 
 LAYOUT = "train/<class>/* and val/<class>/*, or <class>/*"
 

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines.cli.regular_files import MAX_IMAGE_BYTES, read_csv, read_text, unreadable_reason
 from pipelines.datasets import image_folder as folders
 from pipelines.datasets.class_order import devkit_wnids
-from pipelines.regular_files import MAX_IMAGE_BYTES, read_csv, read_text, unreadable_reason
 
 LAYOUT = "train/<wnid>/*.JPEG and val/*.JPEG (or val/<wnid>/*.JPEG)"
 

@@ -21,10 +21,10 @@ import tensorflow_datasets as tfds
 from google.protobuf import json_format
 
 from pipelines.choices import RESIZED_SIZE
+from pipelines.cli.regular_files import check_directory, read_text
 from pipelines.datasets import image_folder
 from pipelines.datasets.source import Source
 from pipelines.datasets.tfds_records import open_records
-from pipelines.regular_files import check_directory, read_text
 from pipelines.statistics import Statistics
 
 STATISTICS_FILE = "statistics.npz"

@@ -1,4 +1,4 @@
-"""Finds image files among files, directories and glob patterns. Needs no TensorFlow.
+"""Finds image files among files, directories and glob patterns, and reads them. Needs no TensorFlow.
 
 Only regular files are read, each found one once. Everything that is left out is returned with its reason, so that a
 caller can count and name it.
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines.regular_files import unreadable_reason
+from pipelines.cli.regular_files import MAX_IMAGE_BYTES, open_file, unreadable_reason
 
 # Files with these suffixes are taken for images, in upper or lower case. The content decides whether they are.
 IMAGE_SUFFIXES = (
@@ -19,6 +19,9 @@ IMAGE_SUFFIXES = (
 
 # First bytes of a file, by format: ITU-T T.81 B.1.1.3; PNG (W3C) 5.2; BITMAPFILEHEADER; GIF89a 17; RFC 9649 2.4.
 FIRST_BYTES = {"jpeg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n", "bmp": b"BM", "gif": b"GIF8", "webp": b"RIFF"}
+
+# Keys of FIRST_BYTES that the signatures of a served model accept.
+_SERVED_FORMATS = ("jpeg", "png")
 
 _GLOB_CHARACTERS = frozenset("*?[")
 
@@ -72,6 +75,35 @@ def find_image_files(arguments: Iterable[str], suffixes: Sequence[str] = IMAGE_S
     for argument in arguments:
         search.add(os.path.expanduser(argument))
     return search.found
+
+
+def read_image_file(path: str | os.PathLike[str]) -> bytes:
+    """Returns the content of a JPEG or PNG file. It is not decoded.
+
+    Raises:
+        ValueError: the file cannot be read, has more than MAX_IMAGE_BYTES, or does not begin as a JPEG or PNG file.
+    """
+    try:
+        with open_file(path, MAX_IMAGE_BYTES) as file:
+            first = file.read(8)
+            # A large file of another format is not read to its end.
+            rest = file.read() if image_format(first) in _SERVED_FORMATS else b""
+            return check_image_bytes(first + rest, os.fspath(path))
+    except OSError as error:
+        raise ValueError(f"{os.fspath(path)}: {error.strerror}; expected a JPEG or PNG file") from error
+
+
+def check_image_bytes(content: bytes, name: str) -> bytes:
+    """Returns `content` if it begins as a JPEG or PNG file.
+
+    Raises:
+        ValueError: it does not; the message begins with `name`.
+    """
+    if not content:
+        raise ValueError(f"{name}: the file is empty; expected a JPEG or PNG file")
+    if image_format(content[:8]) not in _SERVED_FORMATS:
+        raise ValueError(f"{name}: begins with {content[:8]!r}; expected a JPEG or PNG file")
+    return content
 
 
 class _Search:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from pipelines.choices import RESIZED_SIZE
+from pipelines.cli.progress import progress_bar
 from pipelines.datasets.source import Source
 from pipelines.images.resized import resized_pixels
 from pipelines.preparation.convert import BadImages, converted, report_ignored
-from pipelines.progress import progress_bar
 from pipelines.statistics import Accumulator, Statistics
 
 

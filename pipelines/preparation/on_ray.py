@@ -4,8 +4,8 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from pipelines.cli.progress import ProgressBar
 from pipelines.preparation.shard import Shard, ShardConfig, ShardStatistics, store
-from pipelines.progress import ProgressBar
 from pipelines.ray_runner import run_on_ray
 
 # One decodes while the other reads or writes.

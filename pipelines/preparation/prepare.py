@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from pipelines.choices import JPEG_QUALITY, RESIZED_SIZE, RUNNERS
 from pipelines.cli import reason_of
+from pipelines.cli.progress import progress_bar
 from pipelines.datasets import class_order
 from pipelines.datasets.source import Source
 from pipelines.images.crops import check_resize
@@ -18,7 +19,6 @@ from pipelines.preparation.metadata import write_metadata
 from pipelines.preparation.processes import sensible_workers, store_all
 from pipelines.preparation.shard import Shard, ShardConfig, ShardStatistics, stored_statistics
 from pipelines.preparation.staging import publish, remove_others, staging_directory
-from pipelines.progress import progress_bar
 
 # Some 70 MB: enough shards to be read in parallel and shuffled, few enough to be copied around.
 _IMAGES_PER_SHARD = 2048

@@ -16,9 +16,9 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+from pipelines.cli.progress import ProgressBar
 from pipelines.preparation import worker
 from pipelines.preparation.shard import Shard, ShardConfig, ShardStatistics, store
-from pipelines.progress import ProgressBar
 
 # Some five seconds of work, which is what a process takes to start.
 _IMAGES_PER_WORKER = 1500

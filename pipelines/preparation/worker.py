@@ -11,7 +11,7 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines import startup
+from pipelines.cli import startup
 
 if TYPE_CHECKING:
     from pipelines.preparation.shard import Shard, ShardConfig, ShardStatistics

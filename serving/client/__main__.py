@@ -28,7 +28,7 @@ from serving import signatures as wire
 
 try:
     from pipelines import cli
-    from pipelines.progress import ProgressBar, progress_bar
+    from pipelines.cli.progress import ProgressBar, progress_bar
 except ImportError as error:
     # A folder of this name in the current directory comes before ours.
     sys.exit(f"error: serving needs its own package 'pipelines': {error}")
@@ -94,8 +94,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _files(arguments: Sequence[str]) -> list[str]:
+    from pipelines.cli.safe_text import printable
     from pipelines.images.find import find_image_files
-    from pipelines.safe_text import printable
     from serving.client.records import STDIN
 
     found = find_image_files(argument for argument in arguments if argument != STDIN)

@@ -1,5 +1,6 @@
 """The library clients: images in, predictions out, for threads and for asyncio."""
 
+import abc
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
@@ -32,7 +33,7 @@ class _Connection(Protocol):
     def close(self) -> None: ...
 
 
-class _ClientArguments:
+class _ClientArguments(abc.ABC):
     """The arguments of both clients; see `Client`."""
 
     def __init__(
@@ -49,8 +50,9 @@ class _ClientArguments:
         certificates = (ca_certificate, client_certificate, client_key)
         self._connect(Endpoint(server, model_name, timeout_s, version, version_label, *certificates))
 
+    @abc.abstractmethod
     def _connect(self, endpoint: Endpoint) -> None:
-        raise NotImplementedError
+        """Creates the connection, which sends nothing yet."""
 
 
 class Client(_ClientArguments):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import grpc
 
-from pipelines.regular_files import MAX_TEXT_BYTES, open_file
-from pipelines.safe_text import one_line
+from pipelines.cli.regular_files import MAX_TEXT_BYTES, open_file
+from pipelines.cli.safe_text import one_line
 
 _LOOPBACK = re.compile(r"(https?://|dns:///|ipv[46]:)?(localhost|127\.[0-9.]+|\[::1\])(:|/|$)")
 _MOST_PORT = 65535

@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING, Any, Union
 
 import numpy as np
 
-from pipelines.images.read import read_image_file
+from pipelines.images.find import read_image_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pipelines.safe_text import json_line, printable, spreadsheet_cell
+from pipelines.cli.safe_text import json_line, printable, spreadsheet_cell
 
 Record = dict[str, Any]
 

@@ -8,8 +8,8 @@ from multiprocessing.pool import ThreadPool
 
 import grpc
 
-from pipelines.images.read import check_image_bytes, read_image_file
-from pipelines.safe_text import printable
+from pipelines.cli.safe_text import printable
+from pipelines.images.find import check_image_bytes, read_image_file
 from serving import signatures as wire
 from serving.client.api import Client
 from serving.client.endpoint import ServingError

@@ -19,7 +19,7 @@ from absl import flags
 
 try:
     from pipelines import cli
-    from pipelines.safe_text import one_line
+    from pipelines.cli.safe_text import one_line
 except ImportError as error:
     # A folder of this name in the current directory comes before ours.
     sys.exit(f"error: serving needs its own package 'pipelines': {error}")

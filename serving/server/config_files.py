@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from pipelines.cli import reason_of
-from pipelines.regular_files import MAX_TEXT_BYTES, read_file
+from pipelines.cli.regular_files import MAX_TEXT_BYTES, read_file
 
 _Field = descriptor_pb2.FieldDescriptorProto
 _SSL_FIELDS = {

@@ -17,8 +17,8 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 
-from pipelines.literal_path import literal_path
-from pipelines.regular_files import read_file
+from pipelines.cli.literal_path import literal_path
+from pipelines.cli.regular_files import read_file
 from serving.server.status import RequestError, from_tensorflow
 from serving.signatures import SIGNATURE_TEN_CROP
 

@@ -12,8 +12,8 @@ from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig
 
 from pipelines.cli import reason_of
-from pipelines.regular_files import unreadable_reason
-from pipelines.safe_text import one_line
+from pipelines.cli.regular_files import unreadable_reason
+from pipelines.cli.safe_text import one_line
 from serving.server.servable import GRAPH_FILE, Servable
 from serving.server.status import RequestError
 

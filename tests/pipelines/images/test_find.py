@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.cli.regular_files import unreadable_reason
 from pipelines.images.find import find_image_files, image_format
-from pipelines.regular_files import unreadable_reason
 
 
 @pytest.fixture

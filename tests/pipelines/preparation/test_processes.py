@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
+from pipelines.cli.progress import progress_bar
 from pipelines.datasets.registry import open_source
 from pipelines.preparation.prepare import prepare
 from pipelines.preparation.processes import store_all
 from pipelines.preparation.shard import Shard, ShardConfig
-from pipelines.progress import progress_bar
 from tests.helpers.image_files import image_folder, write_files
 
 pytestmark = [pytest.mark.medium, pytest.mark.subprocess]

@@ -13,7 +13,7 @@ from PIL import Image
 import serving
 import serving.client
 import serving.server
-from pipelines.images.read import read_image_file
+from pipelines.images.find import read_image_file
 from serving.client import Client, Prediction, ServingError
 from serving.client.requests import BYTES_PER_REQUEST
 

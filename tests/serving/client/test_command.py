@@ -9,7 +9,7 @@ import grpc
 import pytest
 from absl import flags
 
-from pipelines import safe_text
+from pipelines.cli import safe_text
 from serving.client import Client, output
 from serving.client import __main__ as client_module
 from tests.helpers.fake_service import FakeService, serving_at

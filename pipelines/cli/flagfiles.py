@@ -8,10 +8,10 @@ from pathlib import Path
 
 from absl import flags
 
-from pipelines.regular_files import read_lines
+from pipelines.cli.regular_files import read_lines
 
 # Where our own flagfiles are, which --flagfile finds by name. Not imported: this package knows nothing of that one.
-_OUR_FLAGFILES = Path(__file__).parents[1] / "keras_alexnet" / "configs"
+_OUR_FLAGFILES = Path(__file__).parents[2] / "keras_alexnet" / "configs"
 
 
 def expand_flagfiles(arguments: Sequence[str], parents: tuple[Path, ...] = ()) -> list[str]:

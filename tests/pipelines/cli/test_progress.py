@@ -1,4 +1,4 @@
-from pipelines.progress import progress_bar
+from pipelines.cli.progress import progress_bar
 
 
 def test_the_progress_bar_counts_where_there_is_no_terminal(capfd):

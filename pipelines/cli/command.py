@@ -1,4 +1,4 @@
-"""What every command shares: environment, quiet start, flags, one-line errors, signals.
+"""Runs a command: environment, quiet start, flags, one-line errors, exit codes.
 
 A command module defines `define_flags()` and `main(argv)`, imports neither TensorFlow nor Keras at module level, and
 ends with `run(main, define_flags)`.
@@ -7,23 +7,20 @@ ends with `run(main, define_flags)`.
 from __future__ import annotations
 
 import builtins
-import contextlib
 import functools
 import math
 import os
-import queue
 import re
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import app, flags, logging
 
-from pipelines import startup
-from pipelines.flagfiles import expand_flagfiles
-from pipelines.safe_text import one_line
+from pipelines.cli import startup
+from pipelines.cli.flagfiles import expand_flagfiles
+from pipelines.cli.safe_text import one_line
 
 # The flags that `define_path` defines belong to the module that calls it, and appear in its --help.
 flags.disclaim_key_flags()
@@ -147,65 +144,6 @@ def define_path(name: str, default: str | None, help: str, **options: Any) -> No
 def define_paths(name: str, default: list[str] | None, help: str, **options: Any) -> None:
     """`flags.DEFINE_multi_string` for paths: a flag that may be repeated, and expands `~`."""
     flags.DEFINE_multi(_PathParser(), flags.ArgumentSerializer(), name, default, help, **options)
-
-
-class StopRequest:
-    """Whether the process has received SIGTERM or Ctrl-C.
-
-    Attributes:
-      received: number of the signal, or None.
-    """
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-        # An Event that is set by a signal handler while it is waited for may deadlock.
-        self._queue: queue.SimpleQueue[int] = queue.SimpleQueue()
-
-    def set(self, number: int) -> None:
-        """Records a signal."""
-        self.received = number
-        self._queue.put(number)
-
-    def wait(self) -> int:
-        """Waits for a signal and returns its number."""
-        return self._queue.get()
-
-    def raise_if_received(self) -> None:
-        """Raises KeyboardInterrupt if a signal was received."""
-        if self.received is not None:
-            raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def stop_signals(message: str = "stopping after this step (press again to stop at once)") -> Iterator[StopRequest]:
-    """Records SIGTERM and Ctrl-C instead of ending the process; a second signal ends it as usual.
-
-    Outside the main thread, where Python allows no signal handlers, nothing is recorded.
-
-    Args:
-      message: printed at the first signal; nothing if empty.
-    """
-    stop = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    numbers = (signal.SIGTERM, signal.SIGINT)
-
-    def record(number: int, frame: object) -> None:
-        for each in numbers:
-            signal.signal(each, signal.SIG_DFL)
-        stop.set(number)
-        # The signal may come while something is being printed, which Python refuses to interrupt.
-        with contextlib.suppress(RuntimeError):
-            if message:
-                print(message, flush=True)
-
-    before = {number: signal.signal(number, record) for number in numbers}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _parse_flags(argv: Sequence[str], help_text: Callable[[], str] | None) -> list[str]:

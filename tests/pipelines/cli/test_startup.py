@@ -3,7 +3,7 @@ import os
 import pytest
 import tensorflow as tf
 
-from pipelines import startup
+from pipelines.cli import startup
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import pytest
 import tensorflow as tf
 
-from pipelines.literal_path import literal_path
+from pipelines.cli.literal_path import literal_path
 
 
 @pytest.mark.parametrize("name", ["plain", "a[b]*?", "back\\slash"])
