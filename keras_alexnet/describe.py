@@ -22,7 +22,7 @@ from keras_alexnet.variants import VARIANTS, find_variant
 from keras_alexnet.variants.architecture import Dense, Variant
 from keras_alexnet.variants.differences import differences, layer_text
 from pipelines.cli import UsageError, run
-from pipelines.tables import print_table
+from pipelines.cli.tables import print_table
 
 if TYPE_CHECKING:
     import keras

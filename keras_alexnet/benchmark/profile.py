@@ -16,8 +16,8 @@ from keras_alexnet.optimizer import PaperSGD
 from keras_alexnet.saved_model.serving_network import ServingNetwork
 from keras_alexnet.ten_crop import crop_probabilities
 from keras_alexnet.variants import Variant
+from pipelines.cli.tables import print_table
 from pipelines.images.crops import RESIZED_SIZE
-from pipelines.tables import print_table
 
 COLUMNS = ("layer", "operation", "calls", "ms", "share", "GFLOP", "GFLOP/s", "MB", "GB/s", "of roofline")
 # Rows of a printed table; the CSV file has all.

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from keras_alexnet.benchmark.timing import Times
 from pipelines.atomic import atomic_path, write_file
-from pipelines.tables import print_table
+from pipelines.cli.tables import print_table
 
 COLUMNS = (
     "contender",

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from rich.table import Table
 
-from pipelines.tables import print_table
+from pipelines.cli.tables import print_table
 
 # Bytes per second in each direction, nominal: NVIDIA's data sheets and the PCI-SIG's and IEEE's standards.
 PCIE_4 = 32e9

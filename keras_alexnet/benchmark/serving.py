@@ -7,7 +7,7 @@ import numpy as np
 from rich.table import Table
 
 from keras_alexnet.benchmark.synthetic import synthetic_jpeg
-from pipelines.tables import print_table
+from pipelines.cli.tables import print_table
 from serving.client import Client
 
 # Requests in flight at the same time.

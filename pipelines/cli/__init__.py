@@ -1,7 +1,7 @@
-"""What commands share: their start, flags, errors and signals, and how files and text that users give are treated.
+"""What commands share: their start, flags, errors and signals, what they print, and the files that users give them.
 
-`progress`, `regular_files`, `safe_text` and `literal_path` are imported as modules, by libraries too; they need none of
-the others.
+The other modules are imported by their names, by libraries too: `regular_files` and `literal_path` (reading files),
+`safe_text`, `progress` and `tables` (output).
 """
 
 from pipelines.cli.command import UsageError, define_path, define_paths, reason_of, run, with_flag
