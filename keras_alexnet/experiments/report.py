@@ -24,9 +24,10 @@ _HEADER = """\
 # Results
 
 Written by `python -m keras_alexnet.experiments report` from the rows in `{directory}`; do not edit. Every number comes
-from a run with the command shown. Errors are top-1 errors after the last epoch, not the best one. "±" is the standard
-deviation over seeds. `python -m keras_alexnet.experiments run NAME --results_dir=DIR` repeats an experiment on your
-machine.
+from a run with the command shown. Errors are top-1 errors after the last epoch, not the best one. In tables "±" is the
+standard deviation over seeds. A difference has two intervals: for other seeds, evaluated on the same images, and for
+another sample of as many images, which is an upper bound. `python -m keras_alexnet.experiments run NAME
+--results_dir=DIR` repeats an experiment on your machine.
 """
 _NOT_RUN = "Not run here.\n"
 

@@ -15,9 +15,17 @@ _WRITTEN_BY = b"Written by `python -m keras_alexnet.experiments report`"
 # One number, or what stands for it: "26.4 % ± 0.6", "11 (27.6 %)", "not run here".
 _NUMBER = re.compile(r"not (run here|reached)|[-+]?[\d.,]+( %)?( ± [\d.]+)?( \([\w. %]{,10}\))?")
 
+# Quantiles 0.975 of the normal distribution, and of Student's t with 1 to 10 degrees of freedom.
+_NORMAL = 1.960
+_STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+
 
 def error_difference(baseline: Sequence[Result], rows: Sequence[Result], claimed: str = "") -> str:
-    """Sentences: the difference of the mean ten-crop errors, whether the spread resolves it, and what was claimed.
+    """Sentences: the difference of the mean ten-crop errors, whether it is resolved, and what was claimed.
+
+    Two 95 % intervals of the difference are stated: over other seeds on the same images (Student's t with pooled
+    degrees of freedom), where both groups have several seeds, and over other samples of as many images. The second
+    treats the groups as evaluated on different images, and is an upper bound.
 
     Args:
       baseline, rows: results of two runs, one or more of each.
@@ -25,12 +33,19 @@ def error_difference(baseline: Sequence[Result], rows: Sequence[Result], claimed
     """
     errors = [[100 * row.ten_crop_top1_error for row in group] for group in (baseline, rows)]
     difference = statistics.mean(errors[1]) - statistics.mean(errors[0])
-    noise = _uncertainty(errors, min(row.images for row in (*baseline, *rows)))
-    text = f"{signed(difference)} points of ten-crop error; two standard errors are {2 * noise:.1f} points"
-    if abs(difference) < 2 * noise:
+    images = min(row.images for row in (*baseline, *rows))
+    of_images = _NORMAL * math.sqrt(sum(_binomial_variance(statistics.mean(group), images) for group in errors))
+    of_seeds, stated = 0.0, f"±{of_images:.1f} for other images"
+    if min(map(len, errors)) > 1:
+        t = _STUDENT[min(sum(map(len, errors)) - 2, len(_STUDENT)) - 1]
+        of_seeds = t * math.sqrt(sum(statistics.variance(group) / len(group) for group in errors))
+        stated = f"±{of_seeds:.1f} for other seeds, {stated}"
+    text = f"{signed(difference)} points of ten-crop error (95 % interval: {stated})"
+    if abs(difference) < (of_seeds or of_images):
         return f"{text}: not resolved here."
+    text += "." if abs(difference) >= of_images else ": resolved for these images only."
     found = "higher" if difference > 0 else "lower"
-    return f"{text}." + (f" The paper claims a {claimed} error{' too' * (claimed == found)}." if claimed else "")
+    return text + (f" The paper claims a {claimed} error{' too' * (claimed == found)}." if claimed else "")
 
 
 def signed(points: float) -> str:
@@ -39,19 +54,9 @@ def signed(points: float) -> str:
     return "0.0" if float(text) == 0 else text
 
 
-def _uncertainty(errors: Sequence[Sequence[float]], images: int) -> float:
-    """The standard error of the difference of two means, in points.
-
-    The larger of the spread over seeds and the binomial error of the evaluation's images, for each group. Runs of one
-    group are evaluated on the same images, so more seeds do not reduce the second.
-    """
-    variance = 0.0
-    for group in errors:
-        p = statistics.mean(group) / 100
-        binomial = 1e4 * p * (1 - p) / images
-        spread = statistics.variance(group) / len(group) if len(group) > 1 else 0.0
-        variance += max(binomial, spread)
-    return math.sqrt(variance)
+def _binomial_variance(percentage: float, images: int) -> float:
+    """The variance of an error rate that was counted on so many images, in points squared."""
+    return percentage * (100 - percentage) / images
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

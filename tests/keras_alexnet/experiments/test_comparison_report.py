@@ -119,9 +119,7 @@ def test_networks_are_in_the_order_of_their_errors_and_measured_ones_follow(writ
 def test_a_change_is_compared_with_the_network_without_it(write):
     write()
     text = report.report_text(write("resnet_20+cutout=16", ten_crop_top1_error=0.15))
-    assert (
-        "- resnet_20+cutout=16 compared with resnet_20: -3.0 points of ten-crop error; two standard errors are" in text
-    )
+    assert "- resnet_20+cutout=16 compared with resnet_20: -3.0 points of ten-crop error (95 % interval: " in text
 
 
 def test_remarks_of_the_survey_are_beside_what_was_found(write):
@@ -129,10 +127,9 @@ def test_remarks_of_the_survey_are_beside_what_was_found(write):
         assert all(parse_entry(network) for network in compared)
     write()
     text = report.report_text(write("wrn_16_2", ten_crop_top1_error=0.15, cpu_hours=1.8))
-    wider = (
-        "| wrn_16_2 compared with resnet_20 | -3.0 points of ten-crop error; two standard errors are 1.0 points. 2.0 "
-    )
-    assert wider in text and text.count("| not trained here |") == len(SURVEY_REMARKS) + len(SURVEY_CURVE_REMARKS) - 1
+    wider = "| wrn_16_2 compared with resnet_20 | -3.0 points of ten-crop error (95 % interval: "
+    assert wider in text and " 2.0 times the time. |" in text
+    assert text.count("| not trained here |") == len(SURVEY_REMARKS) + len(SURVEY_CURVE_REMARKS) - 1
     assert all(f"| {' | '.join(row)} |" in text for row in SURVEY_OTHER_REMARKS)
 
 

@@ -79,13 +79,25 @@ def test_a_difference_within_the_spread_is_not_resolved(tmp_path, metrics):
         write(tmp_path, metrics, seed=seed, ten_crop_top1_error=with_lrn, run="with")
     text = report.report_text(tmp_path)
     assert "18.5 % ± 0.7" in text
-    assert re.search(r"convnet_13pct with LRN: -1\.\d points of ten-crop error; .*: not resolved here\.", text)
+    assert re.search(r"convnet_13pct with LRN: -1\.\d points of ten-crop error \(.*\): not resolved here\.", text)
 
 
 def test_a_difference_beyond_the_spread_is_stated(tmp_path, metrics):
     write(tmp_path, metrics, ten_crop_top1_error=0.18)
     write(tmp_path, metrics, ten_crop_top1_error=0.15, run="with")
-    assert "-3.0 points of ten-crop error; two standard errors are 1.0 points." in report.report_text(tmp_path)
+    text = report.report_text(tmp_path)
+    # 1.96 sqrt(18 * 82 / 10,000 + 15 * 85 / 10,000)
+    assert "-3.0 points of ten-crop error (95 % interval: ±1.0 for other images)." in text
+
+
+def test_a_difference_beyond_the_seeds_but_not_the_images_is_resolved_for_these_images(tmp_path, metrics):
+    for seed, (without, with_lrn) in enumerate([(0.180, 0.171), (0.181, 0.172), (0.182, 0.173)]):
+        write(tmp_path, metrics, seed=seed, ten_crop_top1_error=without)
+        write(tmp_path, metrics, seed=seed, ten_crop_top1_error=with_lrn, run="with")
+    text = report.report_text(tmp_path)
+    # 2.776 sqrt(2 * 0.01 / 3) and 1.96 sqrt(18.1 * 81.9 / 10,000 + 17.2 * 82.8 / 10,000)
+    interval = "95 % interval: ±0.2 for other seeds, ±1.1 for other images"
+    assert f"-0.9 points of ten-crop error ({interval}): resolved for these images only." in text
 
 
 def test_errors_on_other_classes_are_not_compared(tmp_path, metrics):
