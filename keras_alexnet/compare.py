@@ -108,9 +108,10 @@ def _run(experiment: Experiment, seeds: Sequence[int], results_dir: Path, option
                 if options.epochs:
                     run_experiment(
                         experiment,
-                        str(prepared),
+                        options.dataset,
                         work_dir,
                         results_dir,
+                        data_dir=options.data_dir,
                         runs=[entry.run_name],
                         seeds=[seed],
                         flags=options.train_flag,

@@ -1,6 +1,7 @@
 """The 1000 classes of ImageNet (ILSVRC-2012). Needs no TensorFlow."""
 
 import functools
+from collections.abc import Sequence
 from importlib import resources
 
 
@@ -12,6 +13,12 @@ def imagenet_wnids() -> tuple[str, ...]:
 def imagenet_names() -> tuple[str, ...]:
     """A display name for each of the classes of `imagenet_wnids`, in the same order."""
     return tuple(name for _, name in _classes())
+
+
+def display_names(wnids: Sequence[str]) -> tuple[str, ...]:
+    """The display name of each of some of the classes; empty if one of `wnids` is none of them."""
+    names = dict(_classes())
+    return tuple(names[wnid] for wnid in wnids) if names.keys() >= set(wnids) else ()
 
 
 @functools.cache

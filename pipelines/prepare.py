@@ -92,9 +92,12 @@ def main(argv: Sequence[str]) -> int:
     counts = ", ".join(f"{split['images']} {name}" for name, split in summary["splits"].items())
     skipped = f" ({len(summary['bad_images'])} skipped)" if summary["bad_images"] else ""
     output_dir = shlex.quote(flags.FLAGS.output_dir)
+    # The default network reads crops of images of the default size. Which networks read smaller ones is not known here.
+    is_small = summary["size"] < RESIZED_SIZE
+    other = f", with --network or --image_size for images of at most {summary['size']} pixels" if is_small else ""
     print(
         f"prepared {counts} images{skipped} in {output_dir}; "
-        f"train on them: python -m keras_alexnet.train --dataset={output_dir} --model_dir=model"
+        f"train on them: python -m keras_alexnet.train --dataset={output_dir} --model_dir=model{other}"
     )
     return 0
 

@@ -3,13 +3,12 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from absl import flags
 
 from keras_alexnet.experiments.experiment import Experiment, Run
-from keras_alexnet.experiments.results import file_name
+from keras_alexnet.experiments.results import dataset_name, file_name
 from keras_alexnet.networks import Network, create_for_training, find, parse_options
 from keras_alexnet.training.config import TrainingConfig
 from keras_alexnet.training.setting import type_of
@@ -158,16 +157,6 @@ def comparison(
         flags=(*_FLAGS, f"--step_epochs={_steps(epochs)}", f"--epochs={epochs}"),
         runs=tuple(_run(entry, rates.get(entry.text)) for entry in entries),
     )
-
-
-def dataset_name(dataset: str) -> str:
-    """The dataset in file names: the last part of a path, or the first of a TFDS name."""
-    kind, colon, path = dataset.partition(":")
-    if colon and kind in ("folder", "ilsvrc"):
-        return file_name(Path(path).name)
-    if Path(dataset).is_dir() or dataset.startswith(("/", "~", ".")):
-        return file_name(Path(dataset).name)
-    return file_name(kind.partition("/")[0])
 
 
 def comparison_name(dataset: str) -> str:

@@ -21,10 +21,11 @@ from keras_alexnet.experiments.published import (
     SURVEY_OTHER_REMARKS,
     SURVEY_REMARKS,
 )
-from keras_alexnet.experiments.results import curve_path, read_curve
+from keras_alexnet.experiments.results import curve_path, read_curve, read_remarks
 from keras_alexnet.experiments.tables import (
     can_draw,
     error_difference,
+    figure_sources,
     markdown_table,
     page_path,
     provenance,
@@ -80,13 +81,6 @@ _ON_IMAGENET = (
     "The published errors are those of 1000 classes of ImageNet, the authors' with one crop unless the remark says "
     "otherwise: they rank the networks, and are not comparable with errors on ten classes."
 )
-# The data of the rows in docs/results.
-_DATA = {
-    "cifar10": "The images were given as JPEG files, which makes the errors slightly larger than those of the pixels.",
-    "imagenette": "The photographs of the trained rows were prepared with 144 pixels (`--size=144`), and crops have "
-    "128. The evaluation has half of the validation set (1,966), whose standard error is about one point. An epoch has "
-    "73 steps, so that eight epochs are few updates.",
-}
 
 
 def write_report(results_dir: Path) -> Path:
@@ -126,8 +120,9 @@ def write_figures(results_dir: Path, name: str) -> bool:
         return False
     from keras_alexnet import plots
 
+    sources = figure_sources(results_dir, name)
     curves = {line.network: read_curve(curve_path(results_dir, *line.results[0].key)) for line in trained}
-    save_figure(plots.comparison_curves_figure(curves), results_dir / f"{name}_curves.svg")
+    save_figure(plots.comparison_curves_figure(curves), results_dir / f"{name}_curves.svg", sources)
     shown = [(line.network, line.error, line.costs) for line in trained if line.costs]
     if shown:
         costs = {
@@ -137,7 +132,7 @@ def write_figures(results_dir: Path, name: str) -> bool:
             "size of the export (MB)": {network: row.export_mb for network, _, row in shown},
         }
         errors = {network: error for network, error, _ in shown}
-        save_figure(plots.comparison_figure(errors, costs), results_dir / f"{name}.svg")
+        save_figure(plots.comparison_figure(errors, costs), results_dir / f"{name}.svg", sources)
     return True
 
 
@@ -174,8 +169,8 @@ def _section(results_dir: Path, name: str) -> list[str]:
     results = [row for line in found for row in line.results]
     if not results:
         text.append("No network was trained here.\n")
-    elif name.removeprefix(PREFIX) in _DATA:
-        text.append(f"{_DATA[name.removeprefix(PREFIX)]}\n")
+    remarks = read_remarks(results_dir, name, results)
+    text += [f"{' '.join(remarks)}\n"] if remarks else []
     text += _markdown(error_table(found, dataset.published_of))
     text += _recipes(recipe_table(found, dataset.published_of), dataset)
     text += _markdown(cost_table(found))

@@ -47,11 +47,11 @@ class Experiment:
       runs: the first is the baseline that the others are compared with.
       flags: of `keras_alexnet.train`, for all runs.
       seeds: the seeds to run by default.
-      measure: "error" (ten-crop top-1 error after the last epoch) or "epochs_to_target" (epochs until the error on the
-        training images falls to `target`).
+      measure: "error" (ten-crop top-1 error after the last epoch), "overfitting" (the same, and how far the error is
+        above that on the training images) or "epochs_to_target" (epochs until the latter falls to `target`).
       target: see `measure`; a fraction.
       budget: time for one run, and on what, as text.
-      remarks: what a reader must know to judge the numbers.
+      remarks: what a reader must know to judge the numbers, whatever the data.
       subsets: name -> some of the classes of the dataset, which is prepared with these alone.
     """
 

@@ -20,13 +20,14 @@ from keras_alexnet.provenance import git_revision, processor
 SECONDS_FILE = "seconds.csv"
 
 
-def of_run(experiment: Experiment, run: Run, seed: int, run_dir: Path, command: str) -> Result:
+def of_run(experiment: Experiment, run: Run, seed: int, run_dir: Path, command: str, dataset: str) -> Result:
     """Evaluates a trained run.
 
     Args:
       experiment, run, seed: what was trained.
       run_dir: its run directory, with the time that training took in SECONDS_FILE.
       command: the training command, with placeholders for paths.
+      dataset: its name, see `results.dataset_name`.
     """
     errors = _errors(run_dir / "experiment_errors.csv", [run_dir])
     curve = read_curve(run_dir / "metrics.csv")
@@ -47,6 +48,7 @@ def of_run(experiment: Experiment, run: Run, seed: int, run_dir: Path, command: 
         hours=sum(wall for wall, _ in seconds) / 3600,
         cpu_hours=sum(cpu for _, cpu in seconds) / 3600,
         command=command,
+        dataset=dataset,
         **_origin(),
     )
 

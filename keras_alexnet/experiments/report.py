@@ -6,10 +6,11 @@ from pathlib import Path
 
 from keras_alexnet.experiments.definitions import EXPERIMENTS
 from keras_alexnet.experiments.experiment import Experiment, Run
-from keras_alexnet.experiments.results import Result, curve_path, read_curve, read_results
+from keras_alexnet.experiments.results import Result, curve_path, read_curve, read_remarks, read_results
 from keras_alexnet.experiments.tables import (
     can_draw,
     error_difference,
+    figure_sources,
     markdown_table,
     number_range,
     page_path,
@@ -27,7 +28,7 @@ Written by `python -m keras_alexnet.experiments report` from the rows in `{direc
 from a run with the command shown. Errors are top-1 errors after the last epoch, not the best one. In tables "±" is the
 standard deviation over seeds. A difference has two intervals: for other seeds, evaluated on the same images, and for
 another sample of as many images, which is an upper bound. `python -m keras_alexnet.experiments run NAME
---results_dir=DIR` repeats an experiment on your machine.
+--results_dir=DIR` repeats an experiment on your machine; --train_flag adds what the command of a row has beyond it.
 """
 _NOT_RUN = "Not run here.\n"
 
@@ -55,7 +56,8 @@ def report_text(results_dir: Path) -> str:
     sections = [_HEADER.format(directory=results_dir.name)]
     for experiment in EXPERIMENTS:
         results = read_results(results_dir, experiment.name)
-        sections.append("\n".join(_section(experiment, results, results_dir.name)))
+        remarks = read_remarks(results_dir, experiment.name, results)
+        sections.append("\n".join(_section(experiment, results, remarks, results_dir.name)))
     return "\n".join(sections)
 
 
@@ -64,12 +66,12 @@ def figure_name(experiment: Experiment) -> str:
     return f"{experiment.name}.svg"
 
 
-def _section(experiment: Experiment, results: Sequence[Result], directory: str) -> list[str]:
+def _section(experiment: Experiment, results: Sequence[Result], remarks: Sequence[str], directory: str) -> list[str]:
     lines = [f"## {experiment.title}\n", f"{experiment.claim}\n"]
     if not results:
         return [*lines, _NOT_RUN]
-    if experiment.remarks:
-        lines.append(f"{experiment.remarks}\n")
+    if experiment.remarks or remarks:
+        lines.append(f"{' '.join(filter(None, [experiment.remarks, *remarks]))}\n")
     lines += _table(experiment, results)
     lines += ["", *_verdicts(experiment, results)]
     lines.append(f"![Learning curves]({directory}/{figure_name(experiment)})\n")
@@ -137,7 +139,18 @@ def _verdict(experiment: Experiment, baseline: Sequence[Result], rows: Sequence[
         ratio = statistics.mean(epochs[1]) / statistics.mean(epochs[0])
         some = f" ({len(epochs[1])} of {len(rows)} seeds reached it)" if len(epochs[1]) < len(rows) else ""
         return f"{ratio:.1f} times as many epochs as {experiment.runs[0].title}{some}."
-    return error_difference(baseline, rows, claimed)
+    text = error_difference(baseline, rows, claimed)
+    if experiment.measure == "overfitting":
+        text += (
+            f" The centre error is {_overfitting(rows)} points above the training error; with "
+            f"{experiment.runs[0].title} {_overfitting(baseline)}."
+        )
+    return text
+
+
+def _overfitting(rows: Sequence[Result]) -> str:
+    """How far the errors are above those on the training images, in points."""
+    return f"{100 * statistics.mean(row.center_top1_error - row.train_top1_error for row in rows):.1f}"
 
 
 def _write_figure(results_dir: Path, experiment: Experiment, results: Sequence[Result]) -> None:
@@ -151,7 +164,7 @@ def _write_figure(results_dir: Path, experiment: Experiment, results: Sequence[R
         figure = plots.training_error_figure(curves, experiment.target, experiment.title)
     else:
         figure = plots.learning_curves_figure(curves, experiment.title)
-    save_figure(figure, results_dir / figure_name(experiment))
+    save_figure(figure, results_dir / figure_name(experiment), figure_sources(results_dir, experiment.name))
 
 
 def _of(results: Sequence[Result], run: Run) -> list[Result]:

@@ -37,6 +37,7 @@ class Result:
       processor: name, number of cores and instruction sets; see `provenance.processor`.
       date: of the evaluation, YYYY-MM-DD.
       nine_crop_top1_error: as `ten_crop_top1_error`, of networks whose authors test so; else None.
+      dataset: see `dataset_name`; empty in files of older versions.
     """
 
     experiment: str
@@ -58,11 +59,18 @@ class Result:
     processor: str
     date: str
     nine_crop_top1_error: float | None = None
+    dataset: str = ""
 
     @property
     def key(self) -> tuple[str, str, int]:
         """What identifies the row."""
         return self.experiment, self.run, self.seed
+
+
+@dataclass(frozen=True)
+class _Remark:
+    name: str
+    remark: str
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Result))
@@ -75,6 +83,22 @@ def read_results(directory: Path, experiment: str) -> list[Result]:
       ValueError: the file does not have the columns of `Result`.
     """
     return read_rows(directory / f"{experiment}.csv", Result)
+
+
+def read_remarks(directory: Path, name: str, results: Sequence[Result]) -> list[str]:
+    """What a reader must know about the data of some rows: from remarks.csv in the directory, if there is one.
+
+    Args:
+      directory: of the results.
+      name: of the experiment. Remarks are about an experiment or a dataset, which the column `name` names.
+      results: its rows, whose datasets are looked up.
+
+    Raises:
+      ValueError: the file does not have the columns name and remark.
+    """
+    remarks = {row.name: row.remark for row in read_rows(directory / "remarks.csv", _Remark)}
+    names = [*sorted({row.dataset for row in results}), name]
+    return [remarks[each] for each in names if each in remarks]
 
 
 def write_result(directory: Path, result: Result, metrics_file: Path | None) -> None:
@@ -172,6 +196,16 @@ def _values(row: dict[str, str], kind: Any) -> dict[str, object]:
         else:
             values[field.name] = float(text) if text else None
     return values
+
+
+def dataset_name(dataset: str) -> str:
+    """The dataset in rows and file names: the last part of a path, or the first of a TFDS name."""
+    kind, colon, path = dataset.partition(":")
+    if colon and kind in ("folder", "ilsvrc"):
+        return file_name(Path(path).name)
+    if Path(dataset).is_dir() or dataset.startswith(("/", "~", ".")):
+        return file_name(Path(dataset).name)
+    return file_name(kind.partition("/")[0])
 
 
 def file_name(text: str) -> str:

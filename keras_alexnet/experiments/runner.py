@@ -12,7 +12,7 @@ from keras_alexnet.experiments import measurement
 from keras_alexnet.experiments.commands import run_command
 from keras_alexnet.experiments.definitions import EXPERIMENTS
 from keras_alexnet.experiments.experiment import Experiment, Run
-from keras_alexnet.experiments.results import Result, curve_path, file_name, read_results, write_result
+from keras_alexnet.experiments.results import Result, curve_path, dataset_name, file_name, read_results, write_result
 from pipelines.atomic import writable_directory
 from pipelines.cli.regular_files import read_text
 
@@ -49,14 +49,15 @@ def run_experiment(
       The rows that were added.
 
     Raises:
-      ValueError: there is no such run, a directory cannot be written, a row exists that another command made, or a
-        command failed.
+      ValueError: there is no such run, a directory cannot be written, a row exists that another command made or that is
+        of another dataset, or a command failed.
       RunInterrupted: by SIGTERM or Ctrl-C.
     """
     selected = [experiment.run(name) for name in runs] or list(experiment.runs)
     writable_directory("results_dir", results_dir)
     writable_directory("work_dir", work_dir)
     finished = {result.key: result for result in read_results(results_dir, experiment.name)}
+    data = dataset_name(dataset)
     added: list[Result] = []
     # One seed of all runs before the next seed: an experiment that is cut short can still be compared.
     for seed in seeds or experiment.seeds:
@@ -64,14 +65,10 @@ def run_experiment(
             key = (experiment.name, run.name, seed)
             shown = shown_command(experiment, run, seed, flags)
             if key in finished:
-                if finished[key].command != shown:
-                    raise ValueError(
-                        f"results_dir={results_dir}: the row of {run.name}, seed {seed}, is of another command "
-                        f"({finished[key].command}); remove it, or use another directory, to run this one ({shown})"
-                    )
+                _check_row(finished[key], shown, data, results_dir)
                 report(f"{experiment.name} {run.name} seed {seed}: has a result")
                 continue
-            same = _same_run(experiment, results_dir, shown)
+            same = _same_run(experiment, results_dir, shown, data)
             if same is not None:
                 result = dataclasses.replace(same, experiment=experiment.name, run=run.name)
                 curve, origin = curve_path(results_dir, *same.key), f"the run {same.run} of {same.experiment}"
@@ -81,7 +78,7 @@ def run_experiment(
                 arguments = [*training_flags(experiment, run, seed, flags), f"--dataset={prepared}"]
                 _train(run_dir, [*arguments, *_initial_weights(experiment, run, seed, work_dir)], report)
                 report(f"evaluating {run_dir}")
-                result = measurement.of_run(experiment, run, seed, run_dir, shown)
+                result = measurement.of_run(experiment, run, seed, run_dir, shown, data)
                 curve, origin = run_dir / "metrics.csv", f"ten-crop top-1 error {result.ten_crop_top1_error:.2%}"
             write_result(results_dir, result, curve)
             report(f"added {run.name}, seed {seed}: {origin}")
@@ -98,17 +95,36 @@ def run_experiment(
     return added
 
 
-def _same_run(experiment: Experiment, results_dir: Path, command: str) -> Result | None:
+def _check_row(row: Result, command: str, dataset: str, results_dir: Path) -> None:
+    """Raises ValueError if a row is of another command, or of another dataset; older rows do not name theirs."""
+    if _settings(row.command) == _settings(command) and row.dataset in ("", dataset):
+        return
+    other = "command" if row.dataset in ("", dataset) else f"dataset, {row.dataset}"
+    raise ValueError(
+        f"results_dir={results_dir}: the row of {row.run}, seed {row.seed}, is of another {other} ({row.command}). "
+        f"Remove it or use another directory to run this one on {dataset} ({command}), or give the flags of the row"
+    )
+
+
+def _settings(command: str) -> tuple[list[str], dict[str, str]]:
+    """The words of a command and its flags, of which the last of each name counts."""
+    words = shlex.split(command)
+    flags = (word.partition("=") for word in words if word.startswith("--"))
+    return [word for word in words if not word.startswith("--")], {name: value for name, _, value in flags}
+
+
+def _same_run(experiment: Experiment, results_dir: Path, command: str, dataset: str) -> Result | None:
     """The result of the same command in another experiment, if its learning curve is there too."""
-    results = _same_runs(experiment, results_dir, command)
+    results = _same_runs(experiment, results_dir, command, dataset)
     return next((result for result in results if curve_path(results_dir, *result.key).exists()), None)
 
 
-def _same_runs(experiment: Experiment, results_dir: Path, command: str) -> list[Result]:
-    """The results of the same command in all experiments with the same dataset, subsets of it, and target."""
+def _same_runs(experiment: Experiment, results_dir: Path, command: str, dataset: str) -> list[Result]:
+    """The results of the same command on the dataset in all experiments with the same subsets of it and target."""
     similar = [other for other in EXPERIMENTS if _conditions(other) == _conditions(experiment)]
     results = [result for other in similar for result in read_results(results_dir, other.name)]
-    return [result for result in results if result.command == command]
+    same = [result for result in results if _settings(result.command) == _settings(command)]
+    return [result for result in same if result.dataset == dataset]
 
 
 def _conditions(experiment: Experiment) -> tuple[object, ...]:
@@ -211,7 +227,7 @@ def _averaged(
     members = [results[seed] for seed in experiment.seeds]
     models = []
     for member in members:
-        same = [member, *_same_runs(experiment, results_dir, member.command)]
+        same = [member, *_same_runs(experiment, results_dir, member.command, member.dataset)]
         directories = [run_directory(work_dir, *row.key) for row in same]
         trained = [directory for directory in directories if (directory / "model.json").is_file()]
         if not trained:

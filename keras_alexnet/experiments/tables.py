@@ -1,5 +1,6 @@
 """What the reports share: numbers as text, the difference of two errors, where the rows come from, figure files."""
 
+import hashlib
 import importlib.util
 import math
 import re
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_alexnet.experiments.results import Result
-from pipelines.cli.regular_files import MAX_TEXT_BYTES, read_file
+from pipelines.cli.regular_files import MAX_TEXT_BYTES, read_file, read_text
 
 _WRITTEN_BY = b"Written by `python -m keras_alexnet.experiments report`"
 # One number, or what stands for it: "26.4 % ± 0.6", "11 (27.6 %)", "not run here".
@@ -86,8 +87,9 @@ def provenance(results: Sequence[Result]) -> list[str]:
         for row in results
     ]
     images = number_range([row.images for row in results])
+    datasets = ", ".join(sorted({row.dataset for row in results} - {""}))
     return [
-        f"Evaluated on {images} images.\n",
+        f"Evaluated on {images} images{f' of {datasets}' if datasets else ''}.\n",
         '<details markdown="1"><summary>Runs</summary>\n',
         *markdown_table([*columns, "command"], rows),
         "\n</details>\n",
@@ -128,9 +130,23 @@ def can_draw() -> bool:
     return True
 
 
-def save_figure(figure: Any, path: Path) -> None:
-    """Writes an SVG file that changes only with the figure: without a date, and with constant identifiers."""
+def figure_sources(results_dir: Path, name: str) -> list[Path]:
+    """The files that the figures of an experiment or comparison are drawn from."""
+    tables = [results_dir / f"{name}.csv", results_dir / f"{name}_costs.csv"]
+    return [*filter(Path.exists, tables), *sorted((results_dir / "curves").glob(f"{name}-*.csv"))]
+
+
+def figure_description(sources: Sequence[Path]) -> str:
+    """What a figure's file says about its sources, which a test compares with them."""
+    content = hashlib.sha256()
+    for path in sources:
+        content.update(f"{path.name}\n{read_text(path)}".encode())
+    return f"Drawn from files with SHA-256 {content.hexdigest()}"
+
+
+def save_figure(figure: Any, path: Path, sources: Sequence[Path]) -> None:
+    """Writes an SVG file that changes only with the figure and its sources: no date, and constant identifiers."""
     import matplotlib
 
     with matplotlib.rc_context({"svg.hashsalt": path.name}):
-        figure.savefig(path, metadata={"Date": None})
+        figure.savefig(path, metadata={"Date": None, "Description": figure_description(sources)})

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from typing import Any
 
 from keras_alexnet.networks.network import Network
@@ -39,7 +40,8 @@ def _build(
     from keras_alexnet.model import AlexNet
 
     if _side_of_maps(variant, image_size) < 1:
-        raise ValueError(f"image_size={image_size}: too small for {variant.name}, which takes {variant.crop_size}")
+        least = next(side for side in itertools.count(image_size + 1) if _side_of_maps(variant, side) >= 1)
+        raise ValueError(f"image_size={image_size}: too small for {variant.name}; expected at least {least}")
     # The kernels do not depend on the size of the image, except for those of fc6.
     variant = dataclasses.replace(variant, crop_size=image_size)
     return AlexNet(variant, classes=classes, classifier_activation=classifier_activation, **options)

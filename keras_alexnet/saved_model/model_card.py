@@ -190,7 +190,7 @@ def _settings(training: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         (name, _name(value) if name in _PATHS_IN_RECIPE else _text(value))
         for name, value in training.items()
-        if name not in _NOT_IN_RECIPE and value not in (None, "", [], {})
+        if name not in _NOT_IN_RECIPE and value not in (None, "", [], (), {})
     ]
 
 

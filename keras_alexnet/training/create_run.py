@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from keras_alexnet.checkpoints import saved_state
+from keras_alexnet.imagenet import display_names
 from keras_alexnet.networks import Network, parse_options
 from keras_alexnet.run_directory import RunConfig, RunDirectory
 from keras_alexnet.training.class_weights import balanced_weights, count_images, read_class_weights
@@ -91,6 +92,7 @@ def new_run_config(context: TrainingContext, source: Source) -> RunConfig:
             f"{network.resize_policy}",
             flush=True,
         )
+    labels = display_names(names) if source.label_names == names else source.label_names
     # More outputs than classes are allowed, for classes that are added later.
     unused = tuple(f"unused_{index}" for index in range(len(names), config.classes or 0))
     shared = {field.name for field in dataclasses.fields(RunConfig)} & {f.name for f in dataclasses.fields(config)}
@@ -100,7 +102,7 @@ def new_run_config(context: TrainingContext, source: Source) -> RunConfig:
         | {
             "dataset": config.dataset or source.name,
             "class_names": names + unused,
-            "label_names": () if source.label_names == names else source.label_names + unused,
+            "label_names": labels + unused if labels else (),
             "resize": resize,
             "network_options": parse_options(config.network_options),
             "resized_size": _resized_size(context, source),

@@ -147,8 +147,11 @@ class Evaluator:
           on_batch: called after each batch with the number of images seen so far.
         """
         totals, bad = np.zeros(4 + 2 * CALIBRATION_BINS + self._classes**2), []
+        rows = 0
         for *examples, keys in batches:
-            totals += self._step(*map(self._split, examples)).numpy()
+            # The last batch gets the size of the others: the step is traced for one shape.
+            rows = rows or len(keys)
+            totals += self._step(*(self._split(_padded(tensor, rows)) for tensor in examples)).numpy()
             bad += [key.decode(errors="replace") for key in tf.boolean_mask(keys, ~examples[2]).numpy()]
             on_batch(int(totals[3]) + len(bad))
         skipped, loss, top1, top5, images, *others = self._cluster.gather([len(bad), *totals]).sum(0)
@@ -165,8 +168,7 @@ class Evaluator:
         replicas = self._cluster.local_replicas
         if replicas == 1:
             return tensor
-        padding = -len(tensor) % replicas
-        shards = tf.split(tf.pad(tensor, [[0, padding]] + [[0, 0]] * (tensor.shape.rank - 1)), replicas)
+        shards = tf.split(_padded(tensor, len(tensor) + -len(tensor) % replicas), replicas)
         return self._strategy.experimental_distribute_values_from_function(
             lambda context: shards[context.replica_id_in_sync_group % replicas]
         )
@@ -208,6 +210,11 @@ class Evaluator:
             return crop_probabilities(
                 self._model, images, self._crops, from_logits=self._from_logits, preprocessing=self._preprocessing
             )
+
+
+def _padded(tensor: tf.Tensor, rows: int) -> tf.Tensor:
+    """`tensor` with zeros behind it, in at least so many rows."""
+    return tf.pad(tensor, [[0, max(0, rows - len(tensor))]] + [[0, 0]] * (tensor.shape.rank - 1))
 
 
 def _calibration_sums(probabilities: tf.Tensor, labels: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:

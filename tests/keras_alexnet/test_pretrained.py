@@ -10,7 +10,12 @@ from keras_alexnet import AlexNet, networks
 from keras_alexnet.imagenet import imagenet_wnids
 from keras_alexnet.pretrained import load_network
 from keras_alexnet.pretrained.error_rates import read_error_rates
+from keras_alexnet.training.train_and_evaluate import train_and_evaluate
+from pipelines.datasets.registry import open_source
+from pipelines.preparation.prepare import prepare
 from tests.helpers import weight_files as files
+from tests.helpers.image_files import encode, photograph, write_files
+from tests.helpers.tiny_training import tiny
 
 WIDTH = 1 / 32
 
@@ -101,6 +106,19 @@ def test_a_run_directory_contains_everything(trained, prepared):
     assert network.training["dataset"] == str(prepared)
     with pytest.raises(ValueError, match=r"^network='paper': not accepted"):
         load_network(trained, network="paper")
+
+
+@pytest.mark.medium
+def test_the_record_of_a_run_has_every_decay_and_the_names_of_imagenets_classes(tmp_path):
+    wnids, names = ("n01440764", "n02102040"), ("n01440764 tench", "n02102040 English springer")
+    write_files(tmp_path, {f"{wnid}/{n}.jpg": encode(photograph(seed=n)) for wnid in wnids for n in range(2)})
+    data, run = tmp_path / "data", tmp_path / "run"
+    prepare(open_source(f"folder:{tmp_path}"), data, size=32)
+    train_and_evaluate(tiny(data, run, network="convnet_11pct", width=1.0, batch_size=4, steps=1))
+    network = load_network(run)
+    assert (network.class_names, network.display_names) == (wnids, names)
+    assert network.training["optimizer"] == "SGD, momentum 0.9, weight decay 0, learning rate of biases x 2"
+    assert network.training["layer_weight_decay"] == {"local3": 0.004, "local4": 0.004, "fc10": 0.01}
 
 
 def test_a_keras_file_of_another_version_is_named(tmp_path):

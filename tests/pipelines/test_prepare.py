@@ -23,12 +23,13 @@ def test_flags_for_classes_and_names_read_files(images, tmp_path):
     )
     done = prepare(
         f"--dataset=folder:{images}", f"--output_dir={tmp_path}/out", f"--classes_file={lists}/classes",
-        f"--label_names_file={lists}/names", "--take=2", "--quality=80",
+        f"--label_names_file={lists}/names", "--take=2", "--quality=80", "--size=40",
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     prepared = open_source(f"{tmp_path}/out")
     assert (prepared.class_names, prepared.label_names) == (("dog",), ("hunting dog, hound",))
     assert prepared.splits == {"train": 2, "validation": 2}
+    assert done.stdout.endswith(", with --network or --image_size for images of at most 40 pixels\n")
 
 
 def test_the_command_ends_with_one_line_that_says_how_to_train(images, tmp_path):

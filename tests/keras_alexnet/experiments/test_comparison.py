@@ -182,7 +182,7 @@ def fake_training(monkeypatch, fails=()):
     """Networks are neither trained nor measured; returns the runs that would be."""
     done = []
 
-    def run_experiment(experiment, *paths, runs, seeds, flags):
+    def run_experiment(experiment, *paths, data_dir, runs, seeds, flags):
         if runs[0] in fails:
             raise ValueError("keras_alexnet.train ended with exit code 1; see above")
         done.append((runs[0], seeds[0]))

@@ -69,6 +69,34 @@ def test_every_committed_result_has_its_curve_and_its_figure():
         assert (RESULTS / report.figure_name(experiment)).is_file() == bool(rows)
 
 
+@pytest.mark.parametrize("figure", sorted(RESULTS.glob("*.svg")), ids=lambda path: path.stem)
+def test_committed_figures_were_drawn_from_the_committed_results(figure):
+    sources = tables.figure_sources(RESULTS, figure.stem.removesuffix("_curves"))
+    assert tables.figure_description(sources) in figure.read_text(encoding="utf-8")
+
+
+def test_a_figure_of_other_results_is_noticed(tmp_path, metrics):
+    write(tmp_path, metrics)
+    before = tables.figure_description(tables.figure_sources(tmp_path, "lrn"))
+    (tmp_path / "curves" / "lrn-without-0.csv").write_text(METRICS.replace("0.3", "0.4"))
+    assert tables.figure_description(tables.figure_sources(tmp_path, "lrn")) != before
+
+
+def test_remarks_on_the_data_come_from_the_results(tmp_path, metrics):
+    write(tmp_path, metrics, dataset="cifar10")
+    text = report.report_text(tmp_path)
+    assert "Evaluated on 10,000 images of cifar10." in text and "JPEG" not in text
+    (tmp_path / "remarks.csv").write_text("name,remark\ncifar10,JPEG files.\nlrn,Short runs.\nother,None.\n")
+    assert "\nJPEG files. Short runs.\n" in report.report_text(tmp_path)
+
+
+def test_overfitting_is_compared_where_the_claim_is_about_it(tmp_path, metrics):
+    write(tmp_path, metrics, experiment="regularization", run="both", train_top1_error=0.15)
+    write(tmp_path, metrics, experiment="regularization", run="no_dropout", train_top1_error=0.1)
+    sentence = "The centre error is 10.0 points above the training error; with crops, flips and dropout 5.0."
+    assert sentence in report.report_text(tmp_path)
+
+
 def test_an_experiment_without_results_says_so(tmp_path):
     assert report.report_text(tmp_path).count("Not run here.") == len(EXPERIMENTS)
 

@@ -101,11 +101,12 @@ def test_the_same_command_in_another_experiment_is_executed_once(commands, tmp_p
     assert read_curve(curve_path(results, "trial", "a", 0)) == read_curve(curve_path(results, "other", "first", 0))
     # Another dataset's row has the same text, since paths are not in it.
     elsewhere = dataclasses.replace(EXPERIMENT, name="elsewhere", dataset="other_data")
-    assert runner._same_run(elsewhere, results, first.command) is None
+    assert runner._same_run(elsewhere, results, first.command, "cifar10") is None
+    assert runner._same_run(EXPERIMENT, results, first.command, "cats") is None
     # Without its curve a row would be no result of the other experiment.
     for name, run_name in (("other", "first"), ("trial", "a")):
         curve_path(results, name, run_name, 0).unlink()
-    assert runner._same_run(EXPERIMENT, results, first.command) is None
+    assert runner._same_run(EXPERIMENT, results, first.command, "cifar10") is None
 
 
 def test_runs_that_experiments_share_have_the_same_command():
@@ -161,6 +162,19 @@ def test_a_row_of_another_command_is_not_taken_for_a_result(commands, tmp_path):
     run(tmp_path, runs=["a"], seeds=[0])
     with pytest.raises(ValueError, match=r"results_dir=.*a, seed 0, is of another command .*epochs=2.*epochs=9"):
         run(tmp_path, runs=["a"], seeds=[0], flags=["--epochs=9"])
+
+
+def test_a_row_of_another_dataset_is_not_taken_for_a_result(commands, tmp_path):
+    (row,) = run(tmp_path, runs=["a"], seeds=[0])
+    assert row.dataset == "cifar10"
+    work, results = tmp_path / "work", tmp_path / "results"
+    with pytest.raises(ValueError, match=r"a, seed 0, is of another dataset, cifar10 .* to run this one on cats"):
+        runner.run_experiment(EXPERIMENT, "folder:/data/cats", work, results, runs=["a"], seeds=[0])
+
+
+def test_of_a_flag_that_is_given_twice_the_last_one_counts(commands, tmp_path):
+    run(tmp_path, runs=["a"], seeds=[0], flags=["--epochs=5", "--epochs=2"])
+    assert run(tmp_path, runs=["a"], seeds=[0]) == []
 
 
 def test_the_time_of_an_interrupted_run_is_the_sum_of_its_attempts(commands, tmp_path, monkeypatch):

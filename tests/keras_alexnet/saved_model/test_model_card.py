@@ -41,11 +41,12 @@ def test_the_best_five_of_five_classes_are_no_metric():
 
 
 def test_the_recipe_has_lists_and_options_but_not_what_was_not_set():
-    text = markdown(step_epochs=["4", "6"], network_options={"depth": 20}, patience=None, lr_multipliers="", epochs=8)
+    unset = {"patience": None, "lr_multipliers": "", "class_weight_values": (), "layer_weight_decay": {}}
+    text = markdown(step_epochs=["4", "6"], network_options={"depth": 20}, epochs=8, **unset)
     assert (
         "| `step_epochs` | 4, 6 |" in text and "| `network_options` | depth=20 |" in text and "| `epochs` | 8 |" in text
     )
-    assert "patience" not in text and "lr_multipliers" not in text
+    assert not any(name in text for name in unset)
 
 
 def test_errors_have_their_standard_error_and_no_directory_is_named():

@@ -42,7 +42,9 @@ def linear_classifier(activation: str | None = None) -> keras.Model:
 
 def test_an_evaluation_counts_every_good_image_and_names_the_bad_ones():
     model, seen = linear_classifier(), []
-    rates = Evaluator(model, "center", confusion_classes=CLASSES)(batches(7, 3, bad=2), seen.append)
+    evaluator = Evaluator(model, "center", confusion_classes=CLASSES)
+    rates = evaluator(batches(7, 3, bad=2), seen.append)
+    assert evaluator._step.experimental_get_tracing_count() == 1, "the last batch has another shape"
     assert rates.images == 6 and rates.skipped == 1 and rates.bad == ("k2",) and seen == [3, 6, 7]
     images, labels, valid, _ = next(iter(batches(7, 7, bad=2)))
     best = model.predict(images[:, 16:240, 16:240], verbose=0).argmax(-1)
