@@ -97,7 +97,7 @@ def read_remarks(directory: Path, name: str, results: Sequence[Result]) -> list[
       ValueError: the file does not have the columns name and remark.
     """
     remarks = {row.name: row.remark for row in read_rows(directory / "remarks.csv", _Remark)}
-    names = [*sorted({row.dataset for row in results}), name]
+    names = dict.fromkeys([*sorted({row.dataset for row in results}), name])
     return [remarks[each] for each in names if each in remarks]
 
 
