@@ -29,6 +29,9 @@ from pipelines.cli import reason_of
 from pipelines.cli.regular_files import MAX_TEXT_BYTES, check_directory, open_file, read_text
 from pipelines.statistics import Statistics
 
+# Of TrainingConfig.
+_DEFAULTS = {"width": 1.0, "init": "paper"}
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -91,6 +94,9 @@ class RunConfig:
     def options(self) -> dict[str, Any]:
         """The options that the network is built with, apart from its mean."""
         own = {"width": self.width, "init": self.init}
+        if ":" in self.network:
+            # A user's function has defaults of its own.
+            own = {name: value for name, value in own.items() if value != _DEFAULTS[name]}
         accepted = networks.find(self.network).options
         return {name: value for name, value in own.items() if name in accepted} | dict(self.network_options)
 

@@ -23,6 +23,8 @@ _LEARNING_RATE = 0.1
 _LEARNING_RATE_WITHOUT_BATCH_NORMALIZATION = 0.01
 # cuda-convnet's layer-params files.
 _OWN_LEARNING_RATES = dict.fromkeys(("convnet_13pct", "convnet_13pct_lrn", "convnet_11pct", "figure1_convnet"), 0.001)
+# Side of CIFAR's images in pixels.
+_CIFAR_SIZE = 32
 _OWN_FLAGS = ("network", "network_options", "learning_rate", "dataset", "model_dir", "epochs", "seed")
 # Options that training sets by a flag, or itself.
 _OPTIONS_WITH_FLAGS = ("width", "init", "mean")
@@ -59,6 +61,17 @@ class Entry:
     def image_size(self) -> int:
         """Side of the network's images in pixels."""
         return int(self.built_with.get("image_size", self.network.image_size))
+
+    @property
+    def takes_whole_images(self) -> bool:
+        """Whether the network takes CIFAR's images whole, as its authors do or because of the size that is given."""
+        own = self.network.resize_size
+        return own == self.network.image_size or (self.image_size <= _CIFAR_SIZE < own)
+
+    @property
+    def prepared_size(self) -> int:
+        """Side of the images that it is trained on, before crops."""
+        return self.image_size if self.takes_whole_images else self.network.resized_size(self.image_size)
 
     @property
     def built_with(self) -> dict[str, Any]:
@@ -153,7 +166,7 @@ def comparison(
         title=f"Networks under equal conditions: {dataset_name(dataset)}",
         claim="Networks trained with the same flags.",
         dataset=dataset,
-        image_size=max(entry.network.resized_size(entry.image_size) for entry in entries),
+        image_size=max(entry.prepared_size for entry in entries),
         flags=(*_FLAGS, f"--step_epochs={_steps(epochs)}", f"--epochs={epochs}"),
         runs=tuple(_run(entry, rates.get(entry.text)) for entry in entries),
     )
@@ -171,8 +184,7 @@ def _steps(epochs: int) -> str:
 
 def _run(entry: Entry, rate: float | None) -> Run:
     network = entry.network
-    # Networks of small images take them whole; the others crop 224 of 256, as AlexNet.
-    augmentation = "pad4" if network.image_size == network.resize_size else "crop"
+    augmentation = "pad4" if entry.takes_whole_images else "crop"
     by_default = default_learning_rate(entry)
     rate = by_default if rate is None else rate
     options = (f"--network_options={','.join(entry.options)}",) if entry.options else ()

@@ -1,9 +1,10 @@
 """Any classifier of keras-hub: `keras_hub.<class>`, `keras_hub.<preset>` or `keras_hub.<directory of a preset>`.
 
 Nothing is downloaded. A class takes the arguments of its backbone as options. A preset is read from the cache of
-kagglehub, where keras-hub has stored it before, or from a directory. Its weights are not loaded: `task.weights.h5`
-there is a weight file for `--init_from` and `load_network`. Images are normalized as the preset says, or else by the
-mean and the standard deviation of ImageNet's images. keras-hub is the optional extra `hub`.
+kagglehub, where keras-hub has stored it before, or from a directory. Its weights are not loaded: what keras-hub's
+`ImageClassifier.save_weights` writes is a weight file for `--init_from` and `load_network`. Images are normalized as
+the preset says, or else by the mean and the standard deviation of ImageNet's images. keras-hub is the optional extra
+`hub`.
 """
 
 import functools

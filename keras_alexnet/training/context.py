@@ -80,7 +80,7 @@ def _check_options(config: TrainingConfig, network: Network) -> None:
         if value != getattr(TrainingConfig(), name) and name not in network.options:
             raise ValueError(f"{name}={value}: {network.name} has no such option; it accepts {accepted}")
     for name, value in parse_options(config.network_options).items():
-        if name in ("width", "init", "mean"):
+        if name == "mean" or (name in ("width", "init") and ":" not in network.name):
             raise ValueError(f"network_options={name}={value}: expected options other than width, init and mean")
         if name not in network.options:
             raise ValueError(

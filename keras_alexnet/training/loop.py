@@ -132,6 +132,8 @@ class TrainingLoop:
         print(f"found a run of {self.steps_done} steps: {state}", flush=True)
 
     def _is_done(self, total: int) -> bool:
+        if self.progress.step == self.data.steps_per_epoch:
+            return False  # interrupted in the validation: the epoch has no row yet
         return self.steps_done >= total or self.progress.stops_early(self.context.config.early_stopping_epochs)
 
     def _epoch(self, epochs: int, total: int, stop: StopRequest) -> Row:

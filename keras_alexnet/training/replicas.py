@@ -44,7 +44,8 @@ def average_statistics(model: keras.Model, replica: tf.distribute.ReplicaContext
     """
     variables = [variable.value for variable in _statistics(model)] if replica.num_replicas_in_sync > 1 else []
     if variables:
-        means = replica.all_reduce(tf.distribute.ReduceOp.MEAN, [tf.convert_to_tensor(value) for value in variables])
+        # identity: unlike a variable's own tensor it is on a device, which reductions between workers need.
+        means = replica.all_reduce(tf.distribute.ReduceOp.MEAN, [tf.identity(value) for value in variables])
         for variable, mean in zip(variables, means, strict=True):
             variable.assign(mean)
 

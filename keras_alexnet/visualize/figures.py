@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from keras_alexnet import plots
+from keras_alexnet.classifier import parameters
 from keras_alexnet.evaluate import open_evaluation_source
 from keras_alexnet.experiments.results import read_curve
 from keras_alexnet.pretrained import LoadedNetwork
@@ -209,7 +210,7 @@ def _scored(request: Request) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarr
 def architecture(request: Request) -> Figure:
     """The layers as boxes."""
     model = request.network.keras_model()
-    title = f"{request.title(model)}: {model.count_params():,} parameters"
+    title = f"{request.title(model)}: {parameters(model):,} trainable parameters"
     return plots.architecture_figure(trace.blocks(model, request.network.preprocessing), title)
 
 
@@ -239,7 +240,7 @@ def summary(request: Request) -> Figure:
         towers,
         _predictions(request, _SUMMARY),
         {"": rows},
-        f"{request.title(model)}: {model.count_params():,} parameters",
+        f"{request.title(model)}: {parameters(model):,} trainable parameters",
     )
 
 

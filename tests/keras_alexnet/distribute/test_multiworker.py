@@ -104,6 +104,25 @@ def test_five_steps_of_two_workers_give_the_weights_of_one_process(tmp_path, sta
         np.testing.assert_array_equal(first[name], second[name])
 
 
+@pytest.mark.medium
+@pytest.mark.subprocess
+def test_workers_have_the_same_moving_statistics(tmp_path, start):
+    layers = "Input((224, 224, 3)), Conv2D(2, 9, 16), BatchNormalization(), GlobalMaxPooling2D(), Dense(3)"
+    model = 'keras_alexnet.AlexNet(width=1 / 16, classes=3, classifier_activation=None, init="he")'
+    assert model in FIVE_STEPS
+    code = "from keras.layers import *\n" + FIVE_STEPS.replace(model, f"keras.Sequential([{layers}])")
+    addresses = cluster_of(2)
+    workers = [start(addresses, index, "-c", code, "multiworker", str(tmp_path / "w%d.npz")) for index in (0, 1)]
+    for worker in workers:
+        exit_code, output = outcome(worker)
+        assert exit_code == 0, output
+    first, second = (np.load(tmp_path / f"w{index}.npz") for index in (0, 1))
+    assert len(first.files) == 9
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name])
+    assert not np.allclose(first["arr_4"], 0), "the moving mean has not moved"
+
+
 def command(config):
     flags = [f"--{name}={value}" for name, value in vars(config).items() if value is not None]
     return ["-m", "keras_alexnet.train", *flags]

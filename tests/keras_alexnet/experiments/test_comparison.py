@@ -27,6 +27,28 @@ def test_all_networks_have_the_same_flags_but_their_learning_rate_and_crops():
     assert experiment.image_size == 256
 
 
+@pytest.mark.parametrize(
+    "name, augmentation, size",
+    [
+        (f"{__name__}:tiny", "pad4", 32),
+        ("keras.applications.MobileNet+image_size=32", "pad4", 32),
+        ("convnet_11pct", "crop", 32),  # the crops of its authors
+        ("keras.applications.MobileNet+image_size=128", "crop", 146),
+    ],
+)
+def test_images_of_cifars_size_are_taken_whole(name, augmentation, size):
+    assert entry(name).prepared_size == size
+    assert entry(name).takes_whole_images == (augmentation == "pad4")
+    (run,) = comparison.comparison([name], "cifar10", 1).runs
+    assert f"--augmentation={augmentation}" in run.flags
+
+
+def tiny(classes, image_size=32, classifier_activation="softmax"):
+    """A user's network."""
+    layers = (keras.layers.Input((image_size, image_size, 3)), keras.layers.GlobalMaxPooling2D())
+    return keras.Sequential([*layers, keras.layers.Dense(classes, activation=classifier_activation)])
+
+
 def test_learning_rates_of_single_networks_can_be_chosen():
     (run,) = comparison.comparison(["resnet_20"], "cifar10", 1, {"resnet_20": 0.05}).runs
     assert "--learning_rate=0.05" in run.flags

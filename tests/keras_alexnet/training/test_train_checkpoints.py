@@ -1,4 +1,5 @@
 import csv
+import itertools
 import json
 import os
 import resource
@@ -112,21 +113,23 @@ def test_a_checkpoint_of_another_network_is_named_and_the_one_before_is_used(pre
     assert rows(tmp_path / "run") == rows(trained)
 
 
-@pytest.mark.slow
-def test_a_signal_during_validation_stops_there_and_loses_nothing(prepared, trained, tmp_path, monkeypatch):
-    count = Evaluator.__call__
+@pytest.mark.medium
+@pytest.mark.parametrize("epoch", [pytest.param(1, marks=pytest.mark.slow), 4])
+def test_a_signal_during_validation_stops_there_and_loses_nothing(prepared, trained, tmp_path, monkeypatch, epoch):
+    count, calls = Evaluator.__call__, itertools.count(1)
 
     def interrupted(evaluator, batches, on_batch):
         def on_first(images):
             os.kill(os.getpid(), signal.SIGTERM)
             on_batch(images)
 
-        return count(evaluator, batches, on_first)
+        return count(evaluator, batches, on_first if next(calls) == epoch else on_batch)
 
     monkeypatch.setattr(Evaluator, "__call__", interrupted)
     with pytest.raises(TrainingInterrupted, match="SIGTERM"):
         train_and_evaluate(tiny(prepared, tmp_path))
-    assert load_trained(tmp_path)[2] == 3 and not (tmp_path / "metrics.csv").exists()
+    assert load_trained(tmp_path)[2] == 3 * epoch
+    assert (len(rows(tmp_path)) if epoch > 1 else 0) == epoch - 1
     monkeypatch.undo()
     train_and_evaluate(tiny(prepared, tmp_path))
     assert rows(tmp_path) == rows(trained)

@@ -52,6 +52,21 @@ def test_a_run_cut_in_two_equals_one_that_was_not(prepared, whole, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+def widened(classes, image_size=32, classifier_activation="softmax", width=16, init="glorot_uniform"):
+    """A user's function whose parameters are called as options of our networks."""
+    pixels = keras.Input((image_size, image_size, 3))
+    units = keras.layers.Dense(width, kernel_initializer=init)(keras.layers.GlobalAveragePooling2D()(pixels))
+    return keras.Model(pixels, keras.layers.Dense(classes, activation=classifier_activation)(units))
+
+
+@pytest.mark.medium
+def test_parameters_of_a_function_have_its_defaults_and_are_set_by_network_options(prepared, tmp_path):
+    shared = {"network": f"{__name__}:widened", "width": 1.0, "init": "paper", "steps": 1}
+    for name, options, units in (("a", None, 16), ("b", "width=4,init=he_normal", 4)):
+        train_and_evaluate(config(prepared, tmp_path / name, **shared | {"network_options": options}))
+        assert load_trained(tmp_path / name)[0].layers[-1].kernel.shape[0] == units
+
+
 @pytest.mark.medium
 def test_statistics_of_batch_normalization_are_trained_and_loaded(whole):
     model = load_network(whole).model
