@@ -134,7 +134,8 @@ def test_the_weight_of_auxiliary_losses_is_that_of_the_config_or_of_the_network(
     [
         ({"network": "resnet_21"}, "network=resnet_21: expected one of paper"),
         ({"network_options": "depth=3"}, r"network_options=depth=3: .* has no such option; it accepts filters, rate"),
-        ({"network_options": "width=3"}, "network_options=width=3: expected options other than width"),
+        ({"network_options": "width=3"}, "network_options=width=3: .* has no such option"),
+        ({"network": "paper", "network_options": "width=3"}, "network_options=width=3: expected options other than w"),
         ({"width": 0.5}, "width=0.5: .* has no such option"),
         ({"init": "he"}, "init=he: .* has no such option"),
         ({"aux_loss_weight": 0.0}, "aux_loss_weight=0.0: .*small trains no auxiliary outputs; expected none"),
