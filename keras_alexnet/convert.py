@@ -4,7 +4,8 @@
     python -m keras_alexnet.convert --model=build/photos --output=photos.keras
 
 Reads whatever `load_network` reads, except for exports: Caffe's `.caffemodel` and its `.npy` conversions, PyTorch's
-`.pth`, Keras' files and run directories. The output appears complete or not at all, and never replaces a file.
+`.pth`, Keras' files, presets of keras-hub and run directories. The output appears complete or not at all, and never
+replaces a file.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ def _rebuilds_alike(model: keras.Model, network: LoadedNetwork) -> bool:
 
 def main(argv: Sequence[str]) -> None:
     """Converts, and prints what was found and how to use the result."""
-    from keras_alexnet.weights import KINDS, recognise
+    from keras_alexnet.weights import KINDS, is_preset, recognise
 
     options = flags.FLAGS
     check_output(Path(options.output))
@@ -128,7 +129,8 @@ def main(argv: Sequence[str]) -> None:
     save(network, options.output)
     assert network.model is not None  # or `save` had refused it
     classes = network.model.output_shape[-1]
-    kind = recognise(options.model) if Path(options.model).is_file() else None
+    is_run = Path(options.model).is_dir() and not is_preset(options.model)
+    kind = None if is_run else recognise(options.model)
     source = (KINDS[kind] if kind else "run directory") + (f" of network {network.network}" if network.network else "")
     print(f"{options.model}: {source}, {classes} classes, {network.model.count_params():,} parameters")
     if options.network is None and kind == "caffe_npy":

@@ -30,7 +30,7 @@ def define_model_flags(several: bool = False) -> None:
     Args:
       several: whether --model may be repeated; `load_models` loads them.
     """
-    model = "run directory, export, .keras file, or weight file of any kind"
+    model = "run directory, export, .keras file, preset of keras-hub, or weight file of any kind"
     if several:
         define_paths("model", None, f"{model}; several are averaged after the softmax", required=True)
     else:

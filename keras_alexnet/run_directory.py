@@ -23,7 +23,7 @@ import keras
 import numpy as np
 
 from keras_alexnet import networks
-from keras_alexnet.classifier import alexnet_input
+from keras_alexnet.layers import MeanSubtraction
 from pipelines.atomic import FileLockedError, atomic_path, file_lock, write_file
 from pipelines.cli import reason_of
 from pipelines.cli.regular_files import MAX_TEXT_BYTES, check_directory, open_file, read_text
@@ -132,10 +132,10 @@ class RunConfig:
             model = networks.create_for_training(self.network, len(self.class_names), self.image_size, None, **options)
         finally:
             keras.config.set_dtype_policy(before)
-        centring = alexnet_input(model)
-        if centring is not None:
-            # Of the images that it is trained on, which may have been prepared in another way than the published ones.
-            centring.resize, centring.resized_size = self.resize, self.resized_size
+        for layer in model.layers:
+            if isinstance(layer, MeanSubtraction):
+                # The images that it is trained on may have been prepared in another way than the published ones.
+                layer.resize, layer.resized_size = self.resize, self.resized_size
         return model
 
 

@@ -155,6 +155,10 @@ def print_table(results_dir: Path, name: str) -> None:
         for row in part.rows:
             table.add_row(*(row[index] for index in shown))
         console.print(table)
+        remarks = part.columns.index(REMARK) if REMARK in part.columns else None
+        for row in part.rows:
+            if remarks is not None and row[remarks]:
+                print(f"{row[0]}: {row[remarks]}")
 
 
 def _dataset(name: str) -> _Dataset:

@@ -1,4 +1,4 @@
-"""The networks of `.keras` files and of files of weights."""
+"""The networks of `.keras` files, of files of weights and of keras-hub's presets."""
 
 import contextlib
 from collections.abc import Mapping
@@ -18,9 +18,12 @@ from keras_alexnet.pretrained.loaded_network import LoadedNetwork
 from keras_alexnet.pretrained.resizing import resizing
 from keras_alexnet.variants import VARIANTS, find_variant
 from keras_alexnet.weights import check_keras_file, keras_version
-from keras_alexnet.weights.assign import assign, assign_by_name, read_weights
+from keras_alexnet.weights.assign import assign
+from keras_alexnet.weights.assign_by_name import assign_by_name
 from keras_alexnet.weights.compatibility import classifier, map_layer_names, same_filters, variants_of
 from keras_alexnet.weights.formats import FAMILIES, WeightFile, open_archive
+from keras_alexnet.weights.keras_hub_preset import preset_classes
+from keras_alexnet.weights.read import read_weights
 from pipelines.cli import reason_of
 
 
@@ -72,13 +75,17 @@ def _register_keras_hub(path: Path) -> None:
 
 
 def load_weights_file(path: Path, given: dict[str, Any]) -> LoadedNetwork:
-    """A network with the weights of a file; `given` are the keywords of `load_network`."""
+    """A network with the weights of a file or a preset; `given` are the keywords of `load_network`."""
     file = read_weights(path)
     name, classes = given.pop("network", None), given.pop("classes", None)
     if file.kind in FAMILIES:
         refuse({"classes": classes} if classes is not None else {}, path, "the file")
         name = name or _detected(file, given.get("width", 1.0))
         classes = _classes(file, name)
+    elif file.kind == "keras_hub":
+        refuse({"classes": classes} if classes is not None else {}, path, "the preset")
+        name = name or f"keras_hub.{path}"
+        classes = preset_classes(path)
     elif name is None or classes is None:
         missing = "network" if name is None else "classes"
         raise ValueError(f"{missing} is missing: {path} contains weights only")

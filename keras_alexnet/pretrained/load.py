@@ -1,4 +1,4 @@
-"""`load_network(path)`: the network of a run directory, an export, a `.keras` file or a weight file."""
+"""`load_network(path)`: the network of a run directory, an export, a preset, a `.keras` file or a weight file."""
 
 import os
 from pathlib import Path
@@ -10,9 +10,9 @@ from keras_alexnet.pretrained.files import load_keras_file, load_weights_file, r
 from keras_alexnet.pretrained.loaded_network import LoadedNetwork
 from keras_alexnet.pretrained.run import load_run
 from keras_alexnet.run_directory import RunDirectory
-from keras_alexnet.weights import recognise
+from keras_alexnet.weights import is_preset, recognise
 
-_KINDS = "a run directory, an export, a .keras file or a weight file"
+_KINDS = "a run directory, an export, a .keras file, a preset of keras-hub or a weight file"
 
 
 def load_network(
@@ -27,6 +27,7 @@ def load_network(
       `preprocessing` and `from_logits`, and `image_size` if its images may have several sizes (as for `export_model`).
     - `.weights.h5` needs `network` and `classes`, and `init` if the network has this option (it decides the scale of
       pixel values); also `width` and `mean` if they were not the defaults.
+    - The directory of a keras-hub preset contains everything; options of the network are accepted.
     - Weights of Caffe and PyTorch contain the number of classes; the network is detected if possible.
 
     Args:
@@ -60,7 +61,7 @@ def load_network(
 def _load(path: Path, given: dict[str, Any]) -> LoadedNetwork:
     if not path.exists():
         raise ValueError(f"{path}: no such file or directory; expected {_KINDS}")
-    if path.is_dir():
+    if path.is_dir() and not is_preset(path):
         version = export_version(path)
         if version is None and not RunDirectory(path).exists():
             raise ValueError(f"{path}: found neither model.json nor {SAVED_MODEL_FILE}; expected {_KINDS}")

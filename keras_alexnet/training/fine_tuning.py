@@ -12,8 +12,8 @@ from keras_alexnet.networks import Network, main_output_only, parse_options
 from keras_alexnet.path_errors import errors_of_path
 from keras_alexnet.training.config import TrainingConfig
 from keras_alexnet.variants import VARIANTS, find_variant
-from keras_alexnet.weights import load_weights, load_weights_by_name
-from keras_alexnet.weights.assign import read_weights
+from keras_alexnet.weights import is_preset, load_weights, load_weights_by_name
+from keras_alexnet.weights.read import read_weights
 
 
 @dataclass(frozen=True)
@@ -68,14 +68,14 @@ def find_initial_weights(init_from: str, network: Network, config: TrainingConfi
 
     Args:
       init_from: the directory of another training run, or a weight file: for an AlexNet one that `AlexNet(weights=...)`
-        takes, else a `.weights.h5` or `.keras` file of the same network.
+        takes, else a `.weights.h5` or `.keras` file or a preset of keras-hub, of the same network.
       network: the network to be trained.
       config: its options.
 
     Raises:
       ValueError: if there is no such path, or the other run trained another network.
     """
-    if not os.path.isdir(init_from):
+    if not os.path.isdir(init_from) or is_preset(init_from):
         if not os.path.exists(init_from):
             raise ValueError(f"init_from={init_from}: no such path; expected a run directory or a weight file")
         mean = None if network.rgb_mean is None else np.asarray(network.rgb_mean, np.float32)

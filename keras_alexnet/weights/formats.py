@@ -13,12 +13,13 @@ import numpy as np
 
 from keras_alexnet.variants.architecture import Layer, Normalization
 
-Kind = Literal["keras_h5", "keras", "caffemodel", "caffe_npy", "torch"]
+Kind = Literal["keras_h5", "keras", "keras_hub", "caffemodel", "caffe_npy", "torch"]
 
 # Kind -> its description in messages.
 KINDS: dict[Kind, str] = {
     "keras_h5": "Keras weights (.weights.h5)",
     "keras": "Keras model (.keras)",
+    "keras_hub": "preset of keras-hub (a directory)",
     "caffemodel": "Caffe model (.caffemodel)",
     "caffe_npy": "Caffe weights as NumPy pickle (.npy)",
     "torch": "PyTorch state_dict (.pth)",
@@ -81,6 +82,9 @@ _NPY = b"\x93NUMPY"
 _TORCH_BEFORE_1_6 = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
 # The first field of a NetParameter (caffe.proto): name, layers, input or layer.
 _NET_PARAMETER = (b"\x0a", b"\x12", b"\x1a", b"\xa2\x06")
+
+# Of keras-hub's presets (keras_hub/src/utils/preset_utils.py): the backbone's.
+PRESET_CONFIG, PRESET_WEIGHTS = "config.json", "model.weights.h5"
 
 # Weights hardly compress; a file of zeros that was compressed again may still pass.
 _MAX_INFLATION = 20
@@ -146,7 +150,7 @@ def _check_deflated(path: Path, archive: zipfile.ZipFile) -> None:
 
 
 def recognise(path: str | os.PathLike) -> Kind:
-    """Detects the format of a weight file from its first bytes and, in a ZIP archive, from the names of its entries.
+    """Detects the format of a weight file from its first bytes, in ZIP archives and directories from what they hold.
 
     Returns:
       A key of `KINDS`.
@@ -155,6 +159,8 @@ def recognise(path: str | os.PathLike) -> Kind:
       ValueError: if it is no regular file, is of none of these formats, or is a ZIP archive of implausible size.
     """
     path = Path(path)
+    if is_preset(path):
+        return "keras_hub"
     if not path.is_file():
         found = "a folder" if path.is_dir() else "a special file" if path.exists() else "no such file"
         raise ValueError(f"{path}: found {found}; expected a weight file")
@@ -175,6 +181,11 @@ def recognise(path: str | os.PathLike) -> Kind:
         return "caffemodel"
     found = f"a file that begins with {start[:16]!r}" if start else "an empty file"
     raise ValueError(f"{path}: found {found}; expected {' or '.join(KINDS.values())}")
+
+
+def is_preset(path: str | os.PathLike) -> bool:
+    """Whether `path` is the directory of a preset of keras-hub."""
+    return all((Path(path) / name).is_file() for name in (PRESET_CONFIG, PRESET_WEIGHTS))
 
 
 def _kind_of_archive(path: Path) -> Kind:

@@ -62,6 +62,16 @@ def test_a_run_on_images_of_240_pixels_is_evaluated_and_exported_at_that_size(pr
     assert rates[0].loss == pytest.approx(rates[1].loss, rel=1e-4)
 
 
+@pytest.mark.medium
+def test_a_keras_file_of_another_network_keeps_the_size_of_the_resized_images(prepared, tmp_path):
+    train_and_evaluate(config(prepared(40), tmp_path / "run", network="lenet5", width=1.0, init="paper", steps=1))
+    run = load_network(tmp_path / "run")
+    assert (run.resized_size, networks.find("lenet5").resize_size) == (40, 32)
+    run.model.save(tmp_path / "model.keras")
+    loaded = load_network(tmp_path / "model.keras", preprocessing="none", from_logits=True)
+    assert (loaded.resize, loaded.resized_size) == (run.resize, 40)
+
+
 def test_images_smaller_than_those_of_the_network_are_refused(prepared, tmp_path):
     dataset = prepared(32)
     expected = r"^dataset=.*: its images have 32 pixels, fewer than the 224 that paper reads; prepare it with size=256"

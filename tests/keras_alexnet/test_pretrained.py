@@ -145,7 +145,7 @@ def test_other_keras_files_need_preprocessing_and_kind_of_output(tmp_path):
 def test_paths_without_a_network_are_named(tmp_path):
     (tmp_path / "notes.txt").write_text("no weights")
     for path, found in (
-        (tmp_path / "none", "no such file or directory; expected a run directory, an export, a .keras file or"),
+        (tmp_path / "none", "no such file or directory; expected a run directory, an export, a .keras file, a preset"),
         (tmp_path, "found neither model.json nor saved_model.pb; expected a run directory"),
         (tmp_path / "notes.txt", "found a file that begins with"),
     ):

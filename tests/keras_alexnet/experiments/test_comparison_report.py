@@ -167,6 +167,13 @@ def test_the_terminal_shows_no_networks_without_rows(write, capsys):
     assert "269,722" in printed and "18.0 %" in printed and "resnet_110" not in printed
 
 
+def test_the_terminal_shows_the_remarks_of_the_page(write, capsys):
+    directory = write()
+    add_row(costs_path(directory, NAME), dataclasses.replace(COSTS, run="lenet5", network="lenet5"))
+    report.print_table(directory, NAME)
+    assert "lenet5: grey images" in capsys.readouterr().out
+
+
 def test_a_comparison_of_cifar_100_shows_its_published_errors(tmp_path, capsys):
     costs = dataclasses.replace(COSTS, run="survey_densenet", network="survey_densenet", classes=100)
     add_row(costs_path(tmp_path, "comparison_cifar100"), costs)

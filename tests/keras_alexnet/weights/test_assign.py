@@ -227,6 +227,41 @@ def test_layers_within_layers_are_loaded_whatever_keras_numbers_them(tmp_path, s
         np.testing.assert_array_equal(a, b)
 
 
+def recurrent():
+    inputs = keras.Input((2, 4))
+    values = keras.layers.Bidirectional(keras.layers.GRU(2, return_sequences=True))(inputs)
+    return keras.Model(inputs, keras.layers.Bidirectional(keras.layers.GRU(2))(values))
+
+
+def test_the_first_of_several_layers_without_names_has_no_number(tmp_path):
+    keras.backend.clear_session()
+    for _ in range(3):
+        keras.layers.GRU(1)
+    model = recurrent()
+    assert [layer.name for layer in model.layers[1:]] == ["bidirectional", "bidirectional_1"]
+    model.save_weights(tmp_path / "w.weights.h5")
+    other = recurrent()
+    load_weights_by_name(other, tmp_path / "w.weights.h5")
+    for a, b in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_models_that_are_layers_may_have_other_names(tmp_path):
+    def network(*names):
+        layers = [keras.Input((4,)), keras.layers.Dense(3, name="hidden")]
+        for name in names:
+            layers = [keras.Input((4,)), keras.Sequential(layers, name=name)]
+        return keras.Sequential([*layers, keras.layers.Dense(2, name="top")])
+
+    for number, (written, read) in enumerate([(("a",), ()), ((), ("a",)), (("a",), ("b", "c")), (("b", "c"), ("a",))]):
+        path = tmp_path / f"{number}.weights.h5"
+        model, other = network(*written), network(*read)
+        model.save_weights(path)
+        load_weights_by_name(other, path)
+        for a, b in zip(model.get_weights(), other.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 def test_an_unnamed_classifier_keeps_its_weights_if_it_is_skipped(tmp_path):
     model, other = nested(), nested(units=5)
     model.save_weights(tmp_path / "w.weights.h5")
