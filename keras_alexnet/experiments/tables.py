@@ -72,7 +72,7 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def provenance(results: Sequence[Result]) -> list[str]:
-    """Lines of Markdown: time, date, processor and command of each result, folded."""
+    """Lines of Markdown: time, date and processor of each result, and the commands, folded."""
     columns = ["run", "seed", "wall hours", "CPU hours", "best epoch (centre error)", "date, revision, processor"]
     rows = [
         (
@@ -82,7 +82,6 @@ def provenance(results: Sequence[Result]) -> list[str]:
             f"{row.cpu_hours:.2f}",
             f"{row.best_epoch} ({percent([row.best_center_top1_error])})",
             f"{row.date}, {row.revision}, {row.processor}",
-            f"`{row.command}`",
         )
         for row in results
     ]
@@ -91,8 +90,22 @@ def provenance(results: Sequence[Result]) -> list[str]:
     return [
         f"Evaluated on {images} images{f' of {datasets}' if datasets else ''}.\n",
         '<details markdown="1"><summary>Runs</summary>\n',
-        *markdown_table([*columns, "command"], rows),
+        *markdown_table(columns, rows),
+        "",
+        *_commands(results),
         "\n</details>\n",
+    ]
+
+
+def _commands(results: Sequence[Result]) -> list[str]:
+    """Lines of Markdown: each command, once for all seeds."""
+    seeds: dict[tuple[str, str], list[str]] = {}
+    for row in results:
+        command = re.sub(rf"--seed={row.seed}\b", "--seed=SEED", row.command)
+        seeds.setdefault((row.run, command), []).append(str(row.seed))
+    return [
+        f"- {run}, seed{'s' * (len(numbers) > 1)} {', '.join(numbers)}: `{command}`"
+        for (run, command), numbers in seeds.items()
     ]
 
 

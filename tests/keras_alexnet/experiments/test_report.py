@@ -50,6 +50,17 @@ def test_the_committed_report_is_that_of_the_committed_results():
     assert (RESULTS.parent / "results.md").read_text(encoding="utf-8") == report.report_text(RESULTS)
 
 
+def test_a_command_is_shown_once_for_all_seeds():
+    train = "python -m keras_alexnet.train --epochs={} --seed={}"
+    rows = [dataclasses.replace(RESULT, seed=seed, command=train.format(2, seed)) for seed in (0, 10)]
+    rows.append(dataclasses.replace(RESULT, seed=3, command=train.format(4, 3)))
+    shown = [line for line in tables.provenance(rows) if "python" in line]
+    assert shown == [
+        "- without, seeds 0, 10: `python -m keras_alexnet.train --epochs=2 --seed=SEED`",
+        "- without, seed 3: `python -m keras_alexnet.train --epochs=4 --seed=SEED`",
+    ]
+
+
 def test_committed_results_are_of_the_runs_that_are_described():
     for experiment in EXPERIMENTS:
         for row in read_results(RESULTS, experiment.name):
