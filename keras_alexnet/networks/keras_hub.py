@@ -92,8 +92,10 @@ def _preset_folder(name: str, what: str, hub: Any) -> Path | None:
 
 
 def _json(name: str, path: Path) -> dict[str, Any]:
+    from pipelines.cli.regular_files import read_text
+
     try:
-        saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        saved: dict[str, Any] = json.loads(read_text(path))
         return saved | {"config": dict(saved["config"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"network={name}: {path}: {error}; expected a preset of keras-hub") from error

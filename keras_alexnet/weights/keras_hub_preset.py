@@ -33,8 +33,10 @@ def preset_classes(path: Path) -> int:
     missing = [name for name in (_CLASSIFIER_CONFIG, _CLASSIFIER_WEIGHTS) if not (path / name).is_file()]
     if missing:
         raise ValueError(f"{path}: found no {missing[0]}; expected a {KINDS['keras_hub']} with a classifier")
+    from pipelines.cli.regular_files import read_text
+
     config = path / _CLASSIFIER_CONFIG
     try:
-        return int(json.loads(config.read_text(encoding="utf-8"))["config"]["num_classes"])
+        return int(json.loads(read_text(config))["config"]["num_classes"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{config}: {error!r}; expected a config with num_classes") from error
