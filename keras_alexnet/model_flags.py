@@ -134,7 +134,15 @@ def load_model(options: flags.FlagValues) -> LoadedNetwork:
 
 
 def load_models(options: flags.FlagValues) -> list[LoadedNetwork]:
-    """Loads the networks that the flags of `define_model_flags(several=True)` name, with the same other flags."""
+    """Loads the networks that the flags of `define_model_flags(several=True)` name, with the same other flags.
+
+    Raises:
+      UsageError: a path is given twice.
+    """
+    paths = [Path(path).resolve() for path in options.model]
+    for index, path in enumerate(paths):
+        if path in paths[:index]:
+            raise UsageError(f"model={options.model[index]}: given twice; expected different networks")
     keywords = _keywords(options)
     return [ModelArguments(path, keywords, options.class_names).load() for path in options.model]
 

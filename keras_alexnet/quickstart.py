@@ -16,6 +16,7 @@ from pathlib import Path
 
 from absl import flags
 
+from pipelines.atomic import writable_directory
 from pipelines.cli import define_path, run
 
 # A directory with this file may be replaced.
@@ -88,8 +89,7 @@ def create_work_dir(work: Path) -> None:
     if work.exists() and not (work / _MARKER).exists() and (not work.is_dir() or any(work.iterdir())):
         raise ValueError(f"work_dir={work}: expected a new directory, or one of an earlier quickstart")
     shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    (work / _MARKER).touch()
+    (writable_directory("work_dir", work) / _MARKER).touch()
 
 
 def main(argv: Sequence[str]) -> None:

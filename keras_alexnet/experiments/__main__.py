@@ -16,6 +16,7 @@ from absl import flags
 
 from keras_alexnet.experiments.definitions import EXPERIMENTS, find_experiment
 from keras_alexnet.experiments.experiment import Experiment, parse_seeds
+from pipelines.atomic import writable_directory
 from pipelines.choices import DATASET_FORMS
 from pipelines.cli import UsageError, define_path, run
 
@@ -74,6 +75,7 @@ def main(argv: Sequence[str]) -> int:
             raise UsageError(f"results_dir={results_dir}: expected a directory that `run` or compare has written")
         from keras_alexnet.experiments import comparison_report, report
 
+        writable_directory("results_dir", results_dir)
         print(f"wrote {report.write_report(results_dir)} and {comparison_report.write_report(results_dir)}")
     else:
         return _run(find_experiment(argv[2]), results_dir, options)
@@ -82,13 +84,15 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(experiment: Experiment, results_dir: Path, options: flags.FlagValues) -> int:
     from keras_alexnet.experiments.commands import RunInterrupted
-    from keras_alexnet.experiments.runner import run_experiment
+    from keras_alexnet.experiments.runner import check_prepared_size, run_experiment
 
+    dataset = options.dataset or experiment.dataset
+    check_prepared_size(experiment, dataset)
     seeds = parse_seeds(options.seeds)
     try:
         run_experiment(
             experiment,
-            options.dataset or experiment.dataset,
+            dataset,
             Path(options.work_dir),
             results_dir,
             data_dir=options.data_dir,

@@ -13,7 +13,8 @@ class Run:
       flags: of `keras_alexnet.train`, in addition to those of the experiment.
       label: for tables and legends; `name` if empty.
       published: what the source of the claim reports for it, as text; empty if nothing.
-      claimed: "higher" or "lower" if the source claims a higher or lower error than that of the first run; else empty.
+      claimed: "higher" or "lower" if the source claims a higher or lower error than that of its baseline; else empty.
+      baseline: name of the run that it is compared with; the first of the experiment if empty.
       subset: name of the classes of `Experiment.subsets` that it is trained and evaluated on; empty for all.
       init_from: name of an earlier run, whose network of the same seed it starts from; empty for random weights.
       average_of: name of an earlier run, the networks of all whose seeds are averaged; nothing is trained then.
@@ -24,6 +25,7 @@ class Run:
     label: str = ""
     published: str = ""
     claimed: str = ""
+    baseline: str = ""
     subset: str = ""
     init_from: str = ""
     average_of: str = ""
@@ -44,7 +46,7 @@ class Experiment:
       claim: what the source says, with its section and numbers.
       dataset: name of a TFDS dataset, used unless the user names another.
       image_size: side of the prepared images in pixels.
-      runs: the first is the baseline that the others are compared with.
+      runs: the first is the baseline of those that name no other.
       flags: of `keras_alexnet.train`, for all runs.
       seeds: the seeds to run by default.
       measure: "error" (ten-crop top-1 error after the last epoch), "overfitting" (the same, and how far the error is

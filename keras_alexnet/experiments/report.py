@@ -25,7 +25,8 @@ _HEADER = """\
 # Results
 
 Written by `python -m keras_alexnet.experiments report` from the rows in `{directory}`; do not edit. Every number comes
-from a run with the command shown. Errors are top-1 errors after the last epoch, not the best one. In tables "±" is the
+from a run with the command shown. Errors are top-1 errors after the last epoch, not the best one, in float32; that of
+the best epoch was measured during training, in the precision of the training. In tables "±" is the
 standard deviation over seeds. A difference has two intervals: for other seeds, evaluated on the same images, and for
 another sample of as many images, which is an upper bound. `python -m keras_alexnet.experiments run NAME
 --results_dir=DIR` repeats an experiment on your machine; --train_flag adds what the command of a row has beyond it.
@@ -109,41 +110,43 @@ def _table(experiment: Experiment, results: Sequence[Result]) -> list[str]:
 
 
 def _verdicts(experiment: Experiment, results: Sequence[Result]) -> list[str]:
-    """One sentence for each run, compared with the baseline: the difference, and whether the spread resolves it."""
-    first = experiment.runs[0]
-    baseline = _of(results, first)
+    """One sentence for each run, compared with its baseline: the difference, and whether the spread resolves it."""
     lines = []
     for run in experiment.runs[1:]:
-        rows = _of(results, run)
+        other = experiment.run(run.baseline or experiment.runs[0].name)
+        rows, baseline = _of(results, run), _of(results, other)
         # Errors on other classes cannot be compared.
-        if rows and baseline and run.subset == first.subset:
-            lines.append(f"- {run.title}: {_verdict(experiment, baseline, rows, run.claimed)}")
+        if rows and baseline and run.subset == other.subset:
+            against = f', against "{other.title}"' if run.baseline else ""
+            lines.append(f"- {run.title}{against}: {_verdict(experiment, other, baseline, rows, run.claimed)}")
     averages = {run.name for run in experiment.runs if run.average_of}
     crops = [100 * (row.ten_crop_top1_error - row.center_top1_error) for row in results if row.run not in averages]
     lines.append(f"- Ten crops instead of the centre crop: {signed(statistics.mean(crops))} points, mean of all runs.")
     return [*lines, ""]
 
 
-def _verdict(experiment: Experiment, baseline: Sequence[Result], rows: Sequence[Result], claimed: str) -> str:
+def _verdict(
+    experiment: Experiment, other: Run, baseline: Sequence[Result], rows: Sequence[Result], claimed: str
+) -> str:
     if experiment.measure == "epochs_to_target":
         epochs = [[row.epochs_to_target for row in group if row.epochs_to_target] for group in (baseline, rows)]
         if not epochs[0]:
-            return f"{experiment.runs[0].title} did not reach {100 * experiment.target:.0f} % training error."
+            return f"{other.title} did not reach {100 * experiment.target:.0f} % training error."
         if not epochs[1]:
             trained = min(row.epochs for row in rows)
             times = trained / statistics.mean(epochs[0])
             return (
                 f"{100 * experiment.target:.0f} % training error was not reached in {trained} epochs, {times:.1f} "
-                f"times as many as {experiment.runs[0].title} needs."
+                f"times as many as {other.title} needs."
             )
         ratio = statistics.mean(epochs[1]) / statistics.mean(epochs[0])
         some = f" ({len(epochs[1])} of {len(rows)} seeds reached it)" if len(epochs[1]) < len(rows) else ""
-        return f"{ratio:.1f} times as many epochs as {experiment.runs[0].title}{some}."
+        return f"{ratio:.1f} times as many epochs as {other.title}{some}."
     text = error_difference(baseline, rows, claimed)
     if experiment.measure == "overfitting":
         text += (
             f" The centre error is {_overfitting(rows)} points above the training error; with "
-            f"{experiment.runs[0].title} {_overfitting(baseline)}."
+            f"{other.title} {_overfitting(baseline)}."
         )
     return text
 

@@ -1,5 +1,6 @@
 """Runs of an experiment, through the commands that a user would type: prepare, train, evaluate."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -8,12 +9,15 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from absl import flags as absl_flags
+
 from keras_alexnet.experiments import measurement
 from keras_alexnet.experiments.commands import run_command
 from keras_alexnet.experiments.definitions import EXPERIMENTS
 from keras_alexnet.experiments.experiment import Experiment, Run
 from keras_alexnet.experiments.results import Result, curve_path, dataset_name, file_name, read_results, write_result
 from pipelines.atomic import writable_directory
+from pipelines.cli.flagfiles import expand_flagfiles
 from pipelines.cli.regular_files import read_text
 
 
@@ -109,6 +113,9 @@ def _check_row(row: Result, command: str, dataset: str, results_dir: Path) -> No
 def _settings(command: str) -> tuple[list[str], dict[str, str]]:
     """The words of a command and its flags, of which the last of each name counts."""
     words = shlex.split(command)
+    # A flagfile that is gone is compared by its name.
+    with contextlib.suppress(absl_flags.IllegalFlagValueError):
+        words = expand_flagfiles(words)
     flags = (word.partition("=") for word in words if word.startswith("--"))
     return [word for word in words if not word.startswith("--")], {name: value for name, _, value in flags}
 
@@ -148,6 +155,17 @@ def shown_command(experiment: Experiment, run: Run, seed: int, flags: Sequence[s
     words += [f"--init_from=RUN_{run.init_from}"] if run.init_from else []
     words += ["--model_dir=RUN"]
     return shlex.join(["python", "-m", "keras_alexnet.train", *words])
+
+
+def check_prepared_size(experiment: Experiment, dataset: str) -> None:
+    """Raises ValueError if `dataset` is a prepared directory with images of another size than the experiment's."""
+    summary = Path(dataset, "summary.json")
+    size = json.loads(read_text(summary)).get("size") if summary.is_file() else experiment.image_size
+    if size != experiment.image_size:
+        raise ValueError(
+            f"dataset={dataset}: has images of {size} pixels; expected {experiment.image_size}, as {experiment.name} "
+            f"says; prepare it with size={experiment.image_size}"
+        )
 
 
 def prepared_dataset(

@@ -73,7 +73,8 @@ def _row(cells: Sequence[str]) -> str:
 
 def provenance(results: Sequence[Result]) -> list[str]:
     """Lines of Markdown: time, date and processor of each result, and the commands, folded."""
-    columns = ["run", "seed", "wall hours", "CPU hours", "best epoch (centre error)", "date, revision, processor"]
+    columns = ["run", "seed", "wall hours", "CPU hours", "best epoch (centre error)"]
+    columns.append("date, revision, processor and its instructions")
     rows = [
         (
             row.run,

@@ -74,7 +74,7 @@ def neighbours_figure(
         for axes, picture in zip(cells[2:], row, strict=False):
             show_image(axes, picture.image)
             axes.set_title(shortened(picture.name, 18), fontsize=8, loc="center")
-            axes.set_xlabel(f"{picture.distance:.3g}", fontsize=7, color="#555555", labelpad=2)
+            axes.set_xlabel(f"{picture.distance:#.3g}".rstrip("."), fontsize=7, color="#555555", labelpad=2)
             if query.label is None or picture.label is None:
                 frame(axes, GREY)
             else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
@@ -45,6 +46,9 @@ _PARAMETERS: dict[str, Any] = {
     "xtick.color": INK,
     "ytick.color": INK,
 }
+
+# Of a caption, in its font and size.
+_CAPTION_CHARACTERS_PER_INCH = 17
 
 # For class names in Chinese, Japanese and Korean: fonts of the usual systems; matplotlib's own has none of these.
 _FALLBACK_FONTS = (
@@ -92,8 +96,10 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def add_caption(figure: AnyFigure, text: str) -> None:
-    """Writes a small line below everything else."""
-    figure.supxlabel(text, fontsize=8, color="#555555", x=0.01, ha="left")
+    """Writes a small line below everything else, or several if the figure is narrow."""
+    inches = figure.bbox.width / figure.dpi
+    lines = textwrap.fill(text, max(20, int(inches * _CAPTION_CHARACTERS_PER_INCH)))
+    figure.supxlabel(lines, fontsize=8, color="#555555", x=0.01, ha="left")
 
 
 def show_image(axes: Axes, image: np.ndarray, **options: Any) -> None:

@@ -58,7 +58,8 @@ def model_card_markdown(card: Mapping[str, Any], class_names: Sequence[str]) -> 
 
 def _header(card: Mapping[str, Any], rates: Sequence[Mapping[str, Any]], classes: int) -> str:
     # JSON strings are YAML strings.
-    lines = ["---", "license: unknown  # to be set by whoever publishes the weights; see below", "library_name: keras"]
+    # No library_name: "keras" would be a .keras file, and no library of the Hub loads a SavedModel.
+    lines = ["---", "license: unknown  # to be set by whoever publishes the weights; see below"]
     lines += ["pipeline_tag: image-classification", "tags:"]
     lines += [f"- {json.dumps(tag)}" for tag in ("image-classification", "tensorflow", "saved-model", card["model"])]
     lines += ["metrics:", "- accuracy"]

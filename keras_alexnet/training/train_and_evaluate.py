@@ -151,6 +151,8 @@ def create_schedule(context: TrainingContext) -> Schedule:
     """The learning rate schedule of a run."""
     config, bias_lr_multiplier = context.config, context.network.bias_lr_multiplier
     rate, epochs, warmup_epochs = config.learning_rate, config.epochs, config.warmup_epochs
+    if config.step_epochs and config.schedule != "step":
+        print(f"step_epochs={','.join(config.step_epochs)} is not used: schedule={config.schedule} has no such steps")
     if config.schedule == "plateau":
         return PlateauSchedule("val_top1_error", config.patience, warmup_epochs=warmup_epochs)
     if config.schedule == "step" and config.step_epochs:

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from keras_alexnet.model_flags import define_model_flags, load_model
+from keras_alexnet.model_flags import define_model_flags, load_model, load_models
 from tests.helpers import weight_files as files
 from tests.helpers.commands import defined_flags
 
@@ -39,3 +39,10 @@ def test_a_whole_network_takes_no_arguments_of_weight_files(tmp_path):
         values(["test", f"--model={tmp_path / 'm.keras'}", "--variant=paper"])
         with pytest.raises(ValueError, match=r"^network='paper': .*the file contains it"):
             load_model(values)
+
+
+def test_the_same_network_twice_is_refused(tmp_path):
+    with defined_flags(lambda: define_model_flags(several=True)) as values:
+        values(["test", f"--model={tmp_path}", f"--model={tmp_path}/."])
+        with pytest.raises(ValueError, match=r"^model=.*/\.: given twice; expected different networks"):
+            load_models(values)

@@ -45,6 +45,14 @@ def test_a_report_needs_a_directory_of_results(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_images_of_another_size_are_refused_before_training(tmp_path):
+    (tmp_path / "summary.json").write_text('{"size": 256}')
+    results = tmp_path / "results"
+    finished = run_command(MODULE, "run", "lrn", f"--dataset={tmp_path}", f"--results_dir={results}")
+    assert finished.returncode == 1 and not results.exists()
+    assert "--dataset=" in finished.stderr and "has images of 256 pixels; expected 32" in finished.stderr
+
+
 def test_an_interrupted_run_says_how_to_continue(tmp_path, monkeypatch):
     def interrupted(*arguments, **options):
         raise RunInterrupted

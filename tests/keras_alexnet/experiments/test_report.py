@@ -147,6 +147,15 @@ def test_errors_on_other_classes_are_not_compared(tmp_path, metrics):
     assert "- five convolutions, the other classes" not in text
 
 
+def test_a_run_is_compared_with_the_baseline_that_it_names(tmp_path, metrics):
+    for name, error in (("paper", 0.3), ("better_24", 0.2), ("source2012", 0.15)):
+        write(tmp_path, metrics, experiment="imagenette", run=name, ten_crop_top1_error=error)
+    text = report.report_text(tmp_path)
+    baseline = 'against "a better schedule and crops, half as many epochs"'
+    assert f"- the 2012 code's network, better schedule and crops, {baseline}: -5.0 points" in text
+    assert "- a better schedule and crops, half as many epochs: -10.0 points" in text
+
+
 def test_nine_crops_have_a_column_where_there_are_some(tmp_path, metrics):
     write(tmp_path, metrics, nine_crop_top1_error=0.175)
     write(tmp_path, metrics, run="with")

@@ -177,6 +177,28 @@ def test_of_a_flag_that_is_given_twice_the_last_one_counts(commands, tmp_path):
     assert run(tmp_path, runs=["a"], seeds=[0]) == []
 
 
+def test_a_flagfile_stands_for_its_flags(commands, tmp_path):
+    (tmp_path / "two.flags").write_text("# comment\n--epochs=2\n")
+    run(tmp_path, runs=["a"], seeds=[0], flags=[f"--flagfile={tmp_path / 'two.flags'}", "--epochs=2"])
+    assert run(tmp_path, runs=["a"], seeds=[0]) == []
+    # Of a file that is gone, the name counts.
+    run(tmp_path, runs=["b"], seeds=[0], flags=["--flagfile=gone.flags"])
+    assert run(tmp_path, runs=["b"], seeds=[0], flags=["--flagfile=gone.flags"]) == []
+    with pytest.raises(ValueError, match="is of another command"):
+        run(tmp_path, runs=["b"], seeds=[0], flags=["--flagfile=gone2.flags"])
+
+
+@pytest.mark.parametrize("size", [32, 256])
+def test_images_of_another_size_than_the_experiment_says_are_refused(size, tmp_path):
+    assert runner.check_prepared_size(EXPERIMENT, "cifar10") is None
+    (tmp_path / "summary.json").write_text(f'{{"size": {size}}}')
+    if size == EXPERIMENT.image_size:
+        runner.check_prepared_size(EXPERIMENT, str(tmp_path))
+    else:
+        with pytest.raises(ValueError, match=r"dataset=.*: has images of 256 pixels; expected 32, as trial says"):
+            runner.check_prepared_size(EXPERIMENT, str(tmp_path))
+
+
 def test_the_time_of_an_interrupted_run_is_the_sum_of_its_attempts(commands, tmp_path, monkeypatch):
     real, attempts = runner.run_command, []
 

@@ -108,6 +108,15 @@ def test_no_mistakes_are_no_error():
     assert "no mistakes" in texts(plots.mistakes_figure([], np.zeros((0, 2)), [], ["a", "b"]))
 
 
+def test_captions_lie_inside_narrow_figures():
+    names = ["a", "b"]
+    figure = plots.mistakes_figure([image()], np.array([[0.9, 0.1]]), [1], names, caption="1 of 12 validation images")
+    (caption,) = (text for text in figure.findobj(matplotlib.text.Text) if text.get_text().startswith("1 of"))
+    assert caption.get_text().count("\n") == 1
+    figure.draw_without_rendering()
+    assert caption.get_window_extent().x1 <= figure.bbox.x1
+
+
 def test_wrong_numbers_of_names_and_missing_data_are_named():
     with pytest.raises(ValueError, match=r"^class_names: found 1; expected 2"):
         plots.predictions_figure([image()], np.ones((1, 2)) / 2, ["a"])

@@ -102,7 +102,7 @@ def test_the_model_card_names_every_network(networks, tmp_path, unchecked):
     assert card["served"]["top_k"] == 2
     with open(f"{path}/assets.extra/README.md", encoding="utf-8") as file:
         text = file.read()
-    assert yaml.safe_load(text.split("---\n")[1])["library_name"] == "keras"
+    assert "saved-model" in yaml.safe_load(text.split("---\n")[1])["tags"]
     assert "| net_0 | `0.keras` | " in text and "| net_1 | `1.keras` | " in text
     assert "| seed 0 | not measured |" in text and "| seed 1 | not measured |" in text
     assert "Fine-tuned from `0.npy`" in text and "Fine-tuned from `1.npy`" in text
