@@ -96,7 +96,8 @@ def _table(experiment: Experiment, results: Sequence[Result]) -> list[str]:
         if timed:
             reached = [row.epochs_to_target for row in rows if row.epochs_to_target is not None]
             missed = f" ({len(rows) - len(reached)} not)" if len(rows) > len(reached) else ""
-            cells.append(f"{statistics.mean(reached):.1f}{missed}" if reached else "not reached")
+            spread = f" ± {statistics.stdev(reached):.1f}" if len(reached) > 1 else ""
+            cells.append(f"{statistics.mean(reached):.1f}{spread}{missed}" if reached else "not reached")
         nine_errors = [row.nine_crop_top1_error for row in rows if row.nine_crop_top1_error is not None]
         cells += [
             percent([row.ten_crop_top1_error for row in rows]),

@@ -100,12 +100,12 @@ def provenance(results: Sequence[Result]) -> list[str]:
 
 def _commands(results: Sequence[Result]) -> list[str]:
     """Lines of Markdown: each command, once for all seeds."""
-    seeds: dict[tuple[str, str], list[str]] = {}
+    seeds: dict[tuple[str, str], list[int]] = {}
     for row in results:
         command = re.sub(rf"--seed={row.seed}\b", "--seed=SEED", row.command)
-        seeds.setdefault((row.run, command), []).append(str(row.seed))
+        seeds.setdefault((row.run, command), []).append(row.seed)
     return [
-        f"- {run}, seed{'s' * (len(numbers) > 1)} {', '.join(numbers)}: `{command}`"
+        f"- {run}, seed{'s' * (len(numbers) > 1)} {', '.join(map(str, sorted(numbers)))}: `{command}`"
         for (run, command), numbers in seeds.items()
     ]
 
