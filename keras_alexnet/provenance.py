@@ -29,8 +29,11 @@ def processor_instructions() -> frozenset[str]:
 
 
 def has_bfloat16(instructions: frozenset[str]) -> bool:
-    """Whether `processor_instructions` contain bfloat16 products."""
-    return not instructions.isdisjoint(("avx512_bf16", "amx_bf16"))
+    """Whether `processor_instructions` contain bfloat16 products and ONEDNN_MAX_CPU_ISA lets oneDNN use them."""
+    # Of oneDNN's documentation: AVX2, AVX512_CORE, AVX512_CORE_BF16, AVX512_CORE_AMX, AVX10_1_512, ...
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+    is_allowed = limit in ("", "DEFAULT", "ALL") or any(name in limit for name in ("BF16", "FP16", "AMX", "AVX10"))
+    return is_allowed and not instructions.isdisjoint(("avx512_bf16", "amx_bf16"))
 
 
 def usable_cores() -> int:

@@ -27,7 +27,7 @@ _STORED = tf.TensorSpec([None, RESIZED_SIZE, RESIZED_SIZE, 3], tf.uint8)
 
 
 def inference_contenders(variant: Variant, batch: int) -> dict[str, Callable[[], object]]:
-    """Contender -> one ten-crop prediction for `batch` images of noise, decoded already except for the last contender.
+    """Contender -> one ten-crop prediction for `batch` images of noise, decoded already except for "decoding".
 
     "ten crops" is the trained network applied to all crops of the request at once (`ten_crop.crop_probabilities`);
     "served graph" is the exported one; "in this process" is what `predict_images` makes of a network that is not
@@ -43,7 +43,7 @@ def inference_contenders(variant: Variant, batch: int) -> dict[str, Callable[[],
     )
     files = tf.constant([synthetic_jpeg(0)] * batch)
     decoding = tf.function(decode.resized_images_or_zeros, input_signature=[tf.TensorSpec([None], tf.string)])
-    return {
+    contenders = {
         "ten crops": _on(stored, lambda images: crop_probabilities(plain, images, "ten", from_logits=True)),
         "served graph": _on(stored, ServingNetwork(plain).ten_crop),
         "served graph, in this process": _here(stored, ServingNetwork(plain).ten_crop),
@@ -51,11 +51,13 @@ def inference_contenders(variant: Variant, batch: int) -> dict[str, Callable[[],
             stored, lambda images: crop_probabilities(with_mean_image, images, "ten", from_logits=True)
         ),
         "served graph, mean image": _on(stored, ServingNetwork(with_mean_image).ten_crop),
-        "served graph, bfloat16": _on(stored, ServingNetwork(plain, "bfloat16").ten_crop),
-        "served graph, bfloat16, mean image": _on(stored, ServingNetwork(with_mean_image, "bfloat16").ten_crop),
         "products": _floor(plain, 10 * batch),
         "decoding": lambda: decoding(files)[1],
     }
+    if has_bfloat16(processor_instructions()):
+        for name, model in (("bfloat16", plain), ("bfloat16, mean image", with_mean_image)):
+            contenders[f"served graph, {name}"] = _on(stored, ServingNetwork(model, "bfloat16").ten_crop)
+    return contenders
 
 
 def forward_flop(variant: Variant) -> float:

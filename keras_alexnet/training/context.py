@@ -94,5 +94,6 @@ def _warn_of_slow_bfloat16(config: TrainingConfig) -> None:
     instructions = processor_instructions()
     if instructions and not has_bfloat16(instructions):
         print(
-            "mixed_precision=bfloat16: this processor has no bfloat16 instructions; float32 is faster here", flush=True
+            "mixed_precision=bfloat16: no bfloat16 instructions can be used on this machine; float32 is faster here",
+            flush=True,
         )
