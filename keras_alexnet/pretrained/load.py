@@ -27,7 +27,7 @@ def load_network(
       `preprocessing` and `from_logits`, and `image_size` if its images may have several sizes (as for `export_model`).
     - `.weights.h5` needs `network` and `classes`, and `init` if the network has this option (it decides the scale of
       pixel values); also `width` and `mean` if they were not the defaults.
-    - The directory of a keras-hub preset contains everything; options of the network are accepted.
+    - The directory of a keras-hub preset contains everything; `image_size` may be another.
     - Weights of Caffe and PyTorch contain the number of classes; the network is detected if possible.
 
     Args:

@@ -1,9 +1,13 @@
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
 
 from keras_alexnet import CosineSchedule, HandSchedule, PaperSGD, PlateauSchedule, StagedSchedule, StepSchedule
 from keras_alexnet.callbacks.schedules import Schedule
+from keras_alexnet.training.config import TrainingConfig
+from keras_alexnet.training.train_and_evaluate import create_schedule
 
 
 def rates_by(schedule, errors, start=0.01):
@@ -166,3 +170,11 @@ def test_fit_sets_the_learning_rate_at_each_step():
 def test_an_impossible_warmup_is_refused(warmup_epochs, says):
     with pytest.raises(ValueError, match=f"^warmup_epochs={warmup_epochs}: expected .*{says}"):
         CosineSchedule(0.1, epochs=3, warmup_epochs=warmup_epochs)
+
+
+def test_steps_that_a_schedule_does_not_have_are_reported(capsys):
+    network = SimpleNamespace(bias_lr_multiplier=1)
+    for schedule, reported in (("step", False), ("cosine", True), ("plateau", True)):
+        config = TrainingConfig("-", "-", schedule=schedule, step_epochs=["2", "4"])
+        create_schedule(SimpleNamespace(config=config, network=network))
+        assert ("step_epochs=2,4 is not used: schedule=" in capsys.readouterr().out) is reported
