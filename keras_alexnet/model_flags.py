@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,7 +140,7 @@ def load_models(options: flags.FlagValues) -> list[LoadedNetwork]:
     Raises:
       UsageError: a path is given twice.
     """
-    paths = [Path(path).resolve() for path in options.model]
+    paths = [os.path.realpath(path) for path in options.model]
     for index, path in enumerate(paths):
         if path in paths[:index]:
             raise UsageError(f"model={options.model[index]}: given twice; expected different networks")

@@ -200,11 +200,12 @@ def test_the_results_of_a_run_go_into_its_directory(trained, tmp_path):
 
 def test_the_average_of_runs_is_one_row_in_the_current_directory(trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run = run_command(COMMAND, f"--model={trained}", f"--model_dir={trained}", "--crops=center")
-    assert f"average of 2 networks: {trained} + {trained}" in run.stdout, run.stderr
+    other = shutil.copytree(trained, tmp_path / "other")
+    run = run_command(COMMAND, f"--model={trained}", f"--model_dir={other}", "--crops=center")
+    assert f"average of 2 networks: {trained} + {other}" in run.stdout, run.stderr
     with open("results.csv", newline="") as file:
         (row,) = csv.DictReader(file)
-    assert (row["model_dir"], row["steps"]) == (f"{trained} + {trained}", "12 + 12")
+    assert (row["model_dir"], row["steps"]) == (f"{trained} + {other}", "12 + 12")
 
 
 def test_the_command_reports_a_missing_model_in_one_line(tmp_path):
