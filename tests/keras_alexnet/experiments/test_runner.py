@@ -188,17 +188,6 @@ def test_a_flagfile_stands_for_its_flags(commands, tmp_path):
         run(tmp_path, runs=["b"], seeds=[0], flags=["--flagfile=gone2.flags"])
 
 
-@pytest.mark.parametrize("size", [32, 256])
-def test_images_of_another_size_than_the_experiment_says_are_refused(size, tmp_path):
-    assert runner.check_prepared_size(EXPERIMENT, "cifar10") is None
-    (tmp_path / "summary.json").write_text(f'{{"size": {size}}}')
-    if size == EXPERIMENT.image_size:
-        runner.check_prepared_size(EXPERIMENT, str(tmp_path))
-    else:
-        with pytest.raises(ValueError, match=r"dataset=.*: has images of 256 pixels; expected 32, as trial says"):
-            runner.check_prepared_size(EXPERIMENT, str(tmp_path))
-
-
 def test_the_time_of_an_interrupted_run_is_the_sum_of_its_attempts(commands, tmp_path, monkeypatch):
     real, attempts = runner.run_command, []
 
@@ -260,35 +249,12 @@ def test_a_run_on_a_subset_starts_from_an_earlier_one(commands, tmp_path, monkey
     )
 
 
-def test_a_subset_of_a_prepared_dataset_has_its_size(commands, tmp_path):
-    prepared = tmp_path / "prepared"
-    prepared.mkdir()
-    (prepared / "summary.json").write_text('{"size": 40, "resize": "warp"}')
-    runner.prepared_dataset(HALVES, str(prepared), tmp_path / "work", None, "a")
-    ((_, flags),) = commands
-    assert (flags["size"], flags["resize"], flags["dataset"]) == ("40", "warp", str(prepared))
-
-
 def test_nine_crops_are_in_the_row_of_networks_that_have_them(commands, tmp_path, monkeypatch):
     run(tmp_path, runs=["a"], seeds=[0])
     monkeypatch.setitem(globals(), "ERRORS", f"{ERRORS}nine,100,0.36\n")
     run(tmp_path, runs=["b"], seeds=[0])
     without, with_nine = read_results(tmp_path / "results", "trial")
     assert without.nine_crop_top1_error is None and with_nine.nine_crop_top1_error == 0.36
-
-
-def test_a_prepared_dataset_is_used_as_it_is(commands, tmp_path):
-    prepared = tmp_path / "prepared"
-    prepared.mkdir()
-    (prepared / "summary.json").write_text("{}")
-    assert runner.prepared_dataset(EXPERIMENT, str(prepared), tmp_path / "work", None) == prepared
-    assert not commands
-
-
-def test_a_dataset_is_prepared_at_the_size_of_the_experiment(commands, tmp_path):
-    prepared = runner.prepared_dataset(EXPERIMENT, "cifar10", tmp_path / "work", "elsewhere")
-    flags = {"dataset": "cifar10", "size": "32", "output_dir": str(prepared), "data_dir": "elsewhere"}
-    assert commands == [("pipelines.prepare", flags)]
 
 
 def test_unknown_runs_are_named():
