@@ -5,6 +5,7 @@ maps a tensor to a tensor. `layer.get_weights()` returns kernel and bias of towe
 """
 
 from keras_alexnet.layers.activation import TowerActivation
+from keras_alexnet.layers.batch_normalization import BatchNormalization
 from keras_alexnet.layers.drop_path import DropPathColumn, DropPathJoin
 from keras_alexnet.layers.grouped_convolution import GroupedConv2D
 from keras_alexnet.layers.lenet import PartialConv2D, RadialBasisOutput, TrainableSubsampling, scaled_tanh
@@ -18,6 +19,7 @@ from keras_alexnet.layers.stochastic_depth import StochasticDepth, Swapout, stoc
 from keras_alexnet.layers.tower_layers import TowerConv2D, TowerDense
 
 __all__ = [
+    "BatchNormalization",
     "DropPathColumn",
     "DropPathJoin",
     "GroupedConv2D",

@@ -115,9 +115,9 @@ def relu(maps: Any, name: str) -> Any:
 
 def batch_norm(maps: Any, name: str, constants: tuple[float, float] = BATCH_NORM) -> Any:
     """Batch normalization with (momentum, epsilon)."""
-    import keras
+    from keras_alexnet.layers import BatchNormalization
 
-    return keras.layers.BatchNormalization(momentum=constants[0], epsilon=constants[1], name=name)(maps)
+    return BatchNormalization(momentum=constants[0], epsilon=constants[1], name=name)(maps)
 
 
 def max_pool(maps: Any, name: str, size: int = 3, strides: int = 2) -> Any:
