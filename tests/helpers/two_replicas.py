@@ -26,12 +26,12 @@ def small(classes, image_size=16, classifier_activation="softmax"):
     """A residual block with batch normalization and stochastic depth, and dropout."""
     import keras
 
-    from keras_alexnet.layers import StochasticDepth
+    from keras_alexnet.layers import BatchNormalization, StochasticDepth
 
     images = keras.Input((image_size, image_size, 3))
     scaled = keras.layers.Rescaling(1 / 127.5, -1)(images)
-    maps = keras.layers.Conv2D(4, 3, strides=4, padding="same", use_bias=False)(scaled)
-    branch = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3, padding="same", use_bias=False)(maps))
+    maps = keras.layers.Conv2D(8, 3, strides=4, padding="same", use_bias=False)(scaled)
+    branch = BatchNormalization()(keras.layers.Conv2D(8, 3, padding="same", use_bias=False)(maps))
     maps = keras.layers.Add()([maps, StochasticDepth(0.5, per="image")(branch)])
     features = keras.layers.Dropout(0.5)(keras.layers.GlobalAveragePooling2D()(maps))
     return keras.Model(images, keras.layers.Dense(classes, activation=classifier_activation)(features))
@@ -59,15 +59,16 @@ def one_step() -> dict[str, Any]:
     import tensorflow as tf
 
     from keras_alexnet.distribute.strategies import make_strategy
+    from keras_alexnet.layers import BatchNormalization
     from keras_alexnet.optimizer import PaperSGD
     from keras_alexnet.training.train_step import TrainingSteps
 
-    images = np.random.default_rng(0).normal(0, 1, (BATCH, 2, 2, 3)).astype(np.float32)
+    images = np.random.default_rng(0).normal(0, 1, (BATCH, 2, 2, 8)).astype(np.float32)
     images[BATCH // 2 :] += 10
     strategy = make_strategy("mirrored", 2)
     with strategy.scope():
-        inputs = keras.Input((2, 2, 3))
-        normalization = keras.layers.BatchNormalization(momentum=0.5)
+        inputs = keras.Input((2, 2, 8))
+        normalization = BatchNormalization(momentum=0.5)
         model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(normalization(inputs))))
         model.optimizer = PaperSGD(0.1)
         model.optimizer.build(model.trainable_variables)
