@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _QUANTITIES = (("top1_error", "val_top1_error", "top-1 error (%)", 100), ("loss", "val_loss", "cross-entropy", 1))
 _TRAINING: dict[str, Any] = {"linestyle": (0, (2, 1.5)), "linewidth": 1.3}
 _VALIDATION: dict[str, Any] = {"linestyle": "-", "linewidth": 1.8}
+# With more runs, the lines of training and validation can no longer be told apart.
+_MOST_WITH_TRAINING = 4
 
 Rows = Sequence[Mapping[str, float]]
 
@@ -38,6 +40,8 @@ def learning_curves_figure(
     figure: AnyFigure | None = None,
 ) -> AnyFigure:
     """Draws error and loss by epoch, and marks where the learning rate of a single run was lowered.
+
+    Of more than four runs, the validation alone is drawn if there is one.
 
     Args:
       runs: name of a run -> its rows of metrics.csv: "epoch" and any of "top1_error", "val_top1_error" (0..1), "loss",
@@ -61,9 +65,11 @@ def learning_curves_figure(
     figure.suptitle(title, x=0.01, ha="left")
     panels = figure.subplots(rows, columns, squeeze=False).flat
     for axes, (column, validation, label, factor) in zip(panels, shown, strict=True):
+        is_validated = any(validation in row for row in every)
         for index, run in enumerate(seeds.values()):
             color = COLORS[index % len(COLORS)]
-            _draw(axes, run, column, factor, label="training", color=color, **_TRAINING)
+            if len(runs) <= _MOST_WITH_TRAINING or not is_validated:
+                _draw(axes, run, column, factor, label="training", color=color, **_TRAINING)
             _draw(axes, run, validation, factor, label="validation", color=color, **_VALIDATION)
         _set_axes(axes, [row["epoch"] for row in every], label)
         if len(runs) == 1:

@@ -169,6 +169,14 @@ def test_several_runs_share_a_legend_of_full_names():
     assert "range of seeds" not in shown
 
 
+def test_of_many_runs_the_validation_alone_is_drawn():
+    runs = {str(number): curve(0.1, 0.1, 0.1) for number in range(5)}
+    shown = texts(plots.learning_curves_figure(runs))
+    assert "validation" in shown and "training" not in shown
+    unvalidated = {name: [{"epoch": 1, "loss": 1.0}] for name in runs}
+    assert "training" in texts(plots.learning_curves_figure(unvalidated))
+
+
 def test_seeds_are_drawn_as_their_mean_and_range():
     lower = [row | {"loss": row["loss"] / 2} for row in curve(0.1, 0.1, 0.1)]
     figure = plots.learning_curves_figure({"a": [curve(0.1, 0.1, 0.1, 0.1), lower]})
