@@ -14,6 +14,7 @@ command resumes a comparison that was interrupted; another one with the same dat
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -56,7 +57,7 @@ def define_flags() -> None:
 def main(argv: Sequence[str]) -> int:
     """Compares; returns 143 if it was interrupted."""
     options = flags.FLAGS
-    from keras_alexnet.experiments.commands import RunInterrupted
+    from keras_alexnet.experiments.commands import RunInterrupted, sigterm_interrupts
     from keras_alexnet.experiments.comparison import comparison
     from keras_alexnet.experiments.comparison_report import print_table, write_figures
     from keras_alexnet.experiments.experiment import parse_seeds
@@ -68,7 +69,8 @@ def main(argv: Sequence[str]) -> int:
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     experiment = comparison(options.networks, options.dataset, options.epochs, rates)
     try:
-        failed = _run(experiment, seeds, results_dir, options)
+        with sigterm_interrupts():
+            failed = _run(experiment, seeds, results_dir, options)
     except RunInterrupted:
         print("interrupted; run the same command again to resume")
         return 143
@@ -85,7 +87,8 @@ def main(argv: Sequence[str]) -> int:
 def _run(experiment: Experiment, seeds: Sequence[int], results_dir: Path, options: flags.FlagValues) -> list[str]:
     """Trains and measures; returns a line for each network that failed, after which the others follow."""
     from keras_alexnet.experiments.comparison import parse_entry
-    from keras_alexnet.experiments.costs import measure_costs
+    from keras_alexnet.experiments.costs import measure_costs, read_costs
+    from keras_alexnet.experiments.results import read_results
     from keras_alexnet.experiments.runner import prepared_dataset, run_directory, run_experiment
     from pipelines.datasets.registry import open_source
 
@@ -93,13 +96,23 @@ def _run(experiment: Experiment, seeds: Sequence[int], results_dir: Path, option
     prepared = prepared_dataset(experiment, options.dataset, work_dir, options.data_dir)
     source = open_source(str(prepared))
     entries = [parse_entry(name) for name in options.networks]
+    # Before hours are spent on the first network.
     for entry in entries:
-        # Before hours are spent on the networks before it.
-        if entry.image_size > source.size:
+        # A network that takes whole images would be trained on parts of larger ones.
+        is_whole = entry.takes_whole_images and options.epochs > 0
+        expected = str(source.size) if is_whole else f"at most {source.size}"
+        if entry.image_size > source.size or (is_whole and entry.image_size < source.size):
             raise UsageError(
-                f"networks={entry.text}: takes images of {entry.image_size} pixels; expected at most {source.size}, as "
-                f"in {options.dataset}"
+                f"networks={entry.text}: takes images of {entry.image_size} pixels; expected {expected}, as in "
+                f"{options.dataset}"
             )
+    if options.epochs and "validation" not in source.splits:
+        raise UsageError(
+            f"dataset={options.dataset}: has no validation split; expected one, such as python -m pipelines.prepare "
+            "makes of an image folder with validation_fraction=0.1"
+        )
+    read_results(results_dir, experiment.name)
+    read_costs(results_dir, experiment.name)
     failed = []
     for seed in seeds:
         for entry in entries:
@@ -124,10 +137,10 @@ def _run(experiment: Experiment, seeds: Sequence[int], results_dir: Path, option
 
 def _rate(text: str) -> tuple[str, float]:
     name, _, rate = text.rpartition("=")
-    try:
-        return name, float(rate)
-    except ValueError as error:
-        raise UsageError(f"learning_rates={text}: expected network=number") from error
+    with contextlib.suppress(ValueError):
+        if name:
+            return name, float(rate)
+    raise UsageError(f"learning_rates={text}: expected network=number")
 
 
 def command() -> None:

@@ -1,8 +1,10 @@
 """Runs the project's commands in subprocesses."""
 
 import contextlib
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 
 from pipelines.cli import stop_signals
 
@@ -13,6 +15,20 @@ _INTERRUPTED = (128 + 2, 128 + 15)
 
 class RunInterrupted(Exception):  # noqa: N818 (not an error: the user requested it)
     """A command was interrupted; what it saved is complete, and the same experiment command resumes."""
+
+
+@contextlib.contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM raises `RunInterrupted`, where no command runs that it is forwarded to. For the main thread."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise RunInterrupted
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def run_command(module: str, *arguments: str) -> None:

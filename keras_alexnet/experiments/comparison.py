@@ -98,6 +98,8 @@ def parse_entry(text: str) -> Entry:
     found: dict[str, list[str]] = {"options": [], "flags": []}
     for change in changes:
         key, _, value = change.partition("=")
+        if key == "learning_rate":
+            raise ValueError(f"networks={text}: {change}: expected learning_rates={name}={value}")
         if not value or key not in accepted:
             raise ValueError(
                 f"networks={text}: {change}: expected name=value with a flag of keras_alexnet.train or an option of "
@@ -119,7 +121,8 @@ def default_learning_rate(entry: Entry) -> float:
 
     try:
         TrainingConfig(network=entry.network.name, **dict(map(_parsed_flag, entry.flags)))
-        model = create_for_training(entry.network.name, classes=10, **entry.built_with)
+        # A function that ignores `classes` builds another number.
+        model = create_for_training(entry.network.name, classes=7, **entry.built_with)
     except ValueError as error:
         raise ValueError(f"networks={entry.text}: {error}") from error
     is_normalized = any(isinstance(layer, keras.layers.BatchNormalization) for layer in all_layers(model))
@@ -154,9 +157,12 @@ def comparison(
       ValueError: there is no such network, it cannot be built with its changes, one is named twice, or
         `learning_rates` has one that is not compared.
     """
+    if not all(names):
+        raise ValueError(f"networks={','.join(names)}: found an empty name; expected names of networks")
     entries = [parse_entry(name) for name in names]
-    if not names or len({entry.run_name for entry in entries}) < len(names):
-        raise ValueError(f"networks={','.join(names)}: expected different names of networks")
+    different = {(entry.network.name, *sorted([*entry.options, *entry.flags])) for entry in entries}
+    if not names or min(len(different), len({entry.run_name for entry in entries})) < len(names):
+        raise ValueError(f"networks={','.join(names)}: expected different networks")
     rates = dict(learning_rates or {})
     unknown = rates.keys() - set(names)
     if unknown:

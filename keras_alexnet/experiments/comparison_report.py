@@ -97,8 +97,8 @@ def write_report(results_dir: Path) -> Path:
 
 
 def comparisons(results_dir: Path) -> list[str]:
-    """The names of the comparisons that have rows."""
-    return sorted(path.stem for path in results_dir.glob(f"{PREFIX}*.csv") if not path.stem.endswith("_costs"))
+    """The names of the comparisons that have rows, of trainings or of costs."""
+    return sorted({path.stem.removesuffix("_costs") for path in results_dir.glob(f"{PREFIX}*.csv")})
 
 
 def report_text(results_dir: Path) -> str:
@@ -151,7 +151,7 @@ def print_table(results_dir: Path, name: str) -> None:
         table = Table(title=part.heading, title_justify="left")
         shown = [index for index, column in enumerate(part.columns) if column != REMARK]
         for index in shown:
-            table.add_column(part.columns[index], justify="right" if index else "left")
+            table.add_column(part.columns[index], justify="right" if index else "left", overflow="fold")
         for row in part.rows:
             table.add_row(*(row[index] for index in shown))
         console.print(table)

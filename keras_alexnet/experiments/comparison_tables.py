@@ -35,9 +35,9 @@ class Line:
 
     @property
     def learning_rate(self) -> str:
-        """The initial one, of the first training's command: of a repeated flag the last one counts."""
+        """The initial one, of the first training's command: of a repeated flag the last one counts. "" without one."""
         words = reversed(self.results[0].command.split())
-        return next(word.partition("=")[2] for word in words if word.startswith("--learning_rate="))
+        return next((word.partition("=")[2] for word in words if word.startswith("--learning_rate=")), "")
 
 
 @dataclass(frozen=True)

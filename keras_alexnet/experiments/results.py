@@ -5,6 +5,7 @@ Only these files are the source of the report. They hold no path of the machine 
 
 import csv
 import dataclasses
+import hashlib
 import io
 import shutil
 from collections.abc import Callable, Sequence
@@ -16,6 +17,8 @@ from pipelines.atomic import file_lock, write_file
 from pipelines.cli.regular_files import read_csv
 
 _LOCK_TIMEOUT_S = 60.0
+# Bytes of a part of a file name; file systems allow 255 for all parts together.
+_LONGEST_NAME = 100
 _Row = TypeVar("_Row")
 _Parsed = TypeVar("_Parsed")
 
@@ -184,6 +187,8 @@ def _text(value: object) -> object:
 
 
 def _values(row: dict[str, str], kind: Any) -> dict[str, object]:
+    if None in row or None in row.values():
+        raise ValueError(f"expected {len(row.keys() - {None})} cells, one for each column")
     values: dict[str, object] = {}
     for field in dataclasses.fields(kind):
         text = row.get(field.name, "")
@@ -209,5 +214,9 @@ def dataset_name(dataset: str) -> str:
 
 
 def file_name(text: str) -> str:
-    """`text` as part of a file name: letters, digits and underscores only."""
-    return "".join(c if c.isalnum() else "_" for c in text)
+    """`text` as part of a file name: letters, digits and underscores only; the end of a long one is a digest of it."""
+    name = "".join(c if c.isalnum() else "_" for c in text)
+    if len(name.encode()) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return f"{name.encode()[: _LONGEST_NAME - 13].decode(errors='ignore')}_{digest}"

@@ -8,6 +8,7 @@ import tensorflow as tf
 # oneDNN's kernels are fast where the number of channels is a multiple of this, and slower than Keras' layer otherwise
 # (docs/decisions.md).
 _FAST_CHANNELS = 8
+_FUSED_DTYPES = ("float32", "bfloat16", "float16")
 
 
 @keras.saving.register_keras_serializable(package="keras_alexnet")
@@ -18,8 +19,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
     Arguments, weights and results are those of Keras' layer, within rounding: the statistics of a batch are computed in
     float32, and the moving variance follows the variances without the factor N / (N - 1) of the fused operation.
 
-    Keras' layer computes inference, and inputs that are not `[N, H, W, C]` with C a multiple of 8 and floats of at most
-    32 bits, or for which `axis`, `mask`, `renorm` or `synchronized` are given.
+    Keras' layer computes inference, and inputs that are not `[N, H, W, C]` with C a multiple of 8 and float32, bfloat16
+    or float16, or for which `axis`, `mask`, `renorm` or `synchronized` are given.
 
     Args:
       **kwargs: those of `keras.layers.BatchNormalization`.
@@ -41,9 +42,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
         outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(inputs, scale, offset, epsilon=self.epsilon)
         count = tf.cast(tf.size(inputs) // channels, tf.float32)
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance * (count - 1) / count)):
-            moving.assign(moving * self.momentum + value * (1 - self.momentum))
-        return outputs
+            moving.assign(tf.cast(moving, tf.float32) * self.momentum + value * (1 - self.momentum))
+        return tf.cast(outputs, self.compute_dtype)
 
     def _can_fuse(self, inputs: Any) -> bool:
-        plain = self.axis in (-1, 3) and not (self.renorm or self.synchronized)
-        return plain and inputs.shape.rank == 4 and inputs.shape[-1] % _FAST_CHANNELS == 0 and inputs.dtype.size <= 4
+        if self.axis not in (-1, 3) or self.renorm or self.synchronized or len(inputs.shape) != 4:
+            return False
+        return inputs.shape[-1] % _FAST_CHANNELS == 0 and keras.backend.standardize_dtype(inputs.dtype) in _FUSED_DTYPES

@@ -84,6 +84,12 @@ def _checked(network: Network, model: Any, classes: int) -> Any:
 
     if not isinstance(model, keras.Model):
         raise ValueError(f"network={network.name}: it built a {type(model).__name__}; expected a keras.Model")
+    shapes = [tuple(images.shape) for images in model.inputs]
+    if len(shapes) != 1 or len(shapes[0]) != 4 or None in shapes[0][1:]:
+        raise ValueError(
+            f"network={network.name}: its input has shape {', '.join(map(str, shapes))}; expected one of (None, size, "
+            "size, 3), such as keras.Input((image_size, image_size, 3))"
+        )
     if not network.aux_loss_weights:
         model = main_output_only(model)
     expected = (None, classes)

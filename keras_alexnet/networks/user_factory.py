@@ -12,8 +12,8 @@ _REQUIRED = ("classes", "image_size", "classifier_activation")
 def network(name: str) -> Network:
     """The network that a function builds; its signature is that of `Network.build`.
 
-    The default of its parameter `image_size`, if it has one, is the network's (else 224). Its other parameters are the
-    network's options.
+    The default of its parameter `image_size`, if it has one, is the network's (else 224). Its other named parameters
+    are the network's options.
 
     Raises:
       ValueError: if it cannot be imported or has another signature.
@@ -25,7 +25,7 @@ def network(name: str) -> Network:
         raise ValueError(f"network={name}: {error}; expected package.module:function") from error
     parameters = inspect.signature(function).parameters if callable(function) else {}
     if any(required not in parameters for required in _REQUIRED):
-        raise ValueError(f"network={name}: expected a function with the parameters {', '.join(_REQUIRED)}, **options")
+        raise ValueError(f"network={name}: expected a function with the parameters {', '.join(_REQUIRED)}, and options")
     size = parameters["image_size"].default
     size = size if isinstance(size, int) else 224
     return Network(
@@ -38,5 +38,9 @@ def network(name: str) -> Network:
         resize_policy="shorter_side",
         weight_decay=0.0005,
         features_layer=None,
-        options=tuple(option for option in parameters if option not in _REQUIRED),
+        options=tuple(
+            option
+            for option, parameter in parameters.items()
+            if option not in _REQUIRED and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        ),
     )

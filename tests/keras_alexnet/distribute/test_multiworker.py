@@ -105,7 +105,8 @@ def test_five_steps_of_two_workers_give_the_weights_of_one_process(tmp_path, sta
 @pytest.mark.medium
 @pytest.mark.subprocess
 def test_workers_have_the_same_moving_statistics(tmp_path, start):
-    layers = "Input((224, 224, 3)), Conv2D(8, 9, 16), keras_alexnet.layers.BatchNormalization(), GlobalMaxPooling2D(), Dense(3)"
+    normalization = "keras_alexnet.layers.BatchNormalization()"
+    layers = f"Input((224, 224, 3)), Conv2D(8, 9, 16), {normalization}, GlobalMaxPooling2D(), Dense(3)"
     model = 'keras_alexnet.AlexNet(width=1 / 16, classes=3, classifier_activation=None, init="he")'
     assert model in FIVE_STEPS
     code = "from keras.layers import *\n" + FIVE_STEPS.replace(model, f"keras.Sequential([{layers}])")

@@ -1,15 +1,14 @@
 """Networks under equal conditions."""
 
-import os
 import sys
 from pathlib import Path
 
 import keras
 import pytest
 
-from keras_alexnet.experiments import comparison, costs, runner
+from keras_alexnet.experiments import comparison, costs
 from keras_alexnet.experiments.results import read_results
-from tests.helpers.commands import run_command
+from tests.helpers.small_network import NAME
 
 RESULTS = Path(__file__).parents[3] / "docs" / "results"
 
@@ -47,6 +46,16 @@ def tiny(classes, image_size=32, classifier_activation="softmax"):
     """A user's network."""
     layers = (keras.layers.Input((image_size, image_size, 3)), keras.layers.GlobalMaxPooling2D())
     return keras.Sequential([*layers, keras.layers.Dense(classes, activation=classifier_activation)])
+
+
+def thousand(classes, image_size=32, classifier_activation="softmax"):
+    """A user's network that ignores the number of classes."""
+    return tiny(1000, image_size, classifier_activation)
+
+
+def any_size(classes, image_size=32, classifier_activation="softmax"):
+    """A user's network for images of any size."""
+    return tiny(classes, None, classifier_activation)
 
 
 def test_learning_rates_of_single_networks_can_be_chosen():
@@ -95,8 +104,13 @@ def test_the_rate_is_divided_at_a_half_and_at_three_quarters(epochs, steps):
     "names, rates, says",
     [
         (["resnet_21"], {}, "network=resnet_21: expected one of"),
-        ([], {}, "networks=: expected different names"),
-        (["paper", "paper"], {}, "networks=paper,paper: expected different names"),
+        ([], {}, "networks=: expected different networks"),
+        (["paper", "paper"], {}, "networks=paper,paper: expected different networks"),
+        (["paper+cutout=9+width=0.5", "paper+width=0.5+cutout=9"], {}, "expected different networks"),
+        (["paper", ""], {}, "networks=paper,: found an empty name"),
+        (["paper+learning_rate=0.1"], {}, r"networks=paper\+learning_rate=0.1: .*expected learning_rates=paper=0.1"),
+        ([f"{__name__}:thousand"], {}, r"its output has shape \(None, 1000\); expected \(None, 7\)"),
+        ([f"{__name__}:any_size"], {}, r"its input has shape \(None, None, None, 3\); expected one of \(None, size"),
         (["paper"], {"resnet_20": 1.0}, "learning_rates=resnet_20: expected some of paper"),
         (["resnet_20+depth=3"], {}, r"depth=3: expected name=value with .* option of resnet_20 \(width, survival"),
         (["resnet_20+epochs=3"], {}, "epochs=3: expected name=value"),
@@ -123,6 +137,9 @@ def test_changes_of_a_network_are_options_of_it_or_flags_of_training():
 
 def test_names_become_file_names():
     assert entry("keras.applications.ResNet50").run_name == "keras_applications_ResNet50"
+    long = ["resnet_20" + "+width=0.5" * repeats for repeats in (20, 30)]
+    assert len({entry(text).run_name for text in long}) == 2
+    assert all(len(entry(text).run_name) == 100 for text in long)
 
 
 @pytest.mark.parametrize(
@@ -140,24 +157,6 @@ def test_rows_of_datasets_are_in_different_files(dataset, name):
     assert comparison.comparison_name(dataset) == f"comparison_{name}"
 
 
-def test_a_directory_that_cannot_be_written_is_refused_before_anything_is_trained(tmp_path):
-    (tmp_path / "file").write_text("")
-    flags = ["--networks=paper", "--dataset=cifar10", f"--results_dir={tmp_path / 'file' / 'results'}"]
-    finished = run_command("keras_alexnet.compare", *flags)
-    assert finished.returncode == 1 and finished.stderr.count("\n") == 1
-    assert "expected a directory that can be written" in finished.stderr
-
-
-@pytest.mark.parametrize(
-    "arguments", [["--learning_rates=paper"], ["--seeds=a"], ["--networks=none"], ["--networks=resnet_20+survival=2"]]
-)
-def test_wrong_flags_are_one_line(tmp_path, arguments):
-    flags = ["--networks=paper", "--dataset=cifar10", f"--work_dir={tmp_path}", f"--output_dir={tmp_path}"]
-    finished = run_command("keras_alexnet.compare", *flags, *arguments)
-    assert finished.returncode == 1
-    assert finished.stderr.count("\n") == 1 and "expected" in finished.stderr
-
-
 def test_a_figure_has_a_panel_for_each_cost():
     pytest.importorskip("matplotlib")
     from keras_alexnet import plots
@@ -168,95 +167,3 @@ def test_a_figure_has_a_panel_for_each_cost():
     assert labels[:3] == ["parameters", "size (MB)", "time"]
     with pytest.raises(ValueError, match="at least one network"):
         plots.comparison_figure({}, {})
-
-
-def small(classes, image_size=16, classifier_activation="softmax", normalized=False):
-    """A network of the user's."""
-    images = keras.Input((image_size, image_size, 3))
-    within = keras.Sequential([keras.layers.BatchNormalization()] if normalized else [keras.layers.ReLU()])
-    outputs = keras.layers.Dense(classes, classifier_activation)(keras.layers.Flatten()(within(images)))
-    return keras.Model(images, outputs)
-
-
-@pytest.fixture
-def prepared(tmp_path, photographs):
-    """A prepared dataset of 16 pixels, and the other flags of the command."""
-    run_command(
-        "pipelines.prepare", f"--dataset=folder:{photographs}", "--size=16", f"--output_dir={tmp_path / 'data'}"
-    )
-    return [
-        f"--dataset={tmp_path / 'data'}",
-        "--epochs=1",
-        "--train_flag=--batch_size=4",
-        f"--work_dir={tmp_path / 'runs'}",
-        f"--results_dir={tmp_path / 'out'}",
-    ]
-
-
-NAME = "tests.keras_alexnet.experiments.test_comparison:small"
-
-
-def run_name(text):
-    return entry(text).run_name
-
-
-def fake_training(monkeypatch, fails=()):
-    """Networks are neither trained nor measured; returns the runs that would be."""
-    done = []
-
-    def run_experiment(experiment, *paths, data_dir, runs, seeds, flags):
-        if runs[0] in fails:
-            raise ValueError("keras_alexnet.train ended with exit code 1; see above")
-        done.append((runs[0], seeds[0]))
-
-    monkeypatch.setattr(runner, "run_experiment", run_experiment)
-    monkeypatch.setattr(costs, "measure_costs", lambda entry, *_: done.append((entry.text, "measured")))
-    return done
-
-
-@pytest.mark.medium
-def test_a_network_is_measured_before_the_next_is_trained_and_a_failure_does_not_stop_the_others(prepared, monkeypatch):
-    changed = f"{NAME}+cutout=4"
-    done = fake_training(monkeypatch, fails=[run_name(changed)])
-    finished = run_command("keras_alexnet.compare", f"--networks={NAME},{changed}", "--seeds=0,1", *prepared)
-    assert done == [(run_name(NAME), 0), (NAME, "measured"), (run_name(NAME), 1), (NAME, "measured")]
-    assert finished.returncode == 1
-    assert finished.stderr.splitlines() == [
-        f"failed: {changed}, seed {seed}: keras_alexnet.train ended with exit code 1; see above" for seed in (0, 1)
-    ]
-
-
-def test_a_network_that_is_too_large_for_the_images_is_refused_before_any_is_trained(prepared, monkeypatch):
-    done = fake_training(monkeypatch)
-    finished = run_command("keras_alexnet.compare", f"--networks={NAME},resnet_20", *prepared)
-    assert finished.returncode == 1 and not done
-    assert "--networks=resnet_20: takes images of 32 pixels; expected at most 16" in finished.stderr
-
-
-@pytest.mark.slow
-def test_networks_are_measured_without_training(prepared, tmp_path, monkeypatch, unchecked):
-    monkeypatch.setattr(runner, "run_experiment", None)
-    finished = run_command("keras_alexnet.compare", f"--networks={NAME}", *prepared, "--epochs=0")
-    assert finished.returncode == 0, finished.stderr
-    assert "recipe only" in finished.stdout
-    (row,) = costs.read_costs(tmp_path / "out", "comparison_data").values()
-    assert (row.network, row.classes, row.image_size, row.parameters) == (NAME, 3, 16, 3 * (16 * 16 * 3 + 1))
-    assert row.multiply_adds == 3 * 16 * 16 * 3
-    assert min(row.ms_center, row.ms_ten_crop, row.cpu_ms_center, row.export_mb) > 0
-    # Measured once.
-    monkeypatch.setattr(costs, "_measure", None)
-    assert run_command("keras_alexnet.compare", f"--networks={NAME}", *prepared, "--epochs=0").returncode == 0
-
-
-@pytest.mark.slow
-@pytest.mark.subprocess
-def test_networks_are_trained_exported_and_measured(prepared, tmp_path, monkeypatch):
-    """The whole command, with two networks and one epoch; the second time nothing is trained."""
-    monkeypatch.setenv("PYTHONPATH", os.getcwd())
-    names = [NAME, f"{NAME}+cutout=4"]
-    first = run_command("keras_alexnet.compare", f"--networks={','.join(names)}", *prepared)
-    assert first.returncode == 0, first.stderr
-    assert [row.run for row in read_results(tmp_path / "out", "comparison_data")] == [run_name(name) for name in names]
-    assert [row.network for row in costs.read_costs(tmp_path / "out", "comparison_data").values()] == names
-    monkeypatch.setattr(runner, "run_command", None)
-    assert run_command("keras_alexnet.compare", f"--networks={','.join(names)}", *prepared).returncode == 0

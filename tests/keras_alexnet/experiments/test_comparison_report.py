@@ -186,3 +186,19 @@ def test_without_matplotlib_there_are_no_figures(write, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert not report.write_figures(write(), NAME)
     assert "pip install 'keras-alexnet[figures]'" in capsys.readouterr().out
+
+
+def test_a_dataset_whose_networks_were_only_measured_has_a_section(tmp_path):
+    add_row(costs_path(tmp_path, "comparison_pets"), COSTS)
+    assert report.comparisons(tmp_path) == ["comparison_pets"]
+    text = report.report_text(tmp_path)
+    assert "## pets" in text and "| resnet_20 | 32 | 269,722 |" in text
+
+
+def test_a_row_without_a_learning_rate_or_with_too_few_cells(write):
+    folder = write(command="python -m keras_alexnet.train --seed=0")
+    assert "| resnet_20 | 2 |  | 18.0 % |" in report.report_text(folder)
+    path = folder / f"{NAME}.csv"
+    path.write_text(path.read_text().splitlines()[0] + "\ncomparison_cifar10,resnet_20\n")
+    with pytest.raises(ValueError, match="line 2: expected 20 cells, one for each column"):
+        report.report_text(folder)

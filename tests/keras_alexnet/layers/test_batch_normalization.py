@@ -69,6 +69,7 @@ def test_a_training_step_against_the_definition():
         ({"center": False}, 2e-5),
         pytest.param({"dtype": "mixed_bfloat16"}, 2e-2, marks=needs_bfloat16),
         ({"dtype": "mixed_float16"}, 2e-3),
+        ({"dtype": "float16"}, 2e-3),
     ],
 )
 def test_equals_keras_layer(arguments, tolerance):
@@ -99,6 +100,23 @@ def test_other_calls_are_keras_own(shape, arguments, call):
     maps = MAPS.reshape(shape).astype(ours.compute_dtype)
     np.testing.assert_array_equal(ours(maps, **call), keras_layer(maps, **call))
     close(ours.get_weights(), keras_layer.get_weights(), 0)
+
+
+def test_integers_are_keras_own():
+    maps = MAPS.astype(np.uint8)
+    ours, keras_layer = (
+        built(kind, autocast=False) for kind in (layers.BatchNormalization, keras.layers.BatchNormalization)
+    )
+    np.testing.assert_array_equal(ours(maps, training=True), keras_layer(maps, training=True))
+
+
+def test_arrays_without_a_tensor():
+    layer = built()
+    variables = [
+        [variable.value for variable in kind] for kind in (layer.trainable_variables, layer.non_trainable_variables)
+    ]
+    outputs, _ = layer.stateless_call(*variables, MAPS, training=True)
+    np.testing.assert_allclose(outputs, built()(MAPS, training=True), rtol=1e-6)
 
 
 def test_a_mask_is_applied():
