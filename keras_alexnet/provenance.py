@@ -15,7 +15,8 @@ def processor() -> str:
     instructions = processor_instructions()
     vectors = [label for name, label in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if name in instructions][:1]
     halves = ["bfloat16"] if has_bfloat16(instructions) else []
-    return ", ".join([processor_name(), f"{usable_cores()} cores", *vectors, *halves])
+    cores = usable_cores()
+    return ", ".join([processor_name(), f"{cores} core{'s' if cores != 1 else ''}", *vectors, *halves])
 
 
 def processor_name() -> str:
