@@ -70,6 +70,7 @@ def test_a_training_step_against_the_definition():
         pytest.param({"dtype": "mixed_bfloat16"}, 2e-2, marks=needs_bfloat16),
         ({"dtype": "mixed_float16"}, 2e-3),
         ({"dtype": "float16"}, 2e-3),
+        pytest.param({"dtype": "bfloat16"}, 2e-2, marks=needs_bfloat16),
     ],
 )
 def test_equals_keras_layer(arguments, tolerance):

@@ -194,3 +194,11 @@ def test_a_users_factory_is_a_network(factory):
 def test_what_is_no_factory_is_refused(factory, name, says):
     with pytest.raises(ValueError, match=f"^network={name}: .*{says}"):
         networks.create(name, classes=3)
+
+
+def open_options(classes, image_size=32, classifier_activation="softmax", *, width=1.0, **options):
+    """A user's function that takes any keyword."""
+
+
+def test_the_options_of_a_users_function_are_its_named_parameters():
+    assert networks.find(f"{__name__}:open_options").options == ("width",)
