@@ -111,6 +111,7 @@ def _run(experiment: Experiment, seeds: Sequence[int], results_dir: Path, option
             f"dataset={options.dataset}: has no validation split; expected one, such as python -m pipelines.prepare "
             "makes of an image folder with validation_fraction=0.1"
         )
+    # Damaged tables are errors here, not after the first training.
     read_results(results_dir, experiment.name)
     read_costs(results_dir, experiment.name)
     failed = []
