@@ -89,9 +89,11 @@ def _run(experiment: Experiment, seeds: Sequence[int], results_dir: Path, option
     from keras_alexnet.experiments.comparison import parse_entry
     from keras_alexnet.experiments.costs import measure_costs, read_costs
     from keras_alexnet.experiments.results import read_results
-    from keras_alexnet.experiments.runner import prepared_dataset, run_directory, run_experiment
+    from keras_alexnet.experiments.runner import check_flags, prepared_dataset, run_directory, run_experiment
     from pipelines.datasets.registry import open_source
 
+    if options.epochs:
+        check_flags(experiment, experiment.runs, options.train_flag)
     work_dir = Path(options.work_dir)
     prepared = prepared_dataset(experiment, options.dataset, work_dir, options.data_dir)
     source = open_source(str(prepared))
@@ -112,8 +114,15 @@ def _run(experiment: Experiment, seeds: Sequence[int], results_dir: Path, option
             "makes of an image folder with validation_fraction=0.1"
         )
     # Damaged tables are errors here, not after the first training.
-    read_results(results_dir, experiment.name)
+    rows = read_results(results_dir, experiment.name)
     read_costs(results_dir, experiment.name)
+    images = {row.images for row in rows} - {source.splits.get("validation")}
+    if options.epochs and images:
+        raise UsageError(
+            f"results_dir={results_dir}: has results on {', '.join(map(str, sorted(images)))} validation images; "
+            f"{options.dataset} has {source.splits['validation']:,} and is another dataset of the same name; expected "
+            "another directory for it"
+        )
     failed = []
     for seed in seeds:
         for entry in entries:

@@ -1,17 +1,15 @@
 """Networks under equal conditions, as an experiment with one run for each."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from absl import flags
 
 from keras_alexnet.experiments.experiment import Experiment, Run
 from keras_alexnet.experiments.results import dataset_name, file_name
 from keras_alexnet.networks import Network, create_for_training, find, parse_options
 from keras_alexnet.training.config import TrainingConfig
-from keras_alexnet.training.setting import type_of
+from keras_alexnet.training.flags import parse_flags
 
 PREFIX = "comparison_"
 
@@ -28,12 +26,6 @@ _CIFAR_SIZE = 32
 _OWN_FLAGS = ("network", "network_options", "learning_rate", "dataset", "model_dir", "epochs", "seed")
 # Options that training sets by a flag, or itself.
 _OPTIONS_WITH_FLAGS = ("width", "init", "mean")
-_PARSE: dict[type, Callable[[str], Any]] = {
-    int: int,
-    float: float,
-    bool: flags.BooleanParser().parse,
-    list: lambda text: text.split(","),
-}
 
 
 @dataclass(frozen=True)
@@ -120,7 +112,7 @@ def default_learning_rate(entry: Entry) -> float:
     from keras_alexnet.layers.nested import all_layers
 
     try:
-        TrainingConfig(network=entry.network.name, **dict(map(_parsed_flag, entry.flags)))
+        parse_flags([f"--network={entry.network.name}", *(f"--{flag}" for flag in entry.flags)])
         # A function that ignores `classes` builds another number.
         model = create_for_training(entry.network.name, classes=7, **entry.built_with)
     except ValueError as error:
@@ -129,16 +121,6 @@ def default_learning_rate(entry: Entry) -> float:
     keras.backend.clear_session()
     by_default = _LEARNING_RATE if is_normalized else _LEARNING_RATE_WITHOUT_BATCH_NORMALIZATION
     return _OWN_LEARNING_RATES.get(entry.network.name, by_default)
-
-
-def _parsed_flag(flag: str) -> tuple[str, Any]:
-    """Name and value; the text itself where it is not of the flag's type, which `TrainingConfig` refuses."""
-    name, _, text = flag.partition("=")
-    (field,) = (field for field in dataclasses.fields(TrainingConfig) if field.name == name)
-    try:
-        return name, _PARSE.get(type_of(field), str)(text)
-    except ValueError:
-        return name, text
 
 
 def comparison(

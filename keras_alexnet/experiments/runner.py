@@ -16,6 +16,7 @@ from keras_alexnet.experiments.commands import run_command
 from keras_alexnet.experiments.definitions import EXPERIMENTS
 from keras_alexnet.experiments.experiment import Experiment, Run
 from keras_alexnet.experiments.results import Result, curve_path, dataset_name, file_name, read_results, write_result
+from keras_alexnet.training.flags import parse_flags
 from pipelines.atomic import writable_directory
 from pipelines.cli.flagfiles import expand_flagfiles
 from pipelines.cli.regular_files import read_text
@@ -53,8 +54,8 @@ def run_experiment(
       The rows that were added.
 
     Raises:
-      ValueError: there is no such run, a directory cannot be written, a row exists that another command made or that is
-        of another dataset, or a command failed.
+      ValueError: there is no such run, a flag or its value is not accepted, a directory cannot be written, a row exists
+        that another command made or that is of another dataset, or a command failed.
       RunInterrupted: by SIGTERM or Ctrl-C.
     """
     selected = [experiment.run(name) for name in runs] or list(experiment.runs)
@@ -62,9 +63,12 @@ def run_experiment(
     writable_directory("work_dir", work_dir)
     finished = {result.key: result for result in read_results(results_dir, experiment.name)}
     data = dataset_name(dataset)
+    seeds = seeds or experiment.seeds
+    missing = [run for run in selected if any((experiment.name, run.name, seed) not in finished for seed in seeds)]
+    check_flags(experiment, missing, flags)
     added: list[Result] = []
     # One seed of all runs before the next seed: an experiment that is cut short can still be compared.
-    for seed in seeds or experiment.seeds:
+    for seed in seeds:
         for run in (run for run in selected if not run.average_of):
             key = (experiment.name, run.name, seed)
             shown = shown_command(experiment, run, seed, flags)
@@ -146,6 +150,12 @@ def run_directory(work_dir: Path, experiment: str, run: str, seed: int) -> Path:
 def training_flags(experiment: Experiment, run: Run, seed: int, flags: Sequence[str] = ()) -> list[str]:
     """The flags of `keras_alexnet.train` but --dataset and --model_dir."""
     return [*experiment.flags, *run.flags, *flags, f"--seed={seed}"]
+
+
+def check_flags(experiment: Experiment, runs: Sequence[Run], flags: Sequence[str]) -> None:
+    """Raises ValueError if the train command would refuse the flags of a run."""
+    for run in runs:
+        parse_flags(training_flags(experiment, run, 0, flags))
 
 
 def shown_command(experiment: Experiment, run: Run, seed: int, flags: Sequence[str] = ()) -> str:

@@ -1,5 +1,7 @@
 """Builds the networks of the registry, and checks their arguments and outputs."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from keras_alexnet.networks.network import Network
@@ -60,7 +62,8 @@ def create_for_training(
     if image_size is not None:
         check_positive_integer("image_size", image_size)
     try:
-        model = network.build(classes, image_size or network.image_size, classifier_activation, **options)
+        with _channels_last():
+            model = network.build(classes, image_size or network.image_size, classifier_activation, **options)
     except (TypeError, ValueError) as error:
         # A message that begins with an argument needs nothing more; those of Keras and TensorFlow name a layer. Of a
         # user's own function the error itself is wanted.
@@ -70,6 +73,19 @@ def create_for_training(
             raise
         raise ValueError(f"network={name}: cannot be built with these arguments: {message}") from error
     return _checked(network, model, classes)
+
+
+@contextlib.contextmanager
+def _channels_last() -> Iterator[None]:
+    """Layers without a data format of their own read `[N, H, W, C]`, whatever Keras' configuration file says."""
+    import keras
+
+    configured = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_last")
+    try:
+        yield
+    finally:
+        keras.config.set_image_data_format(configured)
 
 
 def main_output_only(model: Any) -> Any:

@@ -5,7 +5,7 @@ import html
 import re
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import flags
@@ -13,6 +13,7 @@ from absl import flags
 from keras_alexnet.training.config import TrainingConfig
 from keras_alexnet.training.setting import GROUPS, setting_of, type_of
 from pipelines.cli import define_path
+from pipelines.cli.flagfiles import expand_flagfiles
 
 # Bounds and choices are checked by TrainingConfig, so that programs and the command report the same errors.
 _DEFINE: dict[type, Callable[..., object]] = {
@@ -24,24 +25,51 @@ _DEFINE: dict[type, Callable[..., object]] = {
 }
 
 
-def define_flags() -> None:
-    """Defines one flag per field of `TrainingConfig`."""
+def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines one flag per field of `TrainingConfig` in `values`."""
     for field in dataclasses.fields(TrainingConfig):
         setting = setting_of(field)
         define: Callable[..., object] = define_path if setting.is_path else _DEFINE[type_of(field)]
-        define(field.name, field.default, _description(field))
+        define(field.name, field.default, _description(field), flag_values=values)
         for alias in setting.aliases:
-            flags.DEFINE_alias(alias, field.name)
+            flags.DEFINE_alias(alias, field.name, flag_values=values)
 
 
-def flag_values() -> TrainingConfig:
+def flag_values(values: flags.FlagValues = flags.FLAGS) -> TrainingConfig:
     """The configuration that the flags give.
 
     Raises:
       ValueError: for a value out of range.
     """
-    values: dict[str, Any] = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(TrainingConfig)}
-    return TrainingConfig(**values)
+    given: dict[str, Any] = {field.name: values[field.name].value for field in dataclasses.fields(TrainingConfig)}
+    return TrainingConfig(**given)
+
+
+def parse_flags(arguments: Sequence[str]) -> TrainingConfig:
+    """The configuration that arguments of the train command give, which is not executed.
+
+    Args:
+      arguments: such as `--batch_size=64` and `--flagfile=photos.flags`.
+
+    Raises:
+      ValueError: one is not a flag of the train command, or its value is not accepted.
+
+    Examples:
+        >>> parse_flags(["--batch_size=64"]).batch_size
+        64
+    """
+    values = flags.FlagValues()
+    define_flags(values)
+    try:
+        rest = values(["", *expand_flagfiles(arguments)], known_only=True)[1:]
+    except flags.Error as error:
+        raise ValueError(str(error)) from error
+    # Those of absl, such as --verbosity, are flags of every command.
+    of_absl = {flag.name for flag in flags.FLAGS.flags_by_module_dict()["absl.logging"]}
+    for argument in rest:
+        if argument.lstrip("-").partition("=")[0] not in of_absl:
+            raise ValueError(f"{argument}: expected --name=value with a flag of keras_alexnet.train")
+    return flag_values(values)
 
 
 def help_text() -> str:

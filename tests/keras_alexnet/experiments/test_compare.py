@@ -1,5 +1,6 @@
 """The command that compares networks."""
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -8,7 +9,7 @@ import pytest
 
 from keras_alexnet.experiments import costs, runner
 from keras_alexnet.experiments.comparison import parse_entry
-from keras_alexnet.experiments.results import read_results
+from keras_alexnet.experiments.results import Result, read_results, write_result
 from tests.helpers.commands import run_command
 from tests.helpers.small_network import NAME
 
@@ -119,6 +120,40 @@ def test_damaged_tables_are_named_before_any_network_is_trained(prepared, tmp_pa
     finished = run_command("keras_alexnet.compare", f"--networks={NAME}", *prepared)
     assert finished.returncode == 1 and not done
     assert f"{name}: found columns a, b; expected" in finished.stderr
+
+
+@pytest.mark.parametrize(
+    "flag, says",
+    [
+        ("--batch_size=0", "batch_size=0: expected"),
+        ("--batch_size=many", "batch_size=many"),
+        ("--batchsize=4", "--batchsize=4: expected --name=value with a flag of keras_alexnet.train"),
+        ("batch_size=4", "batch_size=4: expected --name=value"),
+        ("--networks=paper", "--networks=paper: expected"),
+        ("--flagfile=none.flags", "none.flags: no such file"),
+        ("--schedule=none", "schedule=none: expected"),
+    ],
+)
+def test_wrong_flags_of_training_are_refused_before_any_network_is_trained(prepared, monkeypatch, flag, says):
+    done = fake_training(monkeypatch)
+    finished = run_command("keras_alexnet.compare", f"--networks={NAME}", *prepared, f"--train_flag={flag}")
+    assert finished.returncode == 1 and finished.stderr.count("\n") == 1 and not done
+    assert says in finished.stderr
+    # Networks that are only measured are not trained with them.
+    assert run_command("keras_alexnet.compare", f"--networks={NAME}", *prepared, "--epochs=0").returncode == 0
+
+
+def test_another_dataset_of_the_same_name_is_refused(prepared, tmp_path, monkeypatch):
+    done = fake_training(monkeypatch)
+    numbers = (0, 1, 500, 0.2, 0.18, 1, 0.2, 1.5, 0.2, None, 0.5, 0.9)
+    earlier = Result("comparison_data", "paper", *numbers, "", "abc1234", "a processor", "2026-11-28")
+    write_result(tmp_path / "out", earlier, None)
+    finished = run_command("keras_alexnet.compare", f"--networks={NAME}", *prepared)
+    assert finished.returncode == 1 and not done
+    assert "has results on 500 validation images" in finished.stderr and "another dataset" in finished.stderr
+    (tmp_path / "metrics.csv").write_text("epoch,loss,top1_error,val_top1_error\n1,1.5,0.2,0.2\n")
+    write_result(tmp_path / "out", dataclasses.replace(earlier, images=9), tmp_path / "metrics.csv")
+    assert run_command("keras_alexnet.compare", f"--networks={NAME}", *prepared).returncode == 0 and done
 
 
 def test_sigterm_while_a_network_is_measured_ends_the_command_in_order(prepared, monkeypatch):

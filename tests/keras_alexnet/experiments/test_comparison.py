@@ -117,7 +117,7 @@ def test_the_rate_is_divided_at_a_half_and_at_three_quarters(epochs, steps):
         (["resnet_20+cutout"], {}, "cutout: expected name=value"),
         (["lenet5+width=0.5"], {}, "width=0.5: expected name=value"),
         (["paper+mean=3"], {}, "mean=3: expected name=value"),
-        (["resnet_20+cutout=wide"], {}, r"networks=resnet_20\+cutout=wide: cutout=wide: expected an integer"),
+        (["resnet_20+cutout=wide"], {}, r"networks=resnet_20\+cutout=wide: flag --cutout=wide: .*int"),
         (["resnet_20+survival=2"], {}, r"networks=resnet_20\+survival=2: survival=2: expected"),
     ],
 )

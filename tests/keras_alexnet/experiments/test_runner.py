@@ -182,8 +182,10 @@ def test_a_flagfile_stands_for_its_flags(commands, tmp_path):
     run(tmp_path, runs=["a"], seeds=[0], flags=[f"--flagfile={tmp_path / 'two.flags'}", "--epochs=2"])
     assert run(tmp_path, runs=["a"], seeds=[0]) == []
     # Of a file that is gone, the name counts.
-    run(tmp_path, runs=["b"], seeds=[0], flags=["--flagfile=gone.flags"])
-    assert run(tmp_path, runs=["b"], seeds=[0], flags=["--flagfile=gone.flags"]) == []
+    gone = [f"--flagfile={tmp_path / 'two.flags'}"]
+    run(tmp_path, runs=["b"], seeds=[0], flags=gone)
+    (tmp_path / "two.flags").unlink()
+    assert run(tmp_path, runs=["b"], seeds=[0], flags=gone) == []
     with pytest.raises(ValueError, match="is of another command"):
         run(tmp_path, runs=["b"], seeds=[0], flags=["--flagfile=gone2.flags"])
 

@@ -98,6 +98,25 @@ def test_alexnet_takes_other_image_sizes():
     assert model.predict_on_batch(images(128)).shape == (2, 3)
 
 
+@pytest.mark.parametrize("name", ["paper", "nin", "resnet_20", "densenet_40_12", "squeezenet_cifar", MOBILENET])
+def test_images_are_channels_last_whatever_keras_is_configured_to(name):
+    size = None if name in VARIANTS else 32
+    options = {"width": 1 / 32} if name in VARIANTS else {}
+
+    def outputs():
+        keras.utils.set_random_seed(1)
+        model = networks.create(name, 3, size, **options)
+        return model(images(model.input_shape[1])).numpy()
+
+    expected = outputs()
+    keras.config.set_image_data_format("channels_first")
+    try:
+        np.testing.assert_array_equal(outputs(), expected)
+        assert keras.config.image_data_format() == "channels_first"
+    finally:
+        keras.config.set_image_data_format("channels_last")
+
+
 @pytest.mark.parametrize(
     "name, module",
     [

@@ -10,23 +10,8 @@ from absl import flags
 
 from keras_alexnet.training import flags as training_flags
 from keras_alexnet.training.config import TrainingConfig
+from keras_alexnet.training.flags import parse_flags
 from keras_alexnet.training.setting import GROUPS, setting_of
-
-
-@pytest.fixture
-def parse():
-    """Parses a command line with the flags of the train command, which are undefined again afterwards."""
-    before = set(flags.FLAGS)
-    training_flags.define_flags()
-
-    def parsed(*arguments: str) -> TrainingConfig:
-        flags.FLAGS(["train", *arguments])
-        return training_flags.flag_values()
-
-    yield parsed
-    for name in set(flags.FLAGS) - before:
-        delattr(flags.FLAGS, name)
-    flags.FLAGS.unparse_flags()
 
 
 @pytest.mark.parametrize(
@@ -56,17 +41,36 @@ def test_paths_and_old_names_of_values_are_accepted():
     assert config.model_dir == str(Path("runs") / "a") and config.schedule == "step"
 
 
-def test_flags_without_values_are_the_defaults(parse):
-    assert parse() == TrainingConfig()
+def test_flags_without_values_are_the_defaults():
+    assert parse_flags([]) == TrainingConfig()
 
 
-def test_a_command_line_becomes_a_config(parse):
-    config = parse("--network=caffe", "--width=0.5", "--devices=GPU:0,GPU:2", "--synthetic", "--model_dir=~/run")
-    expected = TrainingConfig(network="caffe", width=0.5, devices=["GPU:0", "GPU:2"], synthetic=True)
+def test_a_command_line_becomes_a_config(tmp_path):
+    (tmp_path / "mine.flags").write_text("--width=0.5\n--epochs=3\n")
+    arguments = [f"--flagfile={tmp_path / 'mine.flags'}", "--variant=caffe", "--devices=GPU:0,GPU:2", "--epochs=4"]
+    config = parse_flags([*arguments, "--synthetic", "--model_dir=~/run", "--verbosity=1"])
+    expected = TrainingConfig(network="caffe", width=0.5, epochs=4, devices=["GPU:0", "GPU:2"], synthetic=True)
     assert config == dataclasses.replace(expected, model_dir=str(Path.home() / "run"))
+    assert "epochs" not in flags.FLAGS
 
 
-def test_help_and_table_have_every_flag_in_its_group(parse):
+@pytest.mark.parametrize(
+    "argument, says",
+    [
+        ("--epochs=-1", "epochs=-1: expected an integer from"),
+        ("--epochs=many", "--epochs=many"),
+        ("--epoch=3", "--epoch=3: expected --name=value with a flag of keras_alexnet.train"),
+        ("epochs=3", "epochs=3: expected --name=value"),
+        ("--epochs", "epochs"),
+        ("--flagfile=none.flags", "--flagfile=none.flags: no such file"),
+    ],
+)
+def test_a_command_line_that_the_train_command_refuses_is_an_error(argument, says):
+    with pytest.raises(ValueError, match=says):
+        parse_flags([argument])
+
+
+def test_help_and_table_have_every_flag_in_its_group():
     text, table = training_flags.help_text(), training_flags.flag_table_markdown()
     for shown, heading in ((text, "\n{}:\n"), (table, "### {}\n")):
         titles = [heading.format(group if shown is text else group.capitalize()) for group in GROUPS]
