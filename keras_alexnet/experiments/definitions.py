@@ -192,29 +192,6 @@ EXPERIMENTS = (
         budget="about 5 minutes for one run on two cores",
     ),
     Experiment(
-        name="residual_regularization",
-        title="Cutout, random erasing and stochastic depth on ResNet-20",
-        claim="Erasing a part of each training image reduces ResNet-20's top-1 error on CIFAR-10 from 7.2 to 6.7 % "
-        "(random erasing, 300 epochs) and ResNet-18's from 4.7 to 4.0 % (cutout, 200 epochs); stochastic depth reduces "
-        "ResNet-110's from 6.4 to 5.2 % (500 epochs).",
-        dataset=CIFAR10,
-        image_size=32,
-        flags=("--flagfile=survey_cifar.flags", "--network=resnet_20", "--epochs=24", "--step_epochs=12,18"),
-        runs=(
-            Run("none", (), "ResNet-20", "7.2 % (300 epochs)"),
-            Run("cutout", ("--cutout=16",), "with cutout", "-0.7 points (ResNet-18)", "lower"),
-            Run("random_erasing", ("--random_erasing=0.5",), "with random erasing", "-0.5 points", "lower"),
-            Run(
-                "stochastic_depth",
-                ("--network_options=survival=0.5",),
-                "with stochastic depth",
-                "-1.2 points (ResNet-110)",
-                "lower",
-            ),
-        ),
-        budget="about 40 minutes for one run on one core; the originals trained 200 to 500 epochs",
-    ),
-    Experiment(
         name="units",
         title="tanh and the initialization at half width",
         claim="Networks this large could not have been tried with saturating units (section 3.1). Weights of standard "
